@@ -1,0 +1,93 @@
+// What the planner answers for one statement, and what the executor needs of it. Immutable data.
+import type { PgError } from '../core/errors.ts'
+import type { ShardId, Vnode } from '../core/ids.ts'
+
+/** What a statement does to the session or the transaction, whatever shard it runs on. */
+export type SessionCommand =
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'begin' }
+  | { readonly kind: 'commit'; readonly chain: boolean }
+  | { readonly kind: 'rollback'; readonly chain: boolean }
+  | { readonly kind: 'savepoint'; readonly name: string }
+  | { readonly kind: 'release'; readonly name: string }
+  | { readonly kind: 'rollbackTo'; readonly name: string }
+  /** SET [SESSION]: tracked and replayed. `name` is lower case. */
+  | { readonly kind: 'set'; readonly name: string }
+  /** SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: ends with the transaction. */
+  | { readonly kind: 'setLocal' }
+  | { readonly kind: 'reset'; readonly name: string }
+  | { readonly kind: 'resetAll' }
+  | { readonly kind: 'discardAll' }
+  | { readonly kind: 'deallocate'; readonly name: string | null }
+  /** SELECT set_config(…) whose arguments are constants or parameters. */
+  | { readonly kind: 'setConfig'; readonly calls: readonly SetConfigCall[] }
+  /** EXPLAIN (ROUTE) of the statement whose text this is. */
+  | { readonly kind: 'explainRoute'; readonly sql: string }
+  /** SHOW ringfence.… */
+  | { readonly kind: 'showRingfence'; readonly name: string }
+
+/** A constant of the statement or parameter number `param` (from 1). */
+export type ScalarSource = { readonly constant: string | null } | { readonly param: number }
+export type SetConfigCall = {
+  readonly name: ScalarSource
+  readonly value: ScalarSource
+  readonly local: ScalarSource
+}
+
+/** Session state that cannot be replayed: the client keeps its server from then on. */
+export type PinReason =
+  | 'temporary table'
+  | 'advisory lock'
+  | 'cursor with hold'
+  | 'LISTEN'
+  | 'PREPARE'
+  | 'LOAD'
+  | 'session state'
+
+export type Plan =
+  /** Passed on unchanged to one shard. `vnode` is null when no key decided (home table, no table). */
+  | {
+      readonly kind: 'single'
+      readonly shard: ShardId
+      readonly vnode: Vnode | null
+      readonly writes: boolean
+      /** True when any shard would answer the same: a transaction's own server is preferred. */
+      readonly anyShard: boolean
+    }
+  /** The same statement on every named shard at once; rows are concatenated, tags added up. */
+  | { readonly kind: 'scatter'; readonly shards: readonly ShardId[] }
+  /** The same statement on every shard, home first, in one two-phase transaction; home's answer counts. */
+  | {
+      readonly kind: 'everywhere'
+      readonly shards: readonly ShardId[]
+      readonly what: 'ddl' | 'reference'
+      /** Name of the table that is written, for messages. */
+      readonly relation: string
+      /** Volatile parts of a reference write: computed once on the home shard before it runs. */
+      readonly once: EvaluateOnce | null
+    }
+  /** COPY … FROM STDIN into a sharded table: the rows themselves say which shard. */
+  | { readonly kind: 'copyIn'; readonly copy: CopyInPlan }
+  /** Needs no shard, or every shard that the transaction has. */
+  | { readonly kind: 'session'; readonly command: SessionCommand }
+  | { readonly kind: 'refuse'; readonly error: PgError }
+
+/** `sql` gives one row of text values per evaluated row; `rewrite` puts them into the statement. */
+export type EvaluateOnce = {
+  readonly sql: string
+  readonly rewrite: (rows: readonly (readonly (string | null)[])[]) => string
+}
+
+export type CopyInPlan = {
+  readonly relation: string
+  readonly keyColumn: string
+  /** Position of the key in the rows sent, from 0. */
+  readonly keyIndex: number
+  readonly columnCount: number
+  readonly format: 'text' | 'csv' | 'binary'
+  readonly delimiter: string
+  readonly nullString: string
+  readonly quote: string
+  readonly escape: string
+  readonly header: boolean
+}

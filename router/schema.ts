@@ -1,0 +1,57 @@
+// What the router knows of the database: relations, columns, functions. Plain data, loaded by
+// catalog/schema-loader.ts from the home shard, never changed after it was built.
+
+/** Where a relation's rows live. `catalog`: system catalogs; `mixed`: a view over sharded tables. */
+export type Placement = 'sharded' | 'reference' | 'home' | 'catalog' | 'mixed'
+
+export type Column = {
+  readonly name: string
+  /** format_type() of the column, such as `bigint` or `character varying(20)`. */
+  readonly type: string
+  /** pg_type.oid; a domain's base type. */
+  readonly typeOid: number
+  readonly notNull: boolean
+  /** SQL of the default expression; also nextval(…) for serial. Null without one. */
+  readonly defaultSql: string | null
+  /** True when the default is not IMMUTABLE: two shards would compute different values. */
+  readonly defaultVolatile: boolean
+  readonly identity: 'none' | 'always' | 'by_default'
+  readonly generated: boolean
+}
+
+export type Relation = {
+  readonly schema: string
+  readonly name: string
+  /** pg_class.relkind: r table, p partitioned, v view, m materialized view, S sequence, f foreign. */
+  readonly kind: string
+  readonly placement: Placement
+  /** Shard key column; null unless sharded. */
+  readonly key: string | null
+  /** In order of attnum. */
+  readonly columns: readonly Column[]
+}
+
+export type Volatility = 'immutable' | 'stable' | 'volatile'
+
+export type Schema = {
+  /** Differs after every load, so that plans made from an older one are not used. */
+  readonly version: number
+  /** Keyed by `schema.name`. */
+  readonly relations: ReadonlyMap<string, Relation>
+  /** Keyed by bare function name: the most volatile of all its overloads; user-defined ones marked. */
+  readonly functions: ReadonlyMap<string, { readonly volatility: Volatility; readonly builtin: boolean }>
+  /** Schemas searched when the client has not set search_path; `"$user"` already resolved. */
+  readonly defaultSearchPath: readonly string[]
+}
+
+export type KeyType = 'bigint' | 'text' | 'uuid'
+
+/** The `sharding` section of a database, as the router and the catalog need it. */
+export type ShardingRules = {
+  readonly key: string
+  readonly keyType: KeyType
+  /** Power of two, fixed for the life of the cluster. */
+  readonly vnodeCount: number
+  /** Tables named in the configuration; `schema.name` or bare `name` (then of any schema). */
+  readonly tables: ReadonlyMap<string, { readonly key: string } | { readonly placement: 'reference' | 'home' }>
+}
