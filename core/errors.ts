@@ -155,6 +155,14 @@ export const errorTable = {
     meaning: 'The client asked for a protocol version that does not exist here.',
     retry: 'useless',
   },
+  startupOptionInvalid: {
+    sqlstate: '42601',
+    severity: 'FATAL',
+    message: 'invalid command-line argument for server process: %s',
+    hint: 'The startup parameter "options" takes -c name=value and --name=value.',
+    meaning: 'The startup parameter "options" holds something that is not a setting.',
+    retry: 'useless',
+  },
   loginTimeout: {
     sqlstate: '08006',
     severity: 'FATAL',
@@ -224,6 +232,12 @@ export const errorTable = {
     meaning: 'The shard key value cannot be read as the key column’s type.',
     retry: 'useless',
   },
+  copyFormat: {
+    sqlstate: '22P04',
+    message: '%s',
+    meaning: 'The data of a COPY FROM STDIN cannot be split into rows; the detail names the line.',
+    retry: 'useless',
+  },
   keyOutOfRange: {
     sqlstate: '22003',
     message: 'value "%s" is out of range for type %s',
@@ -266,7 +280,11 @@ export type ErrorArg = string | number
 type Extra = Pick<PgErrorFields, 'detail' | 'position' | 'cause' | 'hint'>
 
 /** Builds the error of that row: `%s` of the message and then of the hint take `args` in order. */
-export function pgError(name: ErrorName, args: readonly ErrorArg[] = [], extra: Extra = {}): PgError {
+export function pgError(
+  name: ErrorName,
+  args: readonly ErrorArg[] = [],
+  extra: Extra = {},
+): PgError {
   const spec: ErrorSpec = errorTable[name]
   const rest = [...args]
   const fill = (text: string) => text.replaceAll('%s', () => String(rest.shift() ?? ''))
