@@ -1,0 +1,20 @@
+// Provider of test servers: local processes, the embedded PostgreSQL 18 and those that Debian installed.
+import { createLog } from '../../core/log.ts'
+import { startCluster } from '../../demo/cluster.ts'
+import { findInstallation } from '../../demo/installation.ts'
+import { debianBinDir, embeddedVersion, type StartedServers } from './servers.ts'
+
+/** Three small primaries in a temporary directory. */
+export async function startProcesses(version: number): Promise<StartedServers> {
+  const spec = version === embeddedVersion ? 'embedded' : debianBinDir(version)
+  const cluster = await startCluster({
+    shards: 3,
+    replicas: 0,
+    installation: await findInstallation(spec),
+    dir: null,
+    log: createLog('warn'),
+    settings: { shared_buffers: '16MB' },
+  })
+  const shards = cluster.shards.map(({ id, primary }) => ({ id, url: primary.url() }))
+  return { servers: { version, shards }, stop: () => cluster.stop() }
+}
