@@ -1,0 +1,84 @@
+// The settings as the program uses them: plain data, units in the names, URLs taken apart.
+// Only cli/ reads this type; every module declares options of its own.
+import type { FileSettings } from './settings.ts'
+import type { Network } from './kinds.ts'
+import type { ServerAddress } from './server-url.ts'
+
+/** Everything a proxy is told; settings that have no meaning yet are not in it. */
+export type Config = {
+  readonly listen: { readonly host: string; readonly port: number }
+  readonly http: { readonly host: string; readonly port: number }
+  readonly users: readonly ConfigUser[]
+  /** First match wins, no match is a refusal; never empty. */
+  readonly authRules: readonly AuthRule[]
+  /** At least one, in the order of the file. */
+  readonly databases: readonly DatabaseConfig[]
+  readonly limits: {
+    readonly frameBytesMax: number
+    readonly frameBytesBeforeLoginMax: number
+    readonly loginTimeoutMs: number
+    /** Statements that may wait per pool. */
+    readonly queueMax: number
+  }
+  readonly log: { readonly level: FileSettings['log']['level'] }
+}
+
+export type ConfigUser = {
+  readonly name: string
+  readonly secret:
+    | { readonly kind: 'password'; readonly password: string }
+    /** As in pg_authid.rolpassword: `SCRAM-SHA-256$…` or `md5…`. */
+    | { readonly kind: 'verifier'; readonly verifier: string }
+  readonly admin: boolean
+}
+
+export type AuthMethod = 'trust' | 'scram' | 'md5' | 'reject'
+
+/** Null stands for `all`. */
+export type AuthRule = {
+  readonly database: string | null
+  readonly user: string | null
+  readonly address: Network | null
+  readonly method: AuthMethod
+}
+
+export type DatabaseConfig = {
+  readonly name: string
+  readonly pool: {
+    /** Server connections per shard and user. */
+    readonly sizeMax: number
+    readonly clientConnectionsMax: number
+    readonly queryWaitTimeoutMs: number
+    readonly serverLifetimeMs: number
+    /** 0: never closed for being idle. */
+    readonly serverIdleTimeoutMs: number
+    /** 0: no limit. */
+    readonly idleTransactionTimeoutMs: number
+    readonly pin: 'allow' | 'refuse'
+  }
+  /** Null: every client's own name and password are passed on, unless a shard's URL has a user. */
+  readonly serverUser: { readonly name: string; readonly password: string | null } | null
+  /** Home shard first. */
+  readonly shards: readonly ShardConfig[]
+  /** Null: one shard, everything passes through. */
+  readonly sharding: ShardingConfig | null
+}
+
+export type ShardConfig = {
+  readonly id: string
+  readonly primary: ServerAddress
+  readonly replicas: readonly ServerAddress[]
+  readonly weight: number
+}
+
+export type ShardingConfig = {
+  readonly key: string
+  readonly keyType: 'bigint' | 'text' | 'uuid'
+  readonly vnodeCount: number
+  /** Keyed by `name` or `schema.name`. */
+  readonly tables: ReadonlyMap<string, TableConfig>
+  readonly scatterMode: 'allow' | 'refuse'
+  readonly crossShardWrites: 'two_phase' | 'refuse'
+}
+
+export type TableConfig = { readonly key: string } | { readonly placement: 'reference' | 'home' }

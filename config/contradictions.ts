@@ -1,0 +1,230 @@
+// Settings that are fine alone and wrong together. Each check is a pure function over typed settings
+// and names every path it looked at: what is already reported there is not reported twice.
+import type { FileSettings } from './settings.ts'
+import type { Complaint } from './problems.ts'
+import type { Path } from './setting.ts'
+import type { ServerAddress } from './server-url.ts'
+
+/** A complaint that holds only if the values at `about` (and at its own path) are the file's own. */
+export type Contradiction = Complaint & {
+  readonly about: readonly Path[]
+  readonly severity: 'error' | 'warning'
+}
+
+type FileDatabase = FileSettings['databases'][string]
+
+/** Everything in `file` that cannot be meant that way. */
+export function contradictions(file: FileSettings): readonly Contradiction[] {
+  const found = [...userContradictions(file), ...ruleContradictions(file)]
+  const databases = Object.entries(file.databases)
+  if (databases.length === 0) {
+    found.push(error(['databases'], 'names no database', 'add one with its shards'))
+  }
+  for (const [name, database] of databases) {
+    const at = ['databases', name]
+    found.push(
+      ...nameContradictions(at, name, database),
+      ...poolContradictions(at, database),
+      ...shardContradictions(at, database),
+      ...loginContradictions(at, database, file),
+      ...shardingContradictions(at, database),
+    )
+  }
+  return found
+}
+
+function userContradictions(file: FileSettings): Contradiction[] {
+  const found: Contradiction[] = []
+  if (file.users.length === 0) {
+    found.push(warning(['users'], 'no users are listed: nobody can log in', 'list users'))
+  }
+  for (const [index, { name, password, verifier }] of file.users.entries()) {
+    const at = ['users', index]
+    const about = [
+      [...at, 'password'],
+      [...at, 'verifier'],
+    ]
+    const first = file.users.findIndex((other) => other.name === name)
+    if (first < index) {
+      const earlier = [['users', first, 'name']]
+      found.push(error([...at, 'name'], `user "${name}" is listed twice`, 'keep one', earlier))
+    }
+    if (password !== null && verifier !== null) {
+      const message = `user "${name}" has both a password and a verifier`
+      found.push(error([...at, 'verifier'], message, 'keep one of them', about))
+    }
+    if (password === null && verifier === null) {
+      const message = `user "${name}" has neither a password nor a verifier`
+      found.push(error(at, message, 'add "password: ${ENV}" or "verifier"', about))
+    }
+  }
+  return found
+}
+
+function ruleContradictions({ auth, users, databases }: FileSettings): Contradiction[] {
+  const { rules } = auth
+  if (rules === undefined) return []
+  const at = ['auth', 'rules']
+  if (rules.length === 0) {
+    return [error(at, 'is empty, so nobody could log in', 'remove it, or add a rule')]
+  }
+  const found: Contradiction[] = []
+  for (const [index, { database, user }] of rules.entries()) {
+    const knownUsers = ['all', ...users.map(({ name }) => name)]
+    const knownDatabases = ['all', 'ringfence', ...Object.keys(databases)]
+    if (!knownUsers.includes(user)) {
+      const message = `no user "${user}" is listed, so this rule never matches`
+      found.push(warning([...at, index, 'user'], message, 'list the user', [['users']]))
+    }
+    if (!knownDatabases.includes(database) && !knownDatabases.includes('*')) {
+      const message = `there is no database "${database}", so this rule never matches`
+      const about = [['databases']]
+      found.push(warning([...at, index, 'database'], message, 'correct its name', about))
+    }
+  }
+  return found
+}
+
+function nameContradictions(at: Path, name: string, { shards }: FileDatabase): Contradiction[] {
+  if (name === '*') {
+    const because = 'this version serves only the databases it names'
+    const notYet = error(at, `"*" is not supported yet: ${because}`, 'name the databases')
+    const several = error([...at, 'shards'], '"*" can have one shard only', 'name the database')
+    return shards.length > 1 ? [notYet, several] : [notYet]
+  }
+  if (name === 'ringfence') {
+    const message = '"ringfence" is reserved for the admin console'
+    return [error(at, message, 'choose another name')]
+  }
+  if (name === '' || Buffer.byteLength(name) > 63) {
+    return [error(at, 'a database name has 1 to 63 bytes', 'choose another name')]
+  }
+  return []
+}
+
+function poolContradictions(database: Path, { pool }: FileDatabase): Contradiction[] {
+  const at = [...database, 'pool']
+  const about = [[...at, 'size']]
+  const { size } = pool
+  const found: Contradiction[] = []
+  for (const name of ['min', 'reserve'] as const) {
+    if (pool[name] <= size) continue
+    const message = `${pool[name]} is more than pool.size, which is ${size}`
+    found.push(error([...at, name], message, `lower ${name} or raise size`, about))
+  }
+  return found
+}
+
+function shardContradictions(database: Path, { shards, sharding }: FileDatabase): Contradiction[] {
+  const found: Contradiction[] = []
+  const servers = new Map<string, Path>()
+  for (const [index, shard] of shards.entries()) {
+    const at = [...database, 'shards', index]
+    const first = shards.findIndex(({ id }) => id === shard.id)
+    if (first < index) {
+      const earlier = [[...database, 'shards', first, 'id']]
+      const message = `shard id "${shard.id}" is given twice`
+      found.push(error([...at, 'id'], message, 'give every shard an id of its own', earlier))
+    }
+    for (const [address, path] of addressesOf(shard, at)) {
+      const server = `${address.host}:${address.port}/${address.database}`
+      const earlier = servers.get(server)
+      servers.set(server, path)
+      if (earlier !== undefined) {
+        found.push(error(path, `server ${server} is listed twice`, 'keep one', [earlier]))
+      }
+      if (address.database !== shard.primary.database) {
+        const message = `a replica has its primary's database "${shard.primary.database}"`
+        found.push(error(path, message, `correct the URL's end`, [[...at, 'primary']]))
+      }
+    }
+  }
+  if (shards.length > 1 && sharding === undefined) {
+    const message = `${shards.length} shards, but no "sharding" section says which rows go where`
+    const about = [[...database, 'sharding']]
+    found.push(error([...database, 'shards'], message, 'add "sharding: { key: … }"', about))
+  }
+  return found
+}
+
+function addressesOf(shard: FileDatabase['shards'][number], at: Path): [ServerAddress, Path][] {
+  const replicas = shard.replicas.map((address, index): [ServerAddress, Path] => [
+    address,
+    [...at, 'replicas', index],
+  ])
+  return [[shard.primary, [...at, 'primary']], ...replicas]
+}
+
+/** A verifier cannot log in anywhere: it only proves that a client knows the password. */
+function loginContradictions(
+  database: Path,
+  { server_user: serverUser, shards, sharding }: FileDatabase,
+  { users }: FileSettings,
+): Contradiction[] {
+  const found: Contradiction[] = []
+  const at = [...database, 'server_user']
+  const urls = shards.flatMap((shard, index) => addressesOf(shard, [...database, 'shards', index]))
+  for (const [address, path] of urls) {
+    if (serverUser === undefined || address.user === null || address.user === serverUser.name)
+      continue
+    const message = `user "${address.user}" in the URL differs from server_user "${serverUser.name}"`
+    found.push(error(path, message, 'keep one of the two', [[...at, 'name']]))
+  }
+  if (serverUser !== undefined) return found
+  const about = [at, ['users'], [...database, 'shards']]
+  const remedy = 'add "server_user: { name: …, password: … }"'
+  if (sharding !== undefined && shards[0]?.primary.user === null) {
+    const message = 'no server_user, so the proxy itself cannot read the catalog on the home shard'
+    return [...found, error(database, message, remedy, about)]
+  }
+  const verified = users.filter(({ verifier, password }) => verifier !== null && password === null)
+  if (verified.length === 0 || urls.every(([{ user }]) => user !== null)) return found
+  const names = verified.map(({ name }) => `"${name}"`).join(', ')
+  const message = `no server_user, and the verifier of ${names} cannot log in to the shards`
+  return [...found, error(database, message, remedy, about)]
+}
+
+function shardingContradictions(database: Path, { sharding }: FileDatabase): Contradiction[] {
+  if (sharding === undefined) return []
+  const at = [...database, 'sharding']
+  const found: Contradiction[] = []
+  const { vnodes, tables } = sharding
+  if (!Number.isInteger(Math.log2(vnodes))) {
+    const near = 2 ** Math.round(Math.log2(vnodes))
+    found.push(error([...at, 'vnodes'], `${vnodes} is not a power of two`, `write ${near}`))
+  }
+  for (const [name, { key, placement }] of Object.entries(tables)) {
+    const table = [...at, 'tables', name]
+    const about = [
+      [...table, 'key'],
+      [...table, 'placement'],
+    ]
+    if (key !== null && placement !== null) {
+      const message = `table "${name}" has both a key and a placement`
+      found.push(error(table, message, 'a table with a key is sharded: keep one of the two', about))
+    }
+    if (key === null && placement === null) {
+      const message = `table "${name}" has neither a key nor a placement`
+      found.push(error(table, message, 'add "key" or "placement", or remove the line', about))
+    }
+    const bare = name.replace(/^[^.]*\./, '')
+    if (bare !== name && tables[bare] !== undefined) {
+      const message = `table "${name}" is also listed as "${bare}"`
+      found.push(error(table, message, 'keep one of them', [[...at, 'tables', bare]]))
+    }
+  }
+  return found
+}
+
+function error(
+  path: Path,
+  message: string,
+  remedy: string,
+  about: readonly Path[] = [],
+): Contradiction {
+  return { severity: 'error', path, message, remedy, about: [path, ...about] }
+}
+
+function warning(...args: Parameters<typeof error>): Contradiction {
+  return { ...error(...args), severity: 'warning' }
+}

@@ -1,0 +1,278 @@
+// The settings of one database: pool, login to the servers, shards, sharding, reads, failover.
+import { z } from 'zod'
+import {
+  choice,
+  duration,
+  flag,
+  integer,
+  orNull,
+  pgName,
+  positive,
+  shardName,
+  size,
+  text,
+} from './kinds.ts'
+import { serverUrl } from './server-url.ts'
+import { required, setting } from './setting.ts'
+
+const pool = z
+  .strictObject({
+    mode: setting(choice('session', 'transaction', 'statement'), {
+      standard: 'transaction',
+      applies: 'reload',
+      meaning: 'When a server connection goes back to the pool.',
+      later: { works: ['transaction'], because: 'this version pools by transaction' },
+    }),
+    size: setting(integer(1, 10_000), {
+      standard: 20,
+      applies: 'reload',
+      meaning: 'Server connections per shard, role (primary or replica) and user.',
+    }),
+    min: setting(integer(0, 10_000), {
+      standard: 0,
+      applies: 'reload',
+      meaning: 'Server connections that are kept open without any client.',
+      later: { works: [0], because: 'this version opens connections on demand' },
+    }),
+    reserve: setting(integer(0, 10_000), {
+      standard: 0,
+      applies: 'reload',
+      meaning: 'Further connections for clients that have waited long.',
+      later: { works: [0], because: 'this version has no reserve connections' },
+    }),
+    max_client_conn: setting(integer(1, 1_000_000), {
+      standard: 1000,
+      applies: 'reload',
+      meaning: 'Client connections to this database (53300 beyond it).',
+    }),
+    query_wait_timeout: setting(duration({ minMs: 1 }), {
+      standard: '120s',
+      applies: 'reload',
+      meaning: 'How long a statement waits for a server connection (53300 after it).',
+    }),
+    server_lifetime: setting(duration({ minMs: 1000 }), {
+      standard: '1h',
+      applies: 'reload',
+      meaning: 'Age at which a server connection is closed once it is idle.',
+    }),
+    server_idle_timeout: setting(duration({ minMs: 0 }), {
+      standard: '10m',
+      applies: 'reload',
+      meaning: 'How long an unused server connection is kept.',
+    }),
+    idle_transaction_timeout: setting(duration({ minMs: 0 }), {
+      standard: 0,
+      applies: 'reload',
+      meaning: 'How long a client may leave a transaction open without a statement.',
+    }),
+    fast_lane: setting(choice('auto', 'off'), {
+      standard: 'off',
+      applies: 'reload',
+      meaning: 'Statements of several clients pipelined on one server connection.',
+      later: {
+        works: ['off'],
+        because: 'this version leases a connection to one client at a time',
+      },
+    }),
+    auto_prepare: setting(choice('on', 'off'), {
+      standard: 'off',
+      applies: 'reload',
+      meaning: 'Simple queries run as prepared statements.',
+      later: { works: ['off'], because: 'this version passes simple queries on as they are' },
+    }),
+    pin: setting(choice('allow', 'refuse'), {
+      standard: 'allow',
+      applies: 'reload',
+      meaning: 'Session state that needs a server of its own: keep the server, or refuse (0A000).',
+    }),
+  })
+  .describe('Server connections, in PgBouncer’s terms.')
+
+const serverUser = z
+  .strictObject({
+    name: required(pgName(), {
+      example: 'app',
+      applies: 'restart',
+      meaning: 'Role with which the proxy logs in to the shards.',
+    }),
+    password: setting(orNull(text()), {
+      standard: null,
+      applies: 'restart',
+      meaning: 'Its password; null where the servers trust the proxy.',
+    }),
+  })
+  .describe('Login to the shards. Without it every client’s own name and password are passed on.')
+
+const shard = z
+  .strictObject({
+    id: required(shardName(), {
+      example: 's1',
+      applies: 'restart',
+      meaning: 'Name of the shard; it may never change once `ringfence init` has run.',
+    }),
+    primary: required(serverUrl(), {
+      example: 'postgres://10.0.0.1:5432/app',
+      applies: 'restart',
+      meaning: 'Its primary. A user in the URL is used instead of `server_user`.',
+    }),
+    replicas: z
+      .array(
+        required(serverUrl(), {
+          example: 'postgres://10.0.0.2:5432/app',
+          applies: 'restart',
+          meaning:
+            'A streaming replica of that primary. Checked by `ringfence check`; not read from.',
+        }),
+      )
+      .prefault([]),
+    weight: setting(positive(1000), {
+      standard: 1,
+      applies: 'restart',
+      meaning: 'Share of the virtual nodes relative to the other shards.',
+    }),
+    zone: setting(orNull(text('name')), {
+      standard: null,
+      applies: 'restart',
+      meaning: 'Where the shard runs, for reads close by.',
+      later: { works: [null], because: 'this version does not choose servers by zone' },
+    }),
+  })
+  .describe('The first shard is the home shard: it also holds the catalog.')
+
+const table = z
+  .strictObject({
+    key: setting(orNull(text('column')), {
+      standard: null,
+      applies: 'restart',
+      meaning: 'Column that shards this table, when it is not `sharding.key`.',
+    }),
+    placement: setting(orNull(choice('reference', 'home')), {
+      standard: null,
+      applies: 'restart',
+      meaning: '`reference`: the same rows on every shard; `home`: on the home shard alone.',
+    }),
+  })
+  .describe('`name` or `schema.name` of a table; it gives either `key` or `placement`.')
+
+const notGathered = {
+  works: [null],
+  because: 'this version streams rows and gathers none',
+}
+
+const sharding = z
+  .strictObject({
+    key: required(text('column'), {
+      example: 'tenant_id',
+      applies: 'restart',
+      meaning: 'Every table that has this column is sharded by it.',
+    }),
+    key_type: setting(choice('bigint', 'text', 'uuid'), {
+      standard: 'bigint',
+      applies: 'restart',
+      meaning: 'Type of the key: `bigint` for all integers, `text` also for varchar.',
+    }),
+    vnodes: setting(integer(2, 65_536), {
+      standard: 4096,
+      applies: 'restart',
+      meaning: 'Number of virtual nodes, a power of two; fixed for the life of a cluster.',
+    }),
+    tables: z.record(z.string(), table).prefault({}),
+    scatter: z
+      .strictObject({
+        mode: setting(choice('allow', 'refuse'), {
+          standard: 'allow',
+          applies: 'reload',
+          meaning: 'Whether a SELECT without a key may ask all shards.',
+        }),
+        max_gathered_rows: setting(orNull(integer(1, 1_000_000_000)), {
+          standard: null,
+          applies: 'reload',
+          meaning: 'Most rows that are gathered to finish one statement.',
+          later: notGathered,
+        }),
+        max_gathered_bytes: setting(orNull(size(1024, 2 ** 40)), {
+          standard: null,
+          applies: 'reload',
+          meaning: 'Most bytes that are gathered to finish one statement.',
+          later: notGathered,
+        }),
+      })
+      .prefault({}),
+    cross_shard_writes: setting(choice('two_phase', 'best_effort', 'refuse'), {
+      standard: 'two_phase',
+      applies: 'reload',
+      meaning: 'How DDL and reference tables are written on all shards: atomically, or not at all.',
+      later: {
+        works: ['two_phase', 'refuse'],
+        because: 'this version writes to several shards atomically or not at all',
+      },
+    }),
+    allow_key_update: setting(flag(), {
+      standard: false,
+      applies: 'reload',
+      meaning: 'Whether an UPDATE may change a shard key.',
+      later: { works: [false], because: 'this version cannot move a row to another shard' },
+    }),
+  })
+  .describe('How rows are spread over the shards. Needed with more than one shard.')
+
+const primaryOnly = 'this version reads from primaries only'
+const unread = { works: [null], because: primaryOnly }
+
+const reads = z
+  .strictObject({
+    target: setting(choice('auto', 'primary', 'replica'), {
+      standard: 'primary',
+      applies: 'reload',
+      meaning: 'Where read-only statements go.',
+      later: { works: ['primary'], because: primaryOnly },
+    }),
+    consistency: setting(choice('session', 'eventual', 'strong'), {
+      standard: 'strong',
+      applies: 'reload',
+      meaning: 'What a read on a replica must have seen.',
+      later: { works: ['strong'], because: primaryOnly },
+    }),
+    max_lag: setting(orNull(duration({ minMs: 0 })), {
+      standard: null,
+      applies: 'reload',
+      meaning: 'A replica further behind is not read from.',
+      later: unread,
+    }),
+    ryw_wait: setting(orNull(duration({ minMs: 0 })), {
+      standard: null,
+      applies: 'reload',
+      meaning: 'How long a read waits for a replica to catch up before it goes to the primary.',
+      later: unread,
+    }),
+  })
+  .describe('Reads on replicas.')
+
+const noFailover = { works: [null], because: 'this version does not follow a failover' }
+
+const failover = z
+  .strictObject({
+    wait: setting(orNull(duration({ minMs: 0 })), {
+      standard: null,
+      applies: 'reload',
+      meaning: 'How long statements wait for a new primary.',
+      later: noFailover,
+    }),
+    probe: setting(orNull(duration({ minMs: 0 })), {
+      standard: null,
+      applies: 'reload',
+      meaning: 'How often servers are asked whether they are the primary.',
+      later: noFailover,
+    }),
+  })
+  .describe('What happens when a primary dies.')
+
+/** Settings of one entry of `databases`. */
+export const databaseSettings = z.strictObject({
+  pool: pool.prefault({}),
+  server_user: serverUser.optional(),
+  shards: z.array(shard).min(1),
+  sharding: sharding.optional(),
+  reads: reads.prefault({}),
+  failover: failover.prefault({}),
+})
