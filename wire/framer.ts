@@ -1,14 +1,13 @@
-// Cuts the client's byte stream into whole frames. The bytes stay in the caller's chunk as long as
-// they can; what is incomplete moves into storage of the framer's own, which grows only with bytes
-// that have really come: a header that announces a gigabyte allocates nothing.
+// Cuts byte streams into frames. Framer: the client's side, whole frames, the length bounded before
+// anything is kept. FrameScanner: the server's side, whose big frames pass through unbuffered.
+import { Inbox } from './inbox.ts'
 import { readI32, violation } from './reader.ts'
 
 /** One whole message, header included. A view that is valid until the next push(). */
 export type Frame = { readonly code: number; readonly bytes: Uint8Array }
 
 const headerBytes = 5
-const storageBytesMin = 512
-/** Storage above this is given back as soon as it is empty: an idle client costs little. */
+/** A gathering buffer above this is not kept for the next frame. */
 const keptBytesMax = 4096
 const nothing = new Uint8Array(0)
 
@@ -16,46 +15,24 @@ const nothing = new Uint8Array(0)
 export class Framer {
   /** Largest length field accepted; smaller before authentication. */
   frameBytesMax: number
-  /** What next() reads: the caller's chunk or `#storage`; unread is from `#start` to `#end`. */
-  #source: Uint8Array = nothing
-  #start = 0
-  #end = 0
-  #storage: Uint8Array = nothing
+  readonly #inbox = new Inbox()
 
   constructor(frameBytesMax: number) {
     this.frameBytesMax = frameBytesMax
   }
 
   get bufferedBytes(): number {
-    return this.#end - this.#start
+    return this.#inbox.length
   }
 
   /** Takes the next bytes. They are read in place until own() or a next() that finds no frame. */
   push(chunk: Uint8Array): void {
-    if (this.#start === this.#end) {
-      this.#source = chunk
-      this.#start = 0
-      this.#end = chunk.length
-      return
-    }
-    this.own()
-    this.#reserve(chunk.length)
-    this.#storage.set(chunk, this.#end)
-    this.#end += chunk.length
+    this.#inbox.push(chunk)
   }
 
   /** Copies what is unread out of the caller's chunk, which may be overwritten from then on. */
   own(): void {
-    if (this.#start === this.#end) return this.#clear()
-    if (this.#source === this.#storage) return
-    const unread = this.#source.subarray(this.#start, this.#end)
-    if (unread.length > this.#storage.length) {
-      this.#storage = new Uint8Array(Math.max(unread.length, storageBytesMin))
-    }
-    this.#storage.set(unread)
-    this.#source = this.#storage
-    this.#start = 0
-    this.#end = unread.length
+    this.#inbox.own()
   }
 
   /**
@@ -63,46 +40,18 @@ export class Framer {
    * no longer needed. @throws PgError 08P01 on a length below 4 or above frameBytesMax.
    */
   next(): Frame | undefined {
-    const start = this.#start
-    const have = this.#end - start
-    if (have < headerBytes) {
-      this.own()
-      return undefined
+    const inbox = this.#inbox
+    const { bytes, start } = inbox
+    if (inbox.length >= headerBytes) {
+      const length = readI32(bytes, start + 1)
+      if (length < 4 || length > this.frameBytesMax) throw violation(`frame length ${length}`)
+      if (inbox.length > length) {
+        inbox.start = start + 1 + length
+        return { code: bytes[start] ?? 0, bytes: bytes.subarray(start, inbox.start) }
+      }
     }
-    const length = readI32(this.#source, start + 1)
-    if (length < 4 || length > this.frameBytesMax) throw violation(`frame length ${length}`)
-    if (have < length + 1) {
-      this.own()
-      return undefined
-    }
-    this.#start = start + 1 + length
-    return {
-      code: this.#source[start] ?? 0,
-      bytes: this.#source.subarray(start, this.#start),
-    }
-  }
-
-  #clear(): void {
-    this.#source = nothing
-    this.#start = 0
-    this.#end = 0
-    if (this.#storage.length > keptBytesMax) this.#storage = nothing
-  }
-
-  /** Makes room for `count` bytes behind the unread ones, which are in storage. */
-  #reserve(count: number): void {
-    const unread = this.#storage.subarray(this.#start, this.#end)
-    const needed = unread.length + count
-    if (this.#end + count <= this.#storage.length) return
-    if (needed <= this.#storage.length) {
-      this.#storage.copyWithin(0, this.#start, this.#end)
-    } else {
-      this.#storage = new Uint8Array(Math.max(needed, this.#storage.length * 2))
-      this.#storage.set(unread)
-    }
-    this.#source = this.#storage
-    this.#start = 0
-    this.#end = unread.length
+    inbox.own()
+    return undefined
   }
 }
 
