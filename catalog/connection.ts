@@ -1,0 +1,48 @@
+// The catalog's own connections, apart from the pools that serve clients. Every wait on them has an end, and
+// a connection that hangs can be cut: `pg` alone would keep the socket until the peer answers.
+import { Socket } from 'node:net'
+import { Client, DatabaseError } from 'pg'
+
+/** A connection of the catalog; `destroy` closes it at once, whatever it is doing. */
+export type CatalogConnection = { readonly client: Client; readonly destroy: () => void }
+
+/** Session advisory locks of this program, as the two keys of pg_advisory_lock(int, int). */
+export const advisoryLocks = { initialise: '1380337219, 1', recover: '1380337219, 2' } as const
+
+const connectTimeoutMs = 5_000
+
+/**
+ * Opens a connection whose statements fail after `queryTimeoutMs`. The caller listens for its 'error' or
+ * destroys it. @throws what pg throws when the server cannot be reached or refuses the login.
+ */
+export async function openCatalogConnection(
+  url: string,
+  queryTimeoutMs: number,
+): Promise<CatalogConnection> {
+  const socket = new Socket()
+  const client = new Client({
+    connectionString: url,
+    application_name: 'ringfence catalog',
+    connectionTimeoutMillis: connectTimeoutMs,
+    query_timeout: queryTimeoutMs,
+    keepAlive: true,
+    stream: () => socket,
+  })
+  const destroy = () => {
+    socket.destroy()
+  }
+  // Without a listener a lost connection would end the process; the statement under way fails by itself.
+  client.on('error', destroy)
+  try {
+    await client.connect()
+    return { client, destroy }
+  } catch (cause) {
+    destroy()
+    throw cause
+  }
+}
+
+/** SQLSTATE of an error that the server sent; undefined for any other. */
+export function sqlstateOf(thrown: unknown): string | undefined {
+  return thrown instanceof DatabaseError ? thrown.code : undefined
+}

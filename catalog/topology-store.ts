@@ -1,0 +1,220 @@
+// The topology that this proxy routes by: read from the catalog at start, followed from then on by NOTIFY and, for
+// what a lost notification would miss, by polling the epoch. While the home shard is down the last one stays valid.
+// States: without a connection a retry is pending (backoff); with one, a poll is; after close() neither.
+import { assert } from '../core/assert.ts'
+import { systemClock, type Clock, type Timer } from '../core/clock.ts'
+import { pgError } from '../core/errors.ts'
+import type { ShardId } from '../core/ids.ts'
+import type { Log } from '../core/log.ts'
+import type { Topology } from '../router/topology.ts'
+import { openCatalogConnection, type CatalogConnection } from './connection.ts'
+import { readEpoch, readTopology } from './topology-query.ts'
+
+export type TopologyStoreOptions = {
+  /** The home shard's primary. */
+  readonly url: string
+  /** Of the configuration, home shard first: `Topology.shards` has the same order. */
+  readonly shards: readonly ShardId[]
+  readonly log: Log
+  /** Between two looks at the epoch. */
+  readonly pollMs: number
+  readonly clock?: Clock
+}
+
+/** Takes a listener away again. */
+export type Unsubscribe = () => void
+
+const queryTimeoutMs = 5_000
+const backoffMinMs = 100
+const backoffMaxMs = 5_000
+
+export class TopologyStore {
+  readonly #options: TopologyStoreOptions
+  readonly #clock: Clock
+  readonly #topologyListeners = new Set<(topology: Topology) => void>()
+  readonly #schemaListeners = new Set<() => void>()
+  #topology: Topology | undefined
+  #connection: CatalogConnection | undefined
+  #timer: Timer | undefined
+  #backoffMs = backoffMinMs
+  #closed = false
+  /** A schema change that the other proxies have not been told of, for want of a connection. */
+  #notifyOwed = false
+  /** At most one refresh runs; a wish that comes meanwhile is for one more after it. */
+  #refreshing = false
+  #refreshAgain = false
+
+  constructor(options: TopologyStoreOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+  }
+
+  /** Reads the catalog for the first time. @throws PgError 57P03 when there is none or it cannot be read. */
+  async start(): Promise<Topology> {
+    try {
+      await this.#connect()
+      return this.current
+    } catch (cause) {
+      await this.close()
+      const detail = cause instanceof Error ? cause.message : String(cause)
+      throw pgError('catalogUnavailable', [this.#options.shards[0] ?? ''], { cause, detail })
+    }
+  }
+
+  /** The newest topology known; valid from start() on, also while the home shard is down. */
+  get current(): Topology {
+    assert(this.#topology !== undefined, 'the topology store was started')
+    return this.#topology
+  }
+
+  /** Calls `listener` with every new topology. */
+  onChange(listener: (topology: Topology) => void): Unsubscribe {
+    this.#topologyListeners.add(listener)
+    return () => this.#topologyListeners.delete(listener)
+  }
+
+  /** Calls `listener` when any proxy has changed the schema, or may have while we could not hear of it. */
+  onSchemaChange(listener: () => void): Unsubscribe {
+    this.#schemaListeners.add(listener)
+    return () => this.#schemaListeners.delete(listener)
+  }
+
+  /** Tells every proxy, this one included, that the schema changed; now, or once the home shard is back. */
+  async notifySchemaChanged(): Promise<void> {
+    this.#notifyOwed = true
+    await this.#payNotification()
+  }
+
+  /** Closes the connection and stops all timers; harmless when repeated. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#timer?.cancel()
+    const connection = this.#connection
+    this.#connection = undefined
+    if (connection === undefined) return
+    const limit = this.#clock.after(queryTimeoutMs, connection.destroy)
+    await connection.client.end().catch(() => undefined)
+    limit.cancel()
+    connection.destroy()
+  }
+
+  async #connect(): Promise<void> {
+    const connection = await openCatalogConnection(this.#options.url, queryTimeoutMs)
+    if (this.#closed) {
+      connection.destroy()
+      return
+    }
+    this.#connection = connection
+    const { client } = connection
+    client.on('end', () => this.#lost(connection, 'the server closed the connection'))
+    client.on('notification', ({ channel }) => {
+      if (channel === 'ringfence_schema') this.#tellSchema()
+      else void this.#refresh()
+    })
+    try {
+      await client.query('LISTEN ringfence_topology; LISTEN ringfence_schema')
+      this.#adopt(await readTopology(client, this.#options.shards))
+    } catch (cause) {
+      this.#connection = undefined
+      connection.destroy()
+      throw cause
+    }
+    this.#backoffMs = backoffMinMs
+    this.#schedule(this.#options.pollMs, () => this.#poll())
+  }
+
+  async #poll(): Promise<void> {
+    await this.#refresh()
+    if (this.#connection !== undefined) this.#schedule(this.#options.pollMs, () => this.#poll())
+  }
+
+  async #reconnect(): Promise<void> {
+    try {
+      await this.#connect()
+    } catch (error) {
+      this.#options.log.warn({ reason: reasonOf(error) }, 'the catalog cannot be read; will retry')
+      this.#retryLater()
+      return
+    }
+    if (this.#connection === undefined) return
+    this.#options.log.info('the catalog can be read again')
+    // Notifications were lost meanwhile.
+    this.#tellSchema()
+    await this.#payNotification()
+  }
+
+  async #refresh(): Promise<void> {
+    this.#refreshAgain = this.#refreshing
+    const connection = this.#connection
+    if (this.#refreshing || connection === undefined) return
+    this.#refreshing = true
+    try {
+      const epoch = await readEpoch(connection.client)
+      if (epoch !== this.#topology?.epoch) {
+        this.#adopt(await readTopology(connection.client, this.#options.shards))
+      }
+    } catch (error) {
+      this.#lost(connection, reasonOf(error))
+    } finally {
+      this.#refreshing = false
+    }
+    if (this.#refreshAgain) await this.#refresh()
+  }
+
+  #adopt(topology: Topology): void {
+    if (this.#topology?.epoch === topology.epoch) return
+    const first = this.#topology === undefined
+    this.#topology = topology
+    if (!first) this.#tell(this.#topologyListeners, topology)
+  }
+
+  #tellSchema(): void {
+    this.#tell(this.#schemaListeners, undefined)
+  }
+
+  #tell<T>(listeners: ReadonlySet<(value: T) => void>, value: T): void {
+    for (const listener of listeners) {
+      try {
+        listener(value)
+      } catch (error) {
+        this.#options.log.error({ error }, 'a listener of the topology failed')
+      }
+    }
+  }
+
+  async #payNotification(): Promise<void> {
+    const connection = this.#connection
+    if (!this.#notifyOwed || connection === undefined) return
+    this.#notifyOwed = false
+    try {
+      await connection.client.query('NOTIFY ringfence_schema')
+    } catch (error) {
+      this.#notifyOwed = true
+      this.#lost(connection, reasonOf(error))
+    }
+  }
+
+  #lost(connection: CatalogConnection, reason: string): void {
+    connection.destroy()
+    if (connection !== this.#connection) return
+    this.#connection = undefined
+    this.#options.log.warn({ reason }, 'connection to the catalog lost; routing by what is known')
+    this.#retryLater()
+  }
+
+  #retryLater(): void {
+    this.#schedule(this.#backoffMs, () => this.#reconnect())
+    this.#backoffMs = Math.min(backoffMaxMs, this.#backoffMs * 2)
+  }
+
+  /** One timer at a time: a poll while connected, a retry while not. */
+  #schedule(delayMs: number, run: () => Promise<void>): void {
+    if (this.#closed) return
+    this.#timer?.cancel()
+    this.#timer = this.#clock.after(delayMs, () => void run())
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
