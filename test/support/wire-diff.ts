@@ -1,7 +1,7 @@
 // Shows where two conversations part: common lines around, `-` expected of PostgreSQL, `+` got.
 import type { Entry } from './wire-transcript.ts'
 
-const contextLines = 8
+const contextLines = 12
 const shownLinesMax = 60
 
 /** Empty when both conversations are the same. */
