@@ -3,6 +3,7 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { runCommand } from './process.ts'
 import { openToServers, reachableByServers } from './server-user.ts'
 
 /** Says that a cached directory was finished, and how many entries it had then. */
@@ -16,13 +17,14 @@ export async function cacheDirectory(): Promise<string> {
   const uid = process.getuid?.() ?? 0
   const base = (await reachableByServers(tmpdir())) ? tmpdir() : '/tmp'
   const dir = join(base, `ringfence-${uid}`)
-  await mkdir(dir, { recursive: true, mode: 0o700 })
+  const made = await mkdir(dir, { recursive: true, mode: 0o700 })
   const found = await lstat(dir)
   if (!found.isDirectory() || found.uid !== uid) {
     throw new Error(
       `"${dir}" is not ours (uid ${uid}): remove it, or set TMPDIR to another directory`,
     )
   }
+  if (made !== undefined) await spreadSubdirectories(dir)
   await openToServers(dir)
   return dir
 }
@@ -59,6 +61,17 @@ export async function cachedDirectory(
     await rm(making, { recursive: true, force: true })
     await rm(aside, { recursive: true, force: true })
   }
+}
+
+/**
+ * Tells ext4 to place each subdirectory elsewhere on the disk, by a hash of its name (chattr(1), flag T). It does
+ * not hand out an inode again soon after its deletion, and searches past all such in the neighbourhood:
+ * without the flag, a cluster started just after another was removed took 3 s instead of 0.7 s.
+ */
+async function spreadSubdirectories(dir: string): Promise<void> {
+  if (process.platform !== 'linux') return
+  // Other file systems have no such flag, and no such trouble.
+  await runCommand('chattr', ['+T', dir]).catch(() => undefined)
 }
 
 async function isComplete(dir: string): Promise<boolean> {

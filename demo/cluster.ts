@@ -1,5 +1,5 @@
 // The embedded cluster: shards of one primary and its replicas each, and Redis when there is one. Every
-// primary has the role and the database that clients of the demo use.
+// server has the role and the database that clients of the demo use (demo/roles.ts).
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Log } from '../core/log.ts'
@@ -7,6 +7,7 @@ import type { Installation } from './installation.ts'
 import { PostgresServer } from './postgres-server.ts'
 import { waitUntil } from './process.ts'
 import { startRedis, type RedisServer } from './redis-server.ts'
+import { demoRole } from './roles.ts'
 import { openRun, type Run } from './run.ts'
 import type { Settings } from './settings.ts'
 import { withClient } from './sql.ts'
@@ -43,9 +44,6 @@ export type Cluster = {
   /** Stops every server and removes a temporary directory. Safe to call again. */
   stop(): Promise<void>
 }
-
-/** Role of the demo's clients, who owns the database `app` on every shard. Not a superuser. */
-export const demoRole = { name: 'demo', password: 'demo', database: 'app' } as const
 
 const replayDeadlineMs = 10_000
 
@@ -125,23 +123,9 @@ async function startShard(
   const early = (await primary.isCleanlyStopped()) ? await openReplicas() : null
   await start(primary)
   const replicas = early ?? (await openReplicas())
-  await allOrFirstFailure([createDatabase(primary), ...replicas.map(start)])
+  await allOrFirstFailure(replicas.map(start))
   await allOrFirstFailure(replicas.map((replica) => waitForReplay(primary, replica)))
   return { id, primary, replicas }
-}
-
-async function createDatabase(primary: PostgresServer): Promise<void> {
-  const { name, password, database } = demoRole
-  await withClient(primary.url(), async (client) => {
-    const roles = await client.query('SELECT FROM pg_roles WHERE rolname = $1', [name])
-    if (roles.rowCount === 0) {
-      await client.query(`CREATE ROLE ${name} LOGIN PASSWORD '${password}'`)
-      // Sees other roles' sessions, locks and replication lag.
-      await client.query(`GRANT pg_monitor TO ${name}`)
-    }
-    const databases = await client.query('SELECT FROM pg_database WHERE datname = $1', [database])
-    if (databases.rowCount === 0) await client.query(`CREATE DATABASE ${database} OWNER ${name}`)
-  })
 }
 
 async function waitForReplay(primary: PostgresServer, replica: PostgresServer): Promise<void> {

@@ -11,9 +11,10 @@ import { freePort, isFree } from './ports.ts'
 import { readPostmasterFile } from './postmaster-file.ts'
 import { childrenOf, processIdentity, signalProcess, waitUntil } from './process.ts'
 import { copyStandby } from './replica.ts'
+import { superuser } from './roles.ts'
 import { giveToServers, makeServerDirectory, serverUser } from './server-user.ts'
 import { baseSettings, settingsText, type Settings } from './settings.ts'
-import { copyDirectory, findTemplate, settingsFile, superuser } from './template.ts'
+import { copyDirectory, findTemplate, settingsFile } from './template.ts'
 
 export type ServerOptions = {
   /** Kept from an earlier run when it has a server already; its parent must exist. */

@@ -55,7 +55,13 @@ export async function waitUntil(
   return true
 }
 
-export type CommandOptions = { readonly uid?: number; readonly gid?: number; readonly cwd?: string }
+export type CommandOptions = {
+  readonly uid?: number
+  readonly gid?: number
+  readonly cwd?: string
+  /** For its stdin. */
+  readonly input?: string
+}
 
 /** Runs a command to its end and gives its stdout. Throws with its stderr when it fails. */
 export async function runCommand(
@@ -63,7 +69,11 @@ export async function runCommand(
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<string> {
-  const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
+  const { input = '', ...spawnOptions } = options
+  const child = spawn(command, args, { ...spawnOptions, stdio: ['pipe', 'pipe', 'pipe'] })
+  // A command that ends without reading its input says why on stderr.
+  child.stdin.once('error', () => undefined)
+  child.stdin.end(input)
   const [stdout, stderr, status] = await Promise.all([
     readAll(child.stdout),
     readAll(child.stderr),

@@ -24,12 +24,13 @@ export async function copyStandby(source: StandbySource, to: string): Promise<vo
     await copyOnline(source.dataDir, source.url, to)
   }
   // What belongs to the primary alone (manual, 25.3.3.1 and 25.3.4).
-  for (const name of ['postmaster.pid', 'postmaster.opts', 'postgresql.auto.conf', settingsFile]) {
+  for (const name of ['postmaster.pid', 'postmaster.opts', settingsFile]) {
     await rm(join(to, name), { force: true })
   }
   for (const slot of await readdir(join(to, 'pg_replslot'))) {
     await rm(join(to, 'pg_replslot', slot), { recursive: true })
   }
+  await writeOwned(join(to, 'postgresql.auto.conf'), '')
   await writeOwned(join(to, 'standby.signal'), '')
 }
 

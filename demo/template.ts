@@ -1,18 +1,18 @@
-// A data directory straight from initdb, made once per build of PostgreSQL and copied for every new server:
-// a copy takes 0.07 s where initdb takes 0.7 s.
+// A data directory made once per build of PostgreSQL and copied for every new server: initdb, then the role and
+// the database of the demo. A copy takes a tenth of the time of initdb; it is kept small, since the cost is
+// in its bytes: WAL segments of 1 MB, and of those only the ones in use.
 import { randomBytes } from 'node:crypto'
 import { appendFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cachedDirectory } from './cache-dir.ts'
 import type { Installation } from './installation.ts'
 import { runCommand } from './process.ts'
+import { demoRole, superuser } from './roles.ts'
 import { giveToServers, makeServerDirectory, serverUser } from './server-user.ts'
 
 /** Grows when what follows writes something else into a template. */
-const revision = 1
+const revision = 4
 
-/** Name of every server's superuser. */
-export const superuser = 'postgres'
 /** Read by postgresql.conf of every copy; written anew at every start of a server. */
 export const settingsFile = 'ringfence.conf'
 
@@ -47,6 +47,7 @@ async function build(installation: Installation, dir: string): Promise<void> {
   await writeFile(passwordFile, password, { mode: 0o600 })
   await giveToServers(passwordFile)
   await initialize(installation, dataDir, passwordFile)
+  await addDatabase(installation, dataDir)
   await appendFile(join(dataDir, 'postgresql.conf'), `\ninclude_if_exists = '${settingsFile}'\n`)
   await writeFile(join(dir, 'password'), password, { mode: 0o600 })
   await rm(passwordFile)
@@ -69,6 +70,7 @@ async function initialize(
         `--locale=${locale}`,
         '--no-sync',
         '--no-instructions',
+        '--wal-segsize=1',
       ],
       { ...serverUser(), cwd: '/' },
     )
@@ -77,4 +79,28 @@ async function initialize(
     if (!error.message.includes('locale')) throw error
     return run('C')
   })
+}
+
+/** In single-user mode, one statement a line. What is here need not be written again by every primary's WAL. */
+async function addDatabase(installation: Installation, dataDir: string): Promise<void> {
+  const { name, password, database } = demoRole
+  const statements = [
+    `CREATE ROLE ${name} LOGIN PASSWORD '${password}'`,
+    // Sees other roles' sessions, locks and replication lag.
+    `GRANT pg_monitor TO ${name}`,
+    `CREATE DATABASE ${database} OWNER ${name}`,
+    // The first makes the WAL that came before superfluous, the second removes it.
+    'CHECKPOINT',
+    'CHECKPOINT',
+  ]
+  const settings = ['fsync=off', 'wal_recycle=off', 'exit_on_error=on']
+  const args = [
+    '--single',
+    '-D',
+    dataDir,
+    ...settings.flatMap((entry) => ['-c', entry]),
+    'postgres',
+  ]
+  const options = { ...serverUser(), cwd: '/', input: `${statements.join('\n')}\n` }
+  await runCommand(join(installation.binDir, 'postgres'), args, options)
 }
