@@ -171,7 +171,7 @@ function loginContradictions(
     found.push(error(path, message, 'keep one of the two', [[...at, 'name']]))
   }
   if (serverUser !== undefined) return found
-  const about = [at, ['users'], [...database, 'shards']]
+  const about = [at, ['users'], ...urls.map(([, path]) => path)]
   const remedy = 'add "server_user: { name: …, password: … }"'
   if (sharding !== undefined && shards[0]?.primary.user === null) {
     const message = 'no server_user, so the proxy itself cannot read the catalog on the home shard'

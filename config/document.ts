@@ -28,7 +28,7 @@ export type ConfigDocument = {
   readonly value: unknown
   readonly problems: readonly Placed[]
   /** Where the value at `path` stands; else of the nearest part of `path` that is in the file. */
-  readonly positionOf: (path: Path) => Position
+  readonly positionOf: (path: Path, at?: Complaint['at']) => Position
 }
 
 /** A complaint with its place in the text. */
@@ -69,7 +69,7 @@ export function parseConfig(
   return {
     value: plain.value,
     problems,
-    positionOf: (path) => positionAt(offsetOf(doc, path)),
+    positionOf: (path, at = 'value') => positionAt(offsetOf(doc, path, at)),
   }
 }
 
@@ -110,11 +110,11 @@ function pathOf(nodes: readonly unknown[]): Path {
   })
 }
 
-function offsetOf(doc: Document, path: Path): number {
+function offsetOf(doc: Document, path: Path, at: 'name' | 'value'): number {
   const { node, key } = walk(doc, path)
   const keyOffset = key?.range?.[0]
   const isBlank = isScalar(node) && node.value === null
-  if (keyOffset !== undefined && (isCollection(node) || isBlank)) return keyOffset
+  if (keyOffset !== undefined && (at === 'name' || isCollection(node) || isBlank)) return keyOffset
   return node?.range?.[0] ?? keyOffset ?? 0
 }
 

@@ -29,7 +29,9 @@ export type Loaded =
 /** Reads the whole file; problems come in the order of their lines. Never throws. */
 export function loadConfig(text: string, { file, env }: LoadOptions): Loaded {
   const document = parseConfig(text, env)
-  const place = (complaint: Complaint) => ({ ...complaint, ...document.positionOf(complaint.path) })
+  const place = (complaint: Complaint) => {
+    return { ...complaint, ...document.positionOf(complaint.path, complaint.at) }
+  }
   const show = (placed: readonly Placed[]) =>
     placed
       .toSorted((a, b) => a.line - b.line || a.column - b.column)
@@ -49,7 +51,7 @@ export function loadConfig(text: string, { file, env }: LoadOptions): Loaded {
     ok: true,
     config: buildConfig(verdict.settings),
     warnings: show(verdict.warnings.map(place)),
-    positionOf: document.positionOf,
+    positionOf: (path) => document.positionOf(path),
   }
 }
 

@@ -18,6 +18,8 @@ export type Problem = {
 /** A complaint about the value at `path`; document.ts knows its line and column. */
 export type Complaint = {
   readonly path: Path
+  /** Whether the name at the end of `path` is wrong, or the value that stands there (default). */
+  readonly at?: 'name' | 'value'
   readonly message: string
   readonly remedy: string | null
 }
@@ -79,7 +81,7 @@ function unknownSetting(path: Path, key: string, schema: z.core.$ZodType): Compl
   const moved = inner === undefined ? null : `it belongs under "${inner}"`
   const listed = `known here: ${names.join(', ')}`
   const remedy = near === null ? (moved ?? listed) : `did you mean "${near}"?`
-  return { path: [...path, key], message: `unknown setting "${key}"`, remedy }
+  return { path: [...path, key], at: 'name', message: `unknown setting "${key}"`, remedy }
 }
 
 function wrongType(path: Path, expected: string, input: unknown): Complaint {

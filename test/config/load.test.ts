@@ -1,0 +1,141 @@
+// A configuration file that is right: defaults, units, URLs, YAML's own abbreviations.
+import { describe, expect, it } from 'vitest'
+import { configOf, oneShard, shard, users } from './files.ts'
+
+describe('a file that is right', () => {
+  it('needs a database alone; everything else has a default', () => {
+    const config = configOf(
+      'databases: { app: { shards: [{ id: s1, primary: "postgres://h/d" }] } }',
+    )
+    expect(config).toEqual({
+      listen: { host: '127.0.0.1', port: 6432 },
+      http: { host: '127.0.0.1', port: 9632 },
+      users: [],
+      authRules: [{ database: null, user: null, address: null, method: 'scram' }],
+      databases: [
+        {
+          name: 'app',
+          pool: {
+            sizeMax: 20,
+            clientConnectionsMax: 1000,
+            queryWaitTimeoutMs: 120_000,
+            serverLifetimeMs: 3_600_000,
+            serverIdleTimeoutMs: 600_000,
+            idleTransactionTimeoutMs: 0,
+            pin: 'allow',
+          },
+          serverUser: null,
+          shards: [
+            {
+              id: 's1',
+              primary: { host: 'h', port: 5432, database: 'd', user: null, password: null },
+              replicas: [],
+              weight: 1,
+            },
+          ],
+          sharding: null,
+        },
+      ],
+      limits: {
+        frameBytesMax: 256 * 1024 ** 2,
+        frameBytesBeforeLoginMax: 16_384,
+        loginTimeoutMs: 30_000,
+        queueMax: 10_000,
+      },
+      log: { level: 'info' },
+    })
+  })
+
+  it('gives sharding with its tables, rules with networks, URLs taken apart', () => {
+    const config = configOf(`
+auth:
+  rules:
+    - { address: 10.0.0.0/8, user: app, method: trust }
+    - { database: app, address: "::1", method: reject }
+users: [{ name: app, password: "0", admin: true }]
+databases:
+  app:
+    server_user: { name: root }
+    shards:
+      - id: s1
+        primary: postgresql://root:p%40ss@[::1]:5433/a%20b?sslmode=disable
+        replicas: [postgres://10.0.0.2/a%20b]
+        weight: 1.5
+      - { id: s2, primary: postgres://10.0.0.3/app }
+    sharding:
+      key: tenant_id
+      key_type: uuid
+      vnodes: 16
+      tables: { tenants: { key: id }, products: { placement: reference } }
+      cross_shard_writes: refuse`)
+    expect(config.authRules).toEqual([
+      {
+        database: null,
+        user: 'app',
+        address: { family: 'ipv4', address: '10.0.0.0', prefixBits: 8 },
+        method: 'trust',
+      },
+      {
+        database: 'app',
+        user: null,
+        address: { family: 'ipv6', address: '::1', prefixBits: 128 },
+        method: 'reject',
+      },
+    ])
+    const [database] = config.databases
+    expect(database?.serverUser).toEqual({ name: 'root', password: null })
+    expect(database?.shards[0]).toEqual({
+      id: 's1',
+      primary: { host: '::1', port: 5433, database: 'a b', user: 'root', password: 'p@ss' },
+      replicas: [{ host: '10.0.0.2', port: 5432, database: 'a b', user: null, password: null }],
+      weight: 1.5,
+    })
+    expect(database?.sharding).toEqual({
+      key: 'tenant_id',
+      keyType: 'uuid',
+      vnodeCount: 16,
+      tables: new Map([
+        ['tenants', { key: 'id' }],
+        ['products', { placement: 'reference' }],
+      ]),
+      scatterMode: 'allow',
+      crossShardWrites: 'refuse',
+    })
+  })
+
+  it('takes anchors, aliases and merge keys', () => {
+    const config = configOf(`${users}
+databases:
+  one: &one { shards: [${shard}], pool: { size: 3, pin: refuse } }
+  two:
+    <<: *one
+    pool: { size: 4 }`)
+    expect(config.databases.map(({ pool }) => [pool.sizeMax, pool.pin])).toEqual([
+      [3, 'refuse'],
+      [4, 'allow'],
+    ])
+  })
+
+  it.each([
+    ['50ms', 50],
+    ['120s', 120_000],
+    ['10m', 600_000],
+    ['1h', 3_600_000],
+    ['2d', 172_800_000],
+    ['0', 0],
+  ])('reads the duration %s as %i ms', (written, ms) => {
+    const text = `${oneShard}\n    pool: { server_idle_timeout: ${written} }`
+    expect(configOf(text).databases[0]?.pool.serverIdleTimeoutMs).toBe(ms)
+  })
+
+  it.each([
+    ['65536B', 65_536],
+    ['64kB', 65_536],
+    ['64KiB', 65_536],
+    ['256MiB', 268_435_456],
+    ['1GB', 1_073_741_824],
+  ])('reads the size %s as %i bytes', (written, bytes) => {
+    const text = `${oneShard}\nlimits: { frame_bytes: ${written} }`
+    expect(configOf(text).limits.frameBytesMax).toBe(bytes)
+  })
+})

@@ -1,0 +1,153 @@
+// Every mistake in a configuration file: all of them at once, each with its place and what to do.
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { loadConfig } from '../../config/load.ts'
+import { formatProblem } from '../../config/problems.ts'
+import { oneShard, problemsOf, twoShards, users } from './files.ts'
+
+describe('mistakes', () => {
+  it('are reported all at once, in the order of the file, each at its place', () => {
+    const text = `listen: { prot: 6432 }
+users:
+  - { name: app, password: \${APP_PASSWORD} }
+  - { name: app, verifier: SCRAM-SHA-256 }
+databases:
+  app:
+    pool:
+      size: many
+      sise: 20
+      query_wait_timeout: 120
+    shards:
+      - { id: s1, primary: http://10.0.0.1/app }
+      - { id: s1, primary: postgres://10.0.0.2/app }
+    sharding:
+      vnodes: 1000
+      key_type: bigserial`
+    expect(problemsOf(text)).toEqual([
+      'f.yaml:1:11  listen.prot: unknown setting "prot"; did you mean "port"?',
+      'f.yaml:3:28  users[0].password: environment variable "APP_PASSWORD" is not set; ' +
+        'set it, or give a default: ${APP_PASSWORD:-…}',
+      'f.yaml:4:13  users[1].name: user "app" is listed twice; keep one',
+      'f.yaml:4:28  users[1].verifier: is not a SCRAM-SHA-256 or md5 verifier; ' +
+        'copy it in full from pg_authid.rolpassword, in quotes',
+      'f.yaml:8:13  databases.app.pool.size: expected a number; found "many"',
+      'f.yaml:9:7  databases.app.pool.sise: unknown setting "sise"; did you mean "size"?',
+      'f.yaml:10:27  databases.app.pool.query_wait_timeout: "120" is not a duration; ' +
+        'add a unit: 120s or 120ms',
+      'f.yaml:12:28  databases.app.shards[0].primary: is not a postgres:// URL; ' +
+        'write it like postgres://10.0.0.1:5432/app',
+      'f.yaml:13:15  databases.app.shards[1].id: shard id "s1" is given twice; ' +
+        'give every shard an id of its own',
+      'f.yaml:14:5  databases.app.sharding.key: is missing; add it',
+      'f.yaml:15:15  databases.app.sharding.vnodes: 1000 is not a power of two; write 1024',
+      'f.yaml:16:17  databases.app.sharding.key_type: expected one of bigint, text, uuid; ' +
+        'found "bigserial"',
+    ])
+  })
+
+  it('never repeat a password', () => {
+    const text = `users: [{ name: app, password: 4711, verifier: "4711" }]
+databases:
+  app:
+    server_user: { name: app, password: [4711] }
+    shards: [{ id: s1, primary: "postgres://app:4711@h/app?x=1" }, { id: s2, primary: "app:4711" }]`
+    expect(problemsOf(text)).toHaveLength(6)
+    expect(problemsOf(text).join()).not.toContain('4711')
+  })
+
+  it.each([
+    ['a: [1', 'f.yaml:1:6  not valid YAML: '],
+    ['a: *nowhere', 'f.yaml:1:1  not valid YAML: unresolved alias'],
+    ['- 1', 'f.yaml:1:1  expected a mapping; found a list'],
+    ['', 'f.yaml:1:1  databases: is missing'],
+    ['databases: {}', 'f.yaml:1:1  databases: names no database'],
+    ['databases: 5', 'f.yaml:1:12  databases: expected a mapping; found a number'],
+    ['databases: { app: { shards: [] } }', 'f.yaml:1:21  databases.app.shards: needs at least one'],
+    ['databases:\n', 'f.yaml:1:1  databases: expected a mapping; found nothing'],
+  ])('of the file as a whole are understood: %j', (text, expected) => {
+    expect(problemsOf(text)[0]).toContain(expected)
+  })
+
+  it('report a name that is given twice, together with other mistakes', () => {
+    const found = problemsOf(`${oneShard}\nlog: { level: info }\nlog: { level: loud }`)
+    expect(found).toEqual([
+      expect.stringContaining('f.yaml:6:1  this name is given twice in one mapping'),
+      expect.stringContaining('f.yaml:6:15  log.level: expected one of trace, debug'),
+    ])
+  })
+
+  it('end with problems, not with an exception, for any text', () => {
+    const pieces = fc.constantFrom(...'&*<<:[]{}-?|>!%@`"\'#,\n\t \uE000\uE001\uE002'.split(''))
+    const lines = fc.constantFrom(
+      'databases:',
+      ' app:',
+      '  shards:',
+      'users: [',
+      '${',
+      '<<: *a',
+      '&a',
+    )
+    fc.assert(
+      fc.property(fc.array(fc.oneof(pieces, lines), { maxLength: 30 }), (parts) => {
+        expect(problemsOf(parts.join(''))).not.toEqual([])
+      }),
+      { numRuns: 2000 },
+    )
+  })
+})
+
+describe('contradictions', () => {
+  const sharding = (rest: string) => `${twoShards}\n    sharding: { key: k, ${rest} }`
+  const stored = `md5${'0'.repeat(32)}`
+  it.each([
+    ['users[0]: user "a" has neither', `users: [{ name: a }]\n${oneShard.replace(users, '')}`],
+    ['has both a password and', oneShard.replace('secret', `x, verifier: ${stored}`)],
+    [
+      'f.yaml:3:3  databases.app: no server_user, and the verifier of "app" cannot log in',
+      oneShard.replace('password: secret', `verifier: ${stored}`),
+    ],
+    ['f.yaml:1:9  auth.rules: is empty', `auth: { rules: [] }\n${oneShard}`],
+    ['f.yaml:5:5  databases.app.shards: 2 shards, but no "sharding"', twoShards],
+    ['server 10.0.0.1:5432/app is listed twice', twoShards.replace('10.0.0.2', '10.0.0.1')],
+    ['user "x" in the URL differs from', twoShards.replace('10.0.0.2', 'x@10.0.0.2')],
+    ['no server_user, so the proxy itself cannot', `${oneShard}\n    sharding: { key: k }`],
+    ['"ringfence" is reserved for the admin', oneShard.replace('app:', 'ringfence:')],
+    ['"*" can have one shard only', twoShards.replace(' app:', ' "*":')],
+    ['"*" is not supported yet', oneShard.replace(' app:', ' "*":')],
+    ['6 is more than pool.size, which is 5', `${oneShard}\n    pool: { size: 5, min: 6 }`],
+    ['7 is more than pool.size, which is 5', `${oneShard}\n    pool: { size: 5, reserve: 7 }`],
+    ['4095 is not a power of two; write 4096', sharding('vnodes: 4095')],
+    ['vnodes: must be at most 65536', sharding('vnodes: 131072')],
+    ['"t" has both a key and a placement', sharding('tables: { t: { key: a, placement: home } }')],
+    ['"t" has neither a key nor a placement', sharding('tables: { t: {} }')],
+    ['"a.t" is also listed as "t"', sharding('tables: { a.t: { key: k }, t: { key: l } }')],
+    [
+      'a replica has its primary\'s database "app"',
+      oneShard.replace('/app"', '/app", replicas: ["postgres://10.0.0.2/other"]'),
+    ],
+  ])('are reported: %s', (expected, text) => {
+    expect(problemsOf(text).join('\n')).toContain(expected)
+  })
+
+  it.each([
+    ['postgres://10.0.0.1', 'the URL names no database'],
+    ['postgres:///app', 'Unix sockets are not supported yet'],
+    ['postgres://%2Frun%2Fpostgresql/app', 'Unix sockets are not supported yet'],
+    ['postgres://h/app?sslmode=require', 'sslmode=require is not supported yet'],
+    ['postgres://h/app?aplication_name=x', 'unknown parameter "aplication_name" in the URL'],
+    ['postgres://h:99999/app', 'is not a postgres:// URL'],
+    ['postgres://a%zz@h/app', 'bad %-escape in the URL'],
+    ['mysql://h/app', 'is not a postgres:// URL'],
+  ])('refuses the URL %s', (url, expected) => {
+    expect(problemsOf(oneShard.replace('postgres://10.0.0.1/app', url)).join()).toContain(expected)
+  })
+
+  it('warn about what can never happen, without refusing the file', () => {
+    const text = `auth: { rules: [{ user: bob, method: scram }] }\n${oneShard}`
+    const loaded = loadConfig(text, { file: 'f.yaml', env: {} })
+    expect(loaded.ok && loaded.warnings.map(formatProblem)).toEqual([
+      'f.yaml:1:25  auth.rules[0].user: no user "bob" is listed, so this rule never matches; ' +
+        'list the user',
+    ])
+  })
+})
