@@ -22,6 +22,8 @@ const cr = 0x0d
 const dot = 0x2e
 const backslash = 0x5c
 
+const markerStyle = 'end-of-copy marker does not match previous newline style'
+
 /** Finds line after line; keeps what it knows of an unfinished one between calls. */
 export class LineSplitter {
   readonly #rules: LineRules
@@ -95,11 +97,9 @@ export class LineSplitter {
       const length = this.#newlineAfterMarker(unread, at)
       if (length === 0) break
       if (length < 0 || at !== start) {
-        const after = at + 2 < end ? bytes[at + 2] : undefined
-        const isNewline = length < 0 && (after === lf || after === cr)
         throw copyError(
-          isNewline
-            ? 'end-of-copy marker does not match previous newline style'
+          length < 0 && this.#isOtherNewline(bytes.subarray(at + 2, end))
+            ? markerStyle
             : 'end-of-copy marker is not alone on its line',
           this.line,
         )
@@ -140,9 +140,16 @@ export class LineSplitter {
   /** `\.` stands at the start of a CSV line. */
   #csvMarker(unread: Unread): Line | 'row' | 'more' {
     if (this.#rules.csvEndMarker === 'row') return 'row'
-    const { start } = unread
+    const { bytes, start, end } = unread
     const length = this.#newlineAfterMarker(unread, start)
-    if (length <= 0) return length === 0 ? 'more' : 'row'
+    if (length === 0) return 'more'
+    if (length < 0) {
+      const after = bytes.subarray(start + 2, end)
+      // PostgreSQL up to 17 takes `\.` and a bare \n in a \r\n copy for data; the \n is then refused.
+      const isData = this.#newline === 'crlf' && after[0] === lf
+      if (!isData && this.#isOtherNewline(after)) throw copyError(markerStyle, this.line)
+      return 'row'
+    }
     if (this.#rules.csvEndMarker === undefined) {
       throw copyError(
         '"\\." alone on a line of CSV is ambiguous',
@@ -180,6 +187,12 @@ export class LineSplitter {
     if (length === 2) return first === cr && bytes[at + 3] === lf ? 2 : -1
     if (first === lf) return this.#newline === 'cr' ? -1 : 1
     return first === cr && this.#newline !== 'lf' ? 1 : -1
+  }
+
+  /** What follows a marker is no newline of the copy's style; true when it is one of another style. */
+  #isOtherNewline(after: Uint8Array): boolean {
+    if (this.#newline === 'crlf' && after[0] === cr) return after[1] === cr
+    return after[0] === lf || after[0] === cr
   }
 
   #stray(what: string, letter: string): Error {
