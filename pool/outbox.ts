@@ -1,0 +1,75 @@
+// The write side of a socket: messages are gathered in one scratch buffer and leave in one write per
+// turn of the event loop. System calls, not our own code, are what a pooler spends its time on.
+import type { Socket } from 'node:net'
+
+const scratchBytes = 16 * 1024
+
+/** Flushes every outbox that was written to, once at the end of the current turn of the event loop. */
+export class FlushTurn {
+  #dirty: Outbox[] = []
+  #scheduled = false
+
+  /** Notes that `outbox` has bytes to send; called once per outbox and turn. */
+  add(outbox: Outbox): void {
+    this.#dirty.push(outbox)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => this.#run())
+  }
+
+  #run(): void {
+    this.#scheduled = false
+    const dirty = this.#dirty
+    this.#dirty = []
+    for (const outbox of dirty) outbox.flush()
+  }
+}
+
+/** Outgoing bytes of one socket. `append` copies, so callers may reuse their buffers at once. */
+export class Outbox {
+  readonly #socket: Socket
+  readonly #turn: FlushTurn
+  #scratch: Buffer | null = null
+  #used = 0
+  #queued = false
+
+  constructor(socket: Socket, turn: FlushTurn) {
+    this.#socket = socket
+    this.#turn = turn
+  }
+
+  /** Bytes accepted but not yet taken over by the operating system. */
+  get pendingBytes(): number {
+    return this.#used + this.#socket.writableLength
+  }
+
+  append(bytes: Uint8Array): void {
+    if (bytes.length > scratchBytes - this.#used) this.#write()
+    if (bytes.length > scratchBytes) {
+      this.#socket.write(Buffer.from(bytes))
+      return
+    }
+    this.#scratch ??= Buffer.allocUnsafeSlow(scratchBytes)
+    this.#scratch.set(bytes, this.#used)
+    this.#used += bytes.length
+    if (this.#queued) return
+    this.#queued = true
+    this.#turn.add(this)
+  }
+
+  /** Sends what was gathered; called by the turn, and before the socket is closed. */
+  flush(): void {
+    this.#queued = false
+    this.#write()
+  }
+
+  #write(): void {
+    if (this.#used === 0 || this.#scratch === null) return
+    const chunk = this.#scratch.subarray(0, this.#used)
+    this.#used = 0
+    if (this.#socket.destroyed) return
+    this.#socket.write(chunk)
+    // Still queued in the socket: those bytes are in use, the next message needs another buffer.
+    if (this.#socket.writableLength > 0) this.#scratch = null
+  }
+}

@@ -1,0 +1,210 @@
+// One connection to a PostgreSQL server, after login. Requests are sent in a pipeline of exchanges: each
+// ends with ReadyForQuery, each has one sink that is given everything the server says until then.
+//
+// State is in the lists: no exchange → idle; exchanges → busy, the head is being answered;
+// `closedBy` set → dead, every sink was told. What the server has in force (settings, prepared
+// statements, reported parameters) is kept here because it belongs to the connection, not to a client.
+import type { Socket } from 'node:net'
+import { assert } from '../core/assert.ts'
+import { type PgError, pgError } from '../core/errors.ts'
+import type { ShardId } from '../core/ids.ts'
+import { decodeErrorFields, decodeParameterStatus, decodeReadyForQuery } from '../wire/backend.ts'
+import { backend } from '../wire/codes.ts'
+import { FrameScanner } from '../wire/framer.ts'
+import { writeTerminate } from '../wire/frontend.ts'
+import { Writer } from '../wire/writer.ts'
+import { type FlushTurn, Outbox } from './outbox.ts'
+import { SettingsProfile } from './settings-profile.ts'
+import type { CachedStatement } from './statement-cache.ts'
+
+/** Takes the replies of one exchange. Views die when the call returns. */
+export interface ReplySink {
+  /** `stream`: DataRow and CopyData are handed on in slices, unparsed; `whole`: frame by frame. */
+  readonly rows: 'stream' | 'whole'
+  slice(bytes: Uint8Array): void
+  /** Any other message; with `whole`, rows too. ReadyForQuery is the last. */
+  frame(code: number, bytes: Uint8Array): void
+  /** The connection died before ReadyForQuery; nothing more will come. */
+  lost(error: PgError): void
+}
+
+/** Hears what a server says when nobody asked, and that it died while it was idle. */
+export interface ServerOwner {
+  /** NoticeResponse or NotificationResponse outside an exchange. */
+  serverSpoke(server: ServerConnection, code: number, bytes: Uint8Array): void
+  serverClosed(server: ServerConnection, error: PgError): void
+}
+
+export type TransactionStatus = 'I' | 'T' | 'E'
+
+export type ServerIdentity = {
+  readonly shard: ShardId
+  readonly processId: number
+  readonly secret: Uint8Array
+  readonly parameters: Map<string, string>
+  /** Start of the server's life, monotonic milliseconds. */
+  readonly connectedAtMs: number
+}
+
+export class ServerConnection {
+  readonly shard: ShardId
+  readonly processId: number
+  readonly secret: Uint8Array
+  /** Last reported value of every GUC_REPORT parameter. */
+  readonly parameters: Map<string, string>
+  readonly connectedAtMs: number
+  /** Settings that outlive the transaction, as they are in force on the server. */
+  settings = SettingsProfile.empty
+  /** Named statements that the server has; in order of last use. */
+  readonly prepared = new Map<string, CachedStatement>()
+  /** What the unnamed statement was parsed from; null when unknown. */
+  unnamed: CachedStatement | null = null
+  /** Pool's generation when `prepared` was last known to be current. */
+  preparedGeneration = 0
+  transactionStatus: TransactionStatus = 'I'
+  /** Cancel requests on their way to this server: until they have arrived it serves nobody else. */
+  cancelsInFlight = 0
+  owner: ServerOwner | null = null
+  idleSinceMs = 0
+
+  readonly #socket: Socket
+  readonly #out: Outbox
+  readonly #scanner: FrameScanner
+  readonly #exchanges: ReplySink[] = []
+  #closedBy: PgError | null = null
+  #lastFatal: ReadonlyMap<string, string> | null = null
+  #drained: (() => void) | null = null
+
+  constructor(socket: Socket, turn: FlushTurn, identity: ServerIdentity, wholeBytesMax: number) {
+    this.#socket = socket
+    this.#out = new Outbox(socket, turn)
+    this.#scanner = new FrameScanner(
+      {
+        header: (code) => this.#header(code),
+        slice: (bytes) => this.#exchanges[0]?.slice(bytes),
+        frame: (code, bytes) => this.#frame(code, bytes),
+      },
+      wholeBytesMax,
+    )
+    this.shard = identity.shard
+    this.processId = identity.processId
+    this.secret = identity.secret
+    this.parameters = identity.parameters
+    this.connectedAtMs = identity.connectedAtMs
+    socket.on('drain', () => {
+      const resume = this.#drained
+      this.#drained = null
+      resume?.()
+    })
+  }
+
+  get closed(): boolean {
+    return this.#closedBy !== null
+  }
+
+  /** Exchanges that the server has not finished. */
+  get exchangesOwed(): number {
+    return this.#exchanges.length
+  }
+
+  /** Bytes waiting to be sent to the server. */
+  get pendingBytes(): number {
+    return this.#out.pendingBytes
+  }
+
+  /** Opens an exchange: `sink` gets every reply up to and with the next unclaimed ReadyForQuery. */
+  begin(sink: ReplySink): void {
+    if (this.#closedBy === null) this.#exchanges.push(sink)
+    else sink.lost(this.#closedBy)
+  }
+
+  /** Copies `bytes` into the next write. */
+  send(bytes: Uint8Array): void {
+    if (this.#closedBy === null) this.#out.append(bytes)
+  }
+
+  /** Calls `resume` once the socket has taken what was sent. */
+  onDrain(resume: () => void): void {
+    this.#drained = resume
+  }
+
+  /** Back-pressure: nothing is read from the server until `resumeReading`. */
+  pauseReading(): void {
+    this.#socket.pause()
+  }
+
+  resumeReading(): void {
+    this.#socket.resume()
+  }
+
+  /** Bytes as they came from the socket; the dialler's onread buffer, valid for this call alone. */
+  received(chunk: Uint8Array): void {
+    if (this.#closedBy !== null) return
+    try {
+      this.#scanner.push(chunk)
+    } catch (error) {
+      this.close(error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  /** The socket is gone, or is of no use any more: every sink and the owner are told once. */
+  close(reason: string): void {
+    if (this.#closedBy !== null) return
+    const error = this.#closeError(reason)
+    this.#closedBy = error
+    if (this.#exchanges.length === 0) {
+      this.#terminate()
+      this.#socket.destroySoon()
+    } else {
+      this.#socket.destroy()
+    }
+    for (const sink of this.#exchanges.splice(0)) sink.lost(error)
+    this.owner?.serverClosed(this, error)
+    const resume = this.#drained
+    this.#drained = null
+    resume?.()
+  }
+
+  #terminate(): void {
+    const writer = new Writer(16)
+    writeTerminate(writer)
+    this.#out.append(writer.bytes())
+    this.#out.flush()
+  }
+
+  #closeError(reason: string): PgError {
+    const fatal = this.#lastFatal
+    if (fatal === null) return pgError('serverLost', [this.shard, reason])
+    return pgError('serverLost', [this.shard, fatal.get('M') ?? reason], {
+      ...(fatal.get('C') === undefined ? {} : { detail: `The server reported SQLSTATE ${fatal.get('C')}.` }),
+    })
+  }
+
+  #header(code: number): 'stream' | 'whole' {
+    if (code !== backend.dataRow && code !== backend.copyData) return 'whole'
+    return this.#exchanges[0]?.rows ?? 'whole'
+  }
+
+  #frame(code: number, bytes: Uint8Array): void {
+    if (code === backend.parameterStatus) {
+      const { name, value } = decodeParameterStatus(bytes)
+      this.parameters.set(name, value)
+    } else if (code === backend.errorResponse) {
+      const fields = decodeErrorFields(bytes)
+      if (fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC') this.#lastFatal = fields
+    }
+    const sink = this.#exchanges[0]
+    if (sink === undefined) {
+      if (code === backend.noticeResponse || code === backend.notificationResponse) {
+        this.owner?.serverSpoke(this, code, bytes)
+      }
+      return
+    }
+    if (code === backend.readyForQuery) {
+      this.transactionStatus = decodeReadyForQuery(bytes)
+      const finished = this.#exchanges.shift()
+      assert(finished === sink, 'replies come in the order of the requests')
+    }
+    sink.frame(code, bytes)
+  }
+}

@@ -1,0 +1,34 @@
+// Prepared statements by content: clients that prepare the same SQL share one name on the servers, so a
+// server connection parses it once however many clients use it.
+import { LRUCache } from 'lru-cache'
+
+/** One statement under the name that Ringfence gives it on servers. */
+export type CachedStatement = {
+  readonly name: string
+  readonly sql: Uint8Array
+  /** Parameter types as declared in Parse; 0 = left to the server. */
+  readonly paramTypes: readonly number[]
+}
+
+/** Interns statements. Bounded: a forgotten entry only means that a twin gets another name. */
+export class StatementCache {
+  readonly #byContent: LRUCache<string, CachedStatement>
+  #count = 0
+
+  constructor(entriesMax: number) {
+    this.#byContent = new LRUCache({ max: entriesMax })
+  }
+
+  /** The shared entry of this SQL with these declared types. `sql` is copied when it is new. */
+  intern(sql: Uint8Array, paramTypes: readonly number[]): CachedStatement {
+    // Latin-1 maps bytes to characters one to one, so equal keys are equal bytes.
+    const text = Buffer.from(sql.buffer, sql.byteOffset, sql.length).toString('latin1')
+    const key = paramTypes.length === 0 ? text : `${text}\0${paramTypes.join()}`
+    const known = this.#byContent.get(key)
+    if (known !== undefined) return known
+    this.#count += 1
+    const entry = { name: `ringfence_${this.#count}`, sql: Uint8Array.from(sql), paramTypes }
+    this.#byContent.set(key, entry)
+    return entry
+  }
+}

@@ -1,0 +1,129 @@
+// The way back to the client: what is written, what it has been told, and how servers are slowed down when it
+// does not keep up.
+import type { Socket } from 'node:net'
+import type { PgError } from '../core/errors.ts'
+import type { Outbox } from '../pool/outbox.ts'
+import type { ServerConnection, TransactionStatus } from '../pool/server-connection.ts'
+import {
+  decodeParameterStatus,
+  rewriteErrorSeverity,
+  writeErrorResponse,
+  writeParameterStatus,
+  writeReadyForQuery,
+} from '../wire/backend.ts'
+import { Writer } from '../wire/writer.ts'
+import type { ReportedParameters } from './database.ts'
+import { ServerError } from './exchange.ts'
+import type { Leases } from './leases.ts'
+
+// Servers are not read while this much waits for the client.
+const highWaterBytes = 256 * 1024
+
+export class ClientOutput {
+  readonly #socket: Socket
+  readonly #outbox: Outbox
+  readonly #leases: Leases
+  readonly #told: Map<string, string>
+  readonly #paused = new Set<ServerConnection>()
+  #deferred: Uint8Array | null = null
+
+  constructor(socket: Socket, outbox: Outbox, leases: Leases, reported: ReportedParameters) {
+    this.#socket = socket
+    this.#outbox = outbox
+    this.#leases = leases
+    this.#told = new Map(reported)
+    socket.on('drain', () => this.resumeServers())
+  }
+
+  /** Copies `bytes` into the next write; slows the servers down when the client lags. */
+  forward(bytes: Uint8Array): void {
+    if (this.#deferred !== null) this.flushDeferred()
+    this.#outbox.append(bytes)
+    if (this.#outbox.pendingBytes <= highWaterBytes) return
+    this.#outbox.flush()
+    if (!this.#socket.writableNeedDrain) return
+    for (const { server } of this.#leases) {
+      if (server.exchangesOwed === 0 || this.#paused.has(server)) continue
+      this.#paused.add(server)
+      server.pauseReading()
+    }
+  }
+
+  /** Writes one message of our own. */
+  emit(write: (writer: Writer) => void): void {
+    this.forward(messageOf(write))
+  }
+
+  /** Keeps a CommandComplete back until its transaction has really been committed. */
+  defer(bytes: Uint8Array): void {
+    this.flushDeferred()
+    this.#deferred = bytes
+  }
+
+  /** The same for a message of our own. */
+  deferMessage(write: (writer: Writer) => void): void {
+    this.defer(messageOf(write))
+  }
+
+  flushDeferred(): void {
+    const bytes = this.#deferred
+    this.#deferred = null
+    if (bytes !== null) this.#outbox.append(bytes)
+  }
+
+  /** The commit has failed: what would have announced it is not sent. */
+  dropDeferred(): void {
+    this.#deferred = null
+  }
+
+  error(error: PgError): void {
+    if (error instanceof ServerError) this.forward(rewriteErrorSeverity(error.frame, 'ERROR'))
+    else this.emit((writer) => writeErrorResponse(writer, error))
+  }
+
+  readyForQuery(status: TransactionStatus): void {
+    this.forward(readyMessages[status])
+  }
+
+  /** Passes a ParameterStatus on when the client does not know the value yet. */
+  parameterReported(bytes: Uint8Array): void {
+    const { name, value } = decodeParameterStatus(bytes)
+    if (this.#told.get(name) === value) return
+    this.#told.set(name, value)
+    this.forward(bytes)
+  }
+
+  /** Tells the client every parameter whose value it does not know. */
+  tellParameters(reported: ReportedParameters): void {
+    for (const [name, value] of reported) {
+      if (this.#told.get(name) === value) continue
+      this.#told.set(name, value)
+      this.emit((writer) => writeParameterStatus(writer, name, value))
+    }
+  }
+
+  resumeServers(): void {
+    for (const server of this.#paused) server.resumeReading()
+    this.#paused.clear()
+  }
+
+  /** Sends what is gathered and closes the socket. */
+  end(): void {
+    this.flushDeferred()
+    this.#outbox.flush()
+    this.#socket.destroySoon()
+    this.resumeServers()
+  }
+}
+
+function messageOf(write: (writer: Writer) => void): Uint8Array {
+  const writer = new Writer(64)
+  write(writer)
+  return writer.bytes()
+}
+
+const readyMessages: Readonly<Record<TransactionStatus, Uint8Array>> = {
+  I: messageOf((writer) => writeReadyForQuery(writer, 'I')),
+  T: messageOf((writer) => writeReadyForQuery(writer, 'T')),
+  E: messageOf((writer) => writeReadyForQuery(writer, 'E')),
+}

@@ -1,0 +1,13 @@
+// What every session of a proxy shares: time, log, counters, scratch space.
+import type { Clock } from '../core/clock.ts'
+import type { Log } from '../core/log.ts'
+import type { Writer } from '../wire/writer.ts'
+import type { ProxyMetrics } from './metrics.ts'
+
+export type ProxyContext = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: ProxyMetrics
+  /** Scratch for one message at a time; what is written must be sent before anybody else writes. */
+  readonly writer: Writer
+}

@@ -1,0 +1,288 @@
+// One database that clients connect to: its pools, its topology and schema, its plan cache. Sessions ask it
+// where to go; it owns everything that outlives a session.
+import type { Clock } from '../core/clock.ts'
+import { pgError } from '../core/errors.ts'
+import { epoch, type ShardId } from '../core/ids.ts'
+import type { Log } from '../core/log.ts'
+import { type Ask, loadSchema } from '../catalog/schema-loader.ts'
+import { TopologyStore } from '../catalog/topology-store.ts'
+import type { DialOptions } from '../pool/dial.ts'
+import { Pool, type PoolStats } from '../pool/pool.ts'
+import { SettingsProfile } from '../pool/settings-profile.ts'
+import { StatementCache } from '../pool/statement-cache.ts'
+import { Router, type RouterContext } from '../router/router.ts'
+import type { Schema, ShardingRules } from '../router/schema.ts'
+import type { Topology } from '../router/topology.ts'
+import { ask } from './exchange.ts'
+import { leaseOnce } from './leases.ts'
+import { searchPathOf } from './search-path.ts'
+import type { ClientStartup } from './startup-parameters.ts'
+
+export type Credentials = { readonly name: string; readonly password: string | null }
+
+export type ShardOptions = {
+  readonly id: ShardId
+  readonly host: string
+  readonly port: number
+  readonly database: string
+}
+
+export type DatabaseOptions = {
+  readonly name: string
+  /** Home shard first. */
+  readonly shards: readonly ShardOptions[]
+  /** Login on the shards for every client; null = with the client's own name and password. */
+  readonly serverUser: Credentials | null
+  /** Login of the catalog's own connections. */
+  readonly catalogUser: Credentials
+  readonly rules: ShardingRules | null
+  readonly scatter: 'allow' | 'refuse'
+  readonly crossShardWrites: 'two_phase' | 'refuse'
+  readonly clientsMax: number
+  readonly pin: 'allow' | 'refuse'
+  readonly idleTransactionTimeoutMs: number
+  readonly pool: {
+    readonly size: number
+    readonly waitersMax: number
+    readonly queryWaitTimeoutMs: number
+    readonly serverLifetimeMs: number
+    readonly serverIdleTimeoutMs: number
+  }
+}
+
+export type DatabaseContext = {
+  readonly dial: DialOptions
+  readonly clock: Clock
+  readonly log: Log
+}
+
+const planCacheEntriesMax = 10_000
+const statementCacheEntriesMax = 10_000
+const profileEntriesMax = 1_000
+// A relation that is not there is looked for again, but not by every statement that names it.
+const schemaRefreshPauseMs = 1_000
+const topologyPollMs = 1_000
+
+/** ParameterStatus values that a client with these settings is told at login. */
+export type ReportedParameters = ReadonlyMap<string, string>
+
+export class Database {
+  readonly options: DatabaseOptions
+  readonly router = new Router({ cacheEntriesMax: planCacheEntriesMax })
+  readonly statements = new StatementCache(statementCacheEntriesMax)
+  readonly #context: DatabaseContext
+  readonly #pools = new Map<string, Pool>()
+  readonly #reported = new Map<string, ReportedParameters>()
+  #store: TopologyStore | null = null
+  #topology: Topology
+  #schema: Schema | null = null
+  #refreshing: Promise<void> | null = null
+  #refreshedAtMs = Number.NEGATIVE_INFINITY
+  clients = 0
+
+  constructor(options: DatabaseOptions, context: DatabaseContext) {
+    this.options = options
+    this.#context = context
+    const shards = options.shards.map((shard) => shard.id)
+    this.#topology = { epoch: epoch(0), shards, owners: new Uint16Array(0) }
+  }
+
+  get shards(): readonly ShardId[] {
+    return this.#topology.shards
+  }
+
+  get home(): ShardId {
+    const home = this.options.shards[0]
+    if (home === undefined) throw pgError('internal', ['a database without shards'])
+    return home.id
+  }
+
+  get topology(): Topology {
+    return this.#topology
+  }
+
+  get pools(): Iterable<Pool> {
+    return this.#pools.values()
+  }
+
+  /** True once statements can be planned: at once without sharding, else with topology and schema. */
+  get ready(): boolean {
+    return this.options.rules === null || (this.#store !== null && this.#schema !== null)
+  }
+
+  /** Reads topology and schema and follows their changes; nothing to do for a database without sharding. */
+  async start(): Promise<void> {
+    const { rules, shards } = this.options
+    const { log } = this.#context
+    if (rules === null) return
+    const ids = shards.map((shard) => shard.id)
+    const url = this.homeUrl()
+    const store = new TopologyStore({ url, shards: ids, log, pollMs: topologyPollMs })
+    this.#topology = await store.start()
+    this.#store = store
+    store.onChange((topology) => {
+      this.#topology = topology
+      log.info({ database: this.options.name, epoch: topology.epoch }, 'topology changed')
+    })
+    store.onSchemaChange(() => void this.refreshSchema('now'))
+    await this.refreshSchema('now')
+  }
+
+  async close(): Promise<void> {
+    for (const pool of this.#pools.values()) pool.close(pgError('notAccepting'))
+    await this.#store?.close()
+  }
+
+  /** Connection URL of a shard's primary for the catalog's own use. */
+  urlOf(shard: ShardOptions): string {
+    const { name, password } = this.options.catalogUser
+    const secret = password === null ? '' : `:${encodeURIComponent(password)}`
+    const host = shard.host.includes(':') ? `[${shard.host}]` : shard.host
+    const place = `${host}:${shard.port}/${encodeURIComponent(shard.database)}`
+    return `postgres://${encodeURIComponent(name)}${secret}@${place}`
+  }
+
+  homeUrl(): string {
+    const home = this.options.shards[0]
+    if (home === undefined) throw pgError('internal', ['a database without shards'])
+    return this.urlOf(home)
+  }
+
+  /** What the router may know for a client with `settings`; `schema` overrides the shared one. */
+  contextFor(settings: SettingsProfile, user: string, schema?: Schema | null): RouterContext {
+    const known = schema ?? this.#schema
+    const sql = settings.get('search_path')
+    const searchPath = sql === undefined ? known?.defaultSearchPath : searchPathOf(sql, user)
+    return {
+      topology: this.#topology,
+      schema: known,
+      rules: this.options.rules,
+      searchPath: searchPath ?? [],
+    }
+  }
+
+  /** Pool of `shard`'s primary for a client that logged in as `client`. */
+  poolFor(shard: ShardId, client: Credentials): Pool {
+    const { name: user, password } = this.options.serverUser ?? client
+    const key = `${shard}\0${user}`
+    const known = this.#pools.get(key)
+    if (known !== undefined) return known
+    const place = this.options.shards.find(({ id }) => id === shard)
+    if (place === undefined) throw pgError('internal', [`no shard "${shard}" in the configuration`])
+    const { host, port, database } = place
+    const pool = new Pool({
+      ...this.options.pool,
+      ...this.#context,
+      target: { shard, host, port, database, user, password },
+    })
+    this.#pools.set(key, pool)
+    return pool
+  }
+
+  /** Statistics of all pools of one shard, or of all shards together. */
+  stats(shard?: ShardId): PoolStats {
+    const sum = { idle: 0, leased: 0, opening: 0, waiting: 0 }
+    for (const pool of this.#pools.values()) {
+      if (shard !== undefined && pool.shard !== shard) continue
+      const stats = pool.stats
+      sum.idle += stats.idle
+      sum.leased += stats.leased
+      sum.opening += stats.opening
+      sum.waiting += stats.waiting
+    }
+    return sum
+  }
+
+  sweep(): void {
+    for (const pool of this.#pools.values()) pool.sweep()
+  }
+
+  /**
+   * What a client is told at login. application_name differs from client to client: it is not asked for.
+   * @throws PgError 0A000 for an encoding in which shard keys could not be read
+   */
+  async reportedAtLogin(startup: ClientStartup, client: Credentials): Promise<ReportedParameters> {
+    const { settings, applicationName } = startup
+    const asked = applicationName === null ? settings : settings.without('application_name')
+    const reported = new Map(await this.reportedFor(asked, client))
+    if (applicationName !== null) reported.set('application_name', applicationName)
+    const encoding = reported.get('client_encoding') ?? 'UTF8'
+    if (this.options.rules !== null && encoding !== 'UTF8') {
+      throw pgError('encodingUnsupported', [encoding])
+    }
+    return reported
+  }
+
+  /**
+   * What a server reports to a client with `settings`, validated by a server the first time.
+   * @throws PgError the server's own refusal of a setting, or why none could be reached.
+   */
+  async reportedFor(settings: SettingsProfile, client: Credentials): Promise<ReportedParameters> {
+    const key = `${client.name}\0${settings.key}`
+    const known = this.#reported.get(key)
+    if (known !== undefined) return known
+    const pool = this.poolFor(this.home, client)
+    const server = await leaseOnce(pool, settings)
+    try {
+      const replay = settings.replayFrom(server.settings)
+      if (replay !== '') await ask(server, replay)
+      server.settings = settings
+      const reported = new Map(server.parameters)
+      if (this.#reported.size >= profileEntriesMax) this.#reported.clear()
+      this.#reported.set(key, reported)
+      return reported
+    } finally {
+      pool.release(server)
+    }
+  }
+
+  /** DDL of this proxy was committed: plans, prepared statements and other proxies must not miss it. */
+  async schemaChanged(): Promise<void> {
+    this.invalidatePrepared()
+    if (this.options.rules === null) return
+    await this.refreshSchema('now')
+    await this.#store?.notifySchemaChanged()
+  }
+
+  invalidatePrepared(): void {
+    for (const pool of this.#pools.values()) pool.invalidatePrepared()
+  }
+
+  /** Reads the schema again; with `rarely` at most once a second, because a client asks for it. */
+  async refreshSchema(when: 'now' | 'rarely'): Promise<boolean> {
+    const { clock, log } = this.#context
+    if (when === 'rarely' && clock.nowMs() - this.#refreshedAtMs < schemaRefreshPauseMs) return false
+    // A load under way may have begun before the change that is asked for: wait for it, then load.
+    if (this.#refreshing !== null) await this.#refreshing
+    this.#refreshing ??= this.#load().finally(() => {
+      this.#refreshing = null
+    })
+    try {
+      await this.#refreshing
+      return true
+    } catch (error) {
+      if (this.#schema === null) throw error
+      log.warn({ database: this.options.name, error }, 'schema could not be read again')
+      return false
+    }
+  }
+
+  /** Schema as `question` sees it, for instance inside a transaction with DDL. */
+  loadSchemaBy(question: Ask): Promise<Schema> {
+    return loadSchema(question, this.options.rules, this.options.catalogUser.name)
+  }
+
+  async #load(): Promise<void> {
+    const pool = this.poolFor(this.home, this.options.catalogUser)
+    const server = await leaseOnce(pool, SettingsProfile.empty)
+    try {
+      const replay = SettingsProfile.empty.replayFrom(server.settings)
+      if (replay !== '') await ask(server, replay)
+      server.settings = SettingsProfile.empty
+      this.#schema = await this.loadSchemaBy(async (sql) => (await ask(server, sql)).rows)
+      this.#refreshedAtMs = this.#context.clock.nowMs()
+    } finally {
+      pool.release(server)
+    }
+  }
+}

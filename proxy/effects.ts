@@ -1,0 +1,28 @@
+// What a planned statement leaves behind in the session once a server has completed it.
+import { pgError } from '../core/errors.ts'
+import type { Plan } from '../router/plan.ts'
+import type { BoundParams, Prepared } from '../router/router.ts'
+import type { SessionState } from './session-state.ts'
+import type { Effect } from './statements.ts'
+
+/** Null for most statements: they leave nothing. */
+export function effectOf(
+  prepared: Prepared,
+  index: number,
+  plan: Plan,
+  params: BoundParams | null,
+): Effect | null {
+  const statement = prepared.statements[index]
+  if (statement === undefined) return null
+  const command = plan.kind === 'session' ? plan.command : null
+  if (command === null && statement.pin === null && !statement.ddl) return null
+  return { command, sql: statement.sql, params, pin: statement.pin, ddl: statement.ddl }
+}
+
+/** @throws PgError 0A000 when the statement would pin its server and the configuration forbids that. */
+export function refusePin(prepared: Prepared, state: SessionState): void {
+  if (state.database.options.pin === 'allow') return
+  for (const { pin } of prepared.statements) {
+    if (pin !== null) throw pgError('pinRefused', [pin])
+  }
+}

@@ -1,0 +1,157 @@
+// Transaction control and session state where no single server can answer for it: no server has joined yet,
+// or several have, or the proxy alone knows (prepared statements, EXPLAIN (ROUTE), SHOW ringfence.…).
+import { pgError } from '../../core/errors.ts'
+import type { ServerConnection } from '../../pool/server-connection.ts'
+import { quoteSetting, SettingsProfile } from '../../pool/settings-profile.ts'
+import type { SessionCommand } from '../../router/plan.ts'
+import {
+  writeBindComplete,
+  writeCommandComplete,
+  writeEmptyQueryResponse,
+  writeNoData,
+} from '../../wire/backend.ts'
+import { effectOf } from '../effects.ts'
+import { ask } from '../exchange.ts'
+import type { Session } from '../session.ts'
+import { Transaction } from '../transaction.ts'
+import { commitTransaction, rollbackTransaction } from './commit.ts'
+import { joinShard } from './join-shard.ts'
+import { runExplainRoute, runShowRingfence } from './local-rows.ts'
+import { runUnit, type Unit } from './unit.ts'
+
+/** @throws PgError what the client is told. */
+export async function runCommand(
+  session: Session,
+  unit: Unit,
+  command: SessionCommand,
+): Promise<void> {
+  const { state } = session
+  switch (command.kind) {
+    case 'empty':
+      acknowledge(session, unit)
+      return session.output.emit(writeEmptyQueryResponse)
+    case 'begin':
+      state.begin(unit.sql)
+      return complete(session, unit, /^\W*start\b/i.test(unit.sql) ? 'START TRANSACTION' : 'BEGIN')
+    case 'commit':
+      return endTransaction(session, unit, command.chain, 'commit')
+    case 'rollback':
+      return endTransaction(session, unit, command.chain, 'rollback')
+    case 'savepoint':
+    case 'release':
+    case 'rollbackTo':
+    case 'set':
+    case 'setLocal':
+    case 'setConfig':
+      return everyParticipant(session, unit)
+    case 'reset':
+      return reset(session, unit, [command.name])
+    case 'resetAll':
+      return reset(session, unit, 'all')
+    case 'discardAll':
+      return discardAll(session, unit)
+    case 'deallocate':
+      return deallocate(session, unit, command.name)
+    case 'explainRoute':
+      return runExplainRoute(session, unit, command.sql)
+    case 'showRingfence':
+      return runShowRingfence(session, unit, command.name)
+  }
+}
+
+async function endTransaction(
+  session: Session,
+  unit: Unit,
+  chain: boolean,
+  how: 'commit' | 'rollback',
+): Promise<void> {
+  const { state } = session
+  const before = state.transaction
+  const committing = how === 'commit' && before?.failed !== true
+  if (committing) await commitTransaction(session)
+  else await rollbackTransaction(session)
+  if (chain && before !== null) state.begin(before.beginSql)
+  complete(session, unit, committing ? 'COMMIT' : 'ROLLBACK')
+}
+
+/** The same statement on every server of the transaction; the first one's answer is the client's. */
+async function everyParticipant(session: Session, unit: Unit): Promise<void> {
+  const { state } = session
+  const servers = await joinedServers(session)
+  const [first, ...others] = servers
+  if (first === undefined) return
+  const { error, tag, complete } = await runUnit(session, first, unit, { audience: 'all' })
+  if (error !== null) throw error
+  const rest = others.map((server) => runUnit(session, server, unit, { audience: 'nobody' }))
+  for (const outcome of await Promise.all(rest)) if (outcome.error !== null) throw outcome.error
+  const effect = effectOf(unit.prepared, unit.index, unit.plan, unit.params)
+  if (effect !== null) state.apply(effect, tag, first)
+  if (complete !== null) session.output.defer(complete)
+}
+
+/** RESET goes back to what the client asked for in its startup packet, which the server never heard of. */
+async function reset(session: Session, unit: Unit, names: readonly string[] | 'all'): Promise<void> {
+  const { state } = session
+  const { startup } = state
+  const change = (settings: SettingsProfile) => {
+    if (names === 'all') return startup
+    return names.reduce((changed, name) => {
+      const sql = startup.get(name)
+      return sql === undefined ? changed.without(name) : changed.with(name, sql)
+    }, settings)
+  }
+  const sql =
+    names === 'all'
+      ? ['RESET ALL', startup.replayFrom(SettingsProfile.empty)].filter((part) => part !== '').join(';')
+      : names.map((name) => startup.get(name) ?? `RESET ${quoteSetting(name)}`).join(';')
+  const servers = await joinedServers(session)
+  for (const server of servers) await ask(server, sql)
+  const [first] = servers
+  if (first === undefined) return
+  state.set(sql, change, first)
+  session.output.tellParameters(first.parameters)
+  complete(session, unit, 'RESET')
+}
+
+async function discardAll(session: Session, unit: Unit): Promise<void> {
+  const { state } = session
+  const { transaction } = state
+  if (transaction !== null && (!transaction.implicit || transaction.participants.size > 0)) {
+    throw pgError('activeTransaction', ['DISCARD ALL'])
+  }
+  state.leases.unpin('DISCARD ALL')
+  state.statements.clear()
+  state.portals.clear()
+  state.settings = state.startup
+  if (transaction !== null) state.transaction = new Transaction('BEGIN', state.startup, true)
+  session.output.tellParameters(await state.database.reportedFor(state.startup, state.client))
+  complete(session, unit, 'DISCARD ALL')
+}
+
+function deallocate(session: Session, unit: Unit, name: string | null): void {
+  const { statements } = session.state
+  if (name === null) statements.clear()
+  else if (!statements.delete(name)) throw pgError('preparedStatementUnknown', [name])
+  complete(session, unit, name === null ? 'DEALLOCATE ALL' : 'DEALLOCATE')
+}
+
+/** Servers of the transaction; the home shard joins when there is none yet. */
+async function joinedServers(session: Session): Promise<readonly ServerConnection[]> {
+  const { state } = session
+  const joined = [...(state.transaction?.participants.keys() ?? [])]
+  const shards = joined.length === 0 ? [state.database.home] : joined
+  const servers: ServerConnection[] = []
+  for (const shard of shards) servers.push((await joinShard(session, shard, false)).server)
+  return servers
+}
+
+/** BindComplete and NoData, where the client waits for them. */
+function acknowledge(session: Session, unit: Unit): void {
+  if (unit.extended?.bind === true) session.output.emit(writeBindComplete)
+  if (unit.extended?.describe === true) session.output.emit(writeNoData)
+}
+
+function complete(session: Session, unit: Unit, tag: string): void {
+  acknowledge(session, unit)
+  session.output.deferMessage((writer) => writeCommandComplete(writer, tag))
+}

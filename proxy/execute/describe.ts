@@ -1,0 +1,48 @@
+// Describe of a prepared statement outside a one-shard pipeline: any server knows its types.
+import { pgError } from '../../core/errors.ts'
+import type { ReplySink } from '../../pool/server-connection.ts'
+import type { PgError } from '../../core/errors.ts'
+import { backend } from '../../wire/codes.ts'
+import { writeDescribe, writeSync } from '../../wire/frontend.ts'
+import { ServerError } from '../exchange.ts'
+import type { Session } from '../session.ts'
+import type { ClientStatement } from '../statements.ts'
+import { inject } from './inject.ts'
+import { joinShard } from './join-shard.ts'
+
+/** Forwards ParameterDescription and RowDescription or NoData. @throws PgError the server's error. */
+export async function runDescribeStatement(
+  session: Session,
+  statement: ClientStatement,
+): Promise<void> {
+  const { state } = session
+  if (state.transaction?.failed === true) throw pgError('transactionAborted')
+  const joined = state.transaction?.participants.keys().next().value
+  const { server } = await joinShard(session, joined ?? state.database.home, false)
+  const { writer } = session.context
+  writer.reset()
+  const parses: string[] = []
+  inject(server, statement, parses, writer)
+  writeDescribe(writer, 'S', statement.named ? statement.cached.name : '')
+  writeSync(writer)
+  await new Promise<void>((resolve, reject) => {
+    let failure: PgError | null = null
+    const sink: ReplySink = {
+      rows: 'whole',
+      slice: () => {},
+      frame: (code, bytes) => {
+        if (code === backend.parseComplete) parses.shift()
+        else if (code === backend.errorResponse) {
+          failure = new ServerError(bytes)
+          for (const name of parses) server.prepared.delete(name)
+        } else if (code === backend.readyForQuery) {
+          if (failure === null) resolve()
+          else reject(failure)
+        } else if (code !== backend.parameterStatus) session.forward(bytes)
+      },
+      lost: reject,
+    }
+    server.begin(sink)
+    server.send(writer.bytes())
+  })
+}

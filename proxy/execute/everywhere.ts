@@ -1,0 +1,49 @@
+// One write on every shard, DDL or a reference table: home first, so that concurrent writers queue up there in
+// the same order everywhere; then the others at once. Committed in two phases with its transaction.
+import { pgError } from '../../core/errors.ts'
+import { strideSequencesSql } from '../../catalog/sequences.ts'
+import type { Plan } from '../../router/plan.ts'
+import { ask } from '../exchange.ts'
+import type { Lease } from '../leases.ts'
+import type { Session } from '../session.ts'
+import { Transaction } from '../transaction.ts'
+import { joinShard } from './join-shard.ts'
+import { runUnit, type Unit } from './unit.ts'
+
+type Everywhere = Extract<Plan, { kind: 'everywhere' }>
+
+/** @throws PgError any shard's error; the transaction must then be rolled back. */
+export async function runEverywhere(session: Session, unit: Unit, plan: Everywhere): Promise<void> {
+  const { state } = session
+  if (state.database.options.crossShardWrites === 'refuse') throw pgError('crossShardWriteRefused')
+  state.transaction ??= new Transaction('BEGIN', state.settings, true)
+  state.transaction.everywhere = true
+  const leases: Lease[] = []
+  for (const shard of plan.shards) leases.push(await joinShard(session, shard, true))
+  const [home, ...others] = leases
+  if (home === undefined) return
+  const rows = plan.once === null ? [] : (await ask(home.server, plan.once.sql)).rows
+  const sql = plan.once?.rewrite(rows)
+  const first = await runUnit(session, home.server, unit, { audience: 'all', sql })
+  if (first.error !== null) throw first.error
+  const rest = await Promise.all(
+    others.map(({ server }) => runUnit(session, server, unit, { audience: 'nobody', sql })),
+  )
+  for (const { error, tag } of rest) {
+    if (error !== null) throw error
+    if (tag !== first.tag) throw pgError('referenceCopiesDiffer', [plan.relation])
+  }
+  if (plan.what === 'ddl') await afterDdl(session, leases)
+  if (first.complete !== null) session.output.defer(first.complete)
+}
+
+/** New sequences of sharded tables get their shard's stride; the transaction sees its own schema now. */
+async function afterDdl(session: Session, leases: readonly Lease[]): Promise<void> {
+  const { state } = session
+  const { rules } = state.database.options
+  if (state.transaction !== null) state.transaction.schemaChanged = true
+  state.ownSchema = null
+  if (rules === null) return
+  const sql = strideSequencesSql(rules)
+  await Promise.all(leases.map(({ server }) => ask(server, sql)))
+}

@@ -1,0 +1,175 @@
+// One shard: the client's own messages go to its server as they are, statement names rewritten only. What the
+// server must know first (settings, BEGIN, a Parse it has not seen) goes ahead of them in the same write.
+import { pgError } from '../../core/errors.ts'
+import type { ServerConnection } from '../../pool/server-connection.ts'
+import { writeErrorResponse } from '../../wire/backend.ts'
+import {
+  writeClose,
+  writeDescribe,
+  writeFlush,
+  writeRenamedBind,
+  writeRenamedDescribe,
+  writeRenamedParse,
+  writeSync,
+} from '../../wire/frontend.ts'
+import { Writer } from '../../wire/writer.ts'
+import type { Batch, BatchItem } from '../batch.ts'
+import { effectOf } from '../effects.ts'
+import { AnswerSink, sendQuery } from '../exchange.ts'
+import type { Lease } from '../leases.ts'
+import type { Session } from '../session.ts'
+import { inject } from './inject.ts'
+
+// Named statements that one server keeps; the oldest are closed to make room.
+const preparedMax = 1_000
+// No statement of this name exists on any server: Describe of it fails, which is what it is sent for.
+const poisonName = 'ringfence_no_such_statement'
+
+/** Brings `lease`'s server to where the client's next statement expects it; costs no round trip. */
+export function joinServer(session: Session, lease: Lease, writes: boolean): void {
+  const { server, pool } = lease
+  const { state } = session
+  const { transaction } = state
+  if (server.preparedGeneration !== pool.preparedGeneration) {
+    server.preparedGeneration = pool.preparedGeneration
+    if (server.prepared.size > 0) prepend(session, server, 'DEALLOCATE ALL')
+    server.prepared.clear()
+  }
+  const joined = transaction?.participants.has(server.shard) === true
+  if (!joined) {
+    const replay = state.settings.replayFrom(server.settings)
+    if (replay !== '') prepend(session, server, replay)
+    server.settings = state.settings
+  }
+  if (transaction === null) return
+  if (!joined) prepend(session, server, transaction.joinSql)
+  transaction.participants.set(
+    server.shard,
+    writes || transaction.participants.get(server.shard) === true,
+  )
+}
+
+/** A statement of ours ahead of the client's. It was accepted before, so it does not fail; if it does, the
+ * session ends: what follows it may have run in a state that the client did not ask for. */
+function prepend(session: Session, server: ServerConnection, sql: string): void {
+  const sink = new AnswerSink((error) => {
+    if (error === null) return
+    session.context.log.error({ shard: server.shard, error }, 'session state could not be replayed')
+    session.fatal(pgError('replayFailed', [server.shard, error.message], { cause: error }))
+  })
+  sendQuery(server, sql, sink)
+}
+
+/** Sends a simple query, a whole Query message. */
+export function sendSimple(session: Session, server: ServerConnection, frame: Uint8Array): void {
+  const { relay } = session
+  relay.open(server)
+  relay.expect('query')
+  server.unnamed = null
+  server.send(frame)
+}
+
+/** Sends a pipeline up to its Sync or Flush; opens the exchange unless an earlier Flush left it open. */
+export function sendBatch(
+  session: Session,
+  server: ServerConnection,
+  batch: Batch,
+  end: 'sync' | 'flush',
+): void {
+  const { relay } = session
+  const writer = session.context.writer
+  writer.reset()
+  if (relay.server === null) {
+    relay.open(server)
+    evict(session, server, writer)
+  }
+  for (const item of batch.items) writeItem(session, server, item, writer)
+  if (batch.error !== null) {
+    const error = new Writer(256)
+    writeErrorResponse(error, batch.error)
+    relay.poison(error.take())
+    writeDescribe(writer, 'S', poisonName)
+  }
+  if (end === 'sync') {
+    relay.expect('sync')
+    writeSync(writer)
+  } else {
+    writeFlush(writer)
+  }
+  server.send(writer.bytes())
+  relay.pump()
+  if (relay.settled) session.flushed()
+}
+
+function writeItem(
+  session: Session,
+  server: ServerConnection,
+  item: BatchItem,
+  writer: Writer,
+): void {
+  const { relay } = session
+  switch (item.kind) {
+    case 'parse':
+      return parse(session, server, item, writer)
+    case 'bind': {
+      const { statement } = item.portal
+      if (inject(server, statement, session.parses, writer)) relay.expect('swallowParse')
+      if (statement.named) writeRenamedBind(writer, item.frame, statement.cached.name)
+      else writer.raw(item.frame)
+      item.portal.shard = server.shard
+      return relay.expect('bind')
+    }
+    case 'describeStatement': {
+      const { statement } = item
+      if (inject(server, statement, session.parses, writer)) relay.expect('swallowParse')
+      if (statement.named) writeRenamedDescribe(writer, item.frame, statement.cached.name)
+      else writer.raw(item.frame)
+      return relay.expect('describe')
+    }
+    case 'describePortal':
+      writer.raw(item.frame)
+      return relay.expect('describe')
+    case 'execute': {
+      writer.raw(item.frame)
+      const { statement, plan, params } = item.portal
+      session.addEffect(effectOf(statement.prepared, 0, plan, params))
+      return relay.expect('execute')
+    }
+    case 'closeStatement':
+      return relay.expect('synthClose')
+    case 'closePortal':
+      if (item.portal === undefined) return relay.expect('synthClosePortal')
+      writer.raw(item.frame)
+      return relay.expect('close')
+  }
+}
+
+function parse(
+  session: Session,
+  server: ServerConnection,
+  item: Extract<BatchItem, { kind: 'parse' }>,
+  writer: Writer,
+): void {
+  const { relay } = session
+  const { cached, named } = item.statement
+  if (!named) {
+    writer.raw(item.frame)
+    server.unnamed = cached
+    session.parses.push('')
+    return relay.expect('parse')
+  }
+  if (server.prepared.has(cached.name)) return relay.expect('synthParse')
+  writeRenamedParse(writer, item.frame, cached.name)
+  server.prepared.set(cached.name, cached)
+  session.parses.push(cached.name)
+  relay.expect('parse')
+}
+
+function evict(session: Session, server: ServerConnection, writer: Writer): void {
+  for (const name of server.prepared.keys()) {
+    if (server.prepared.size <= preparedMax) return
+    server.prepared.delete(name)
+    writeClose(writer, 'S', name)
+    session.relay.expect('swallowClose')
+  }
+}

@@ -1,0 +1,215 @@
+// Whatever one server cannot do by itself: several shards, transaction control without a server, strings and
+// pipelines whose statements belong to different places. Statement by statement, each awaited; off the hot
+// path. A string or pipeline with several statements is one transaction, as in PostgreSQL.
+import { type PgError, pgError, toPgError } from '../../core/errors.ts'
+import type { Plan } from '../../router/plan.ts'
+import type { BoundParams, Prepared } from '../../router/router.ts'
+import { writeCloseComplete, writeEmptyQueryResponse, writeParseComplete } from '../../wire/backend.ts'
+import { type BatchItem, readBatch } from '../batch.ts'
+import { effectOf, refusePin } from '../effects.ts'
+import { ask, ServerError, shiftPosition } from '../exchange.ts'
+import { endsFailure } from '../query.ts'
+import type { Session } from '../session.ts'
+import { Transaction } from '../transaction.ts'
+import type { Frame } from '../../wire/framer.ts'
+import { runCommand } from './commands.ts'
+import { commitTransaction, rollbackTransaction } from './commit.ts'
+import { runCopyIn } from './copy-in.ts'
+import { runDescribeStatement } from './describe.ts'
+import { runEverywhere } from './everywhere.ts'
+import { runScatter } from './scatter.ts'
+import { joinShard } from './join-shard.ts'
+import { runUnit, type Unit } from './unit.ts'
+
+const unknownRelation = '42P01'
+
+/** Runs a simple query of any number of statements. @throws PgError what the client is told at its end. */
+export async function runQuerySteps(session: Session, sql: Uint8Array): Promise<void> {
+  const { state } = session
+  const first = await prepare(session, sql)
+  refusePin(first, state)
+  const count = first.statements.length
+  if (count === 0) return session.output.emit(writeEmptyQueryResponse)
+  for (let index = 0; index < count; index += 1) {
+    if (session.closed) return
+    if (count > 1) openImplicit(session)
+    const { prepared, plan } = await planStep(session, sql, index, null)
+    const statement = prepared.statements[index]
+    if (statement === undefined) return
+    const unit: Unit = { plan, prepared, index, params: null, sql: statement.sql, extended: null }
+    try {
+      await runStep(session, unit)
+    } catch (error) {
+      const shifted = error instanceof ServerError && statement.start > 0
+      throw shifted ? shiftPosition(error, statement.start) : error
+    }
+  }
+}
+
+/** Runs the messages of a pipeline. @throws PgError what the client is told; the rest is skipped. */
+export async function runBatchSteps(session: Session, frames: readonly Frame[]): Promise<void> {
+  const { state } = session
+  if (state.needsOwnSchema) await loadOwnSchema(session)
+  let batch = readBatch(frames, state)
+  if (batch.error?.sqlstate === unknownRelation && (await state.database.refreshSchema('rarely'))) {
+    state.undoDefinitions()
+    batch = readBatch(frames, state)
+  }
+  const { items, error } = batch
+  const executes = items.filter((item) => item.kind === 'execute').length
+  if (executes > 1 || (executes > 0 && error !== null)) openImplicit(session)
+  for (let at = 0; at < items.length; at += 1) {
+    if (session.closed) return
+    at += await runItem(session, items, at)
+  }
+  if (error !== null) throw error
+}
+
+/** Runs the item at `at` with those behind it that belong to the same portal; gives how many more it took. */
+async function runItem(session: Session, items: readonly BatchItem[], at: number): Promise<number> {
+  const item = items[at]
+  const { state } = session
+  switch (item?.kind) {
+    case 'parse':
+      state.confirmDefinition()
+      session.output.emit(writeParseComplete)
+      return 0
+    case 'closeStatement':
+      state.confirmDefinition()
+      session.output.emit(writeCloseComplete)
+      return 0
+    case 'closePortal':
+      session.output.emit(writeCloseComplete)
+      return 0
+    case 'describeStatement':
+      await runDescribeStatement(session, item.statement)
+      return 0
+    case 'bind':
+      return runPortal(session, items, at)
+    case 'describePortal':
+    case 'execute':
+      throw pgError('unsupported', ['a portal that stays open over several shards'])
+    case undefined:
+      return 0
+  }
+}
+
+async function runPortal(
+  session: Session,
+  items: readonly BatchItem[],
+  at: number,
+): Promise<number> {
+  const bind = items[at]
+  if (bind?.kind !== 'bind') return 0
+  const { portal, name } = bind
+  const next = items[at + 1]
+  const describe = next?.kind === 'describePortal' && next.portal === portal
+  const last = items[at + (describe ? 2 : 1)]
+  const execute = last?.kind === 'execute' && last.portal === portal
+  if (!execute || last.maxRows > 0) {
+    throw pgError('unsupported', ['a portal that stays open over several shards'])
+  }
+  const { statement, params } = portal
+  const text = statement.prepared.statements[0]?.sql ?? ''
+  await runStep(session, {
+    plan: session.state.plan(statement.prepared, 0, params),
+    prepared: statement.prepared,
+    index: 0,
+    params,
+    sql: text,
+    extended: { portal, portalName: name, bind: true, describe, execute },
+  })
+  return describe ? 2 : 1
+}
+
+async function runStep(session: Session, unit: Unit): Promise<void> {
+  const { plan } = unit
+  const { state } = session
+  if (state.transaction?.failed === true && !endsFailure(plan)) throw pgError('transactionAborted')
+  switch (plan.kind) {
+    case 'refuse':
+      throw plan.error
+    case 'single':
+      return runSingle(session, unit, plan)
+    case 'scatter':
+      return runScatter(session, unit, plan.shards)
+    case 'everywhere':
+      return runEverywhere(session, unit, plan)
+    case 'copyIn':
+      return runCopyIn(session, unit, plan.copy)
+    case 'session':
+      return runCommand(session, unit, plan.command)
+  }
+}
+
+async function runSingle(
+  session: Session,
+  unit: Unit,
+  plan: Extract<Plan, { kind: 'single' }>,
+): Promise<void> {
+  const { state } = session
+  const joined = state.transaction?.participants.keys().next().value
+  const shard = plan.anyShard ? (joined ?? state.database.home) : plan.shard
+  if (!state.mayWrite(plan)) {
+    const written = state.transaction?.written.find((other) => other !== shard) ?? ''
+    throw pgError('secondShardWritten', [shard, written])
+  }
+  const { server } = await joinShard(session, shard, plan.writes)
+  const { error, tag, complete } = await runUnit(session, server, unit, { audience: 'all' })
+  if (error !== null) throw error
+  const effect = effectOf(unit.prepared, unit.index, plan, unit.params)
+  if (effect !== null) state.apply(effect, tag, server)
+  if (complete !== null) session.output.defer(complete)
+}
+
+/** Ends the transaction that a string or pipeline had by itself; gives the error that is to be told. */
+export async function finishImplicit(
+  session: Session,
+  failure: PgError | null,
+): Promise<PgError | null> {
+  const { transaction } = session.state
+  if (transaction?.implicit !== true) return failure
+  try {
+    if (failure === null && !transaction.failed) await commitTransaction(session)
+    else await rollbackTransaction(session)
+    return failure
+  } catch (error) {
+    return failure ?? toPgError(error)
+  }
+}
+
+/** The transaction that PostgreSQL opens by itself around several statements. */
+function openImplicit(session: Session): void {
+  const { state } = session
+  state.transaction ??= new Transaction('BEGIN', state.settings, true)
+}
+
+async function prepare(session: Session, sql: Uint8Array): Promise<Prepared> {
+  const { state } = session
+  if (state.needsOwnSchema) await loadOwnSchema(session)
+  return state.database.router.statements(sql, state.context())
+}
+
+/** Plans one statement with what is known now; a relation that is not known is looked for once more. */
+async function planStep(
+  session: Session,
+  sql: Uint8Array,
+  index: number,
+  params: BoundParams | null,
+): Promise<{ prepared: Prepared; plan: Plan }> {
+  const { state } = session
+  const prepared = await prepare(session, sql)
+  const plan = state.plan(prepared, index, params)
+  const unknown = plan.kind === 'refuse' && plan.error.sqlstate === unknownRelation
+  if (!unknown || !(await state.database.refreshSchema('rarely'))) return { prepared, plan }
+  const fresh = await prepare(session, sql)
+  return { prepared: fresh, plan: state.plan(fresh, index, params) }
+}
+
+/** After DDL in the transaction only its own servers know the schema. */
+async function loadOwnSchema(session: Session): Promise<void> {
+  const { state } = session
+  const { server } = await joinShard(session, state.database.home, false)
+  const question = async (sql: string) => (await ask(server, sql)).rows
+  state.ownSchema = await state.database.loadSchemaBy(question)
+}

@@ -1,0 +1,157 @@
+// One statement on its way to servers by steps of our own: a simple query's text, or the Bind, Describe and
+// Execute of one portal. Sent to one server or to many; each time it is an exchange of its own.
+import type { PgError } from '../../core/errors.ts'
+import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
+import type { Plan } from '../../router/plan.ts'
+import type { BoundParams, Prepared } from '../../router/router.ts'
+import { decodeCommandComplete } from '../../wire/backend.ts'
+import { backend } from '../../wire/codes.ts'
+import {
+  writeDescribe,
+  writeExecute,
+  writeParse,
+  writeQuery,
+  writeRenamedBind,
+  writeSync,
+} from '../../wire/frontend.ts'
+import { ServerError } from '../exchange.ts'
+import type { Session } from '../session.ts'
+import type { Portal } from '../statements.ts'
+import { inject } from './inject.ts'
+
+export type Unit = {
+  readonly plan: Plan
+  readonly prepared: Prepared
+  readonly index: number
+  readonly params: BoundParams | null
+  /** The statement, padded so that error positions are those of the whole string. */
+  readonly sql: string
+  /** Null for a simple query. */
+  readonly extended: ExtendedUnit | null
+}
+
+export type ExtendedUnit = {
+  readonly portal: Portal
+  readonly portalName: string
+  /** The client waits for BindComplete. */
+  readonly bind: boolean
+  /** The client waits for RowDescription or NoData. */
+  readonly describe: boolean
+  readonly execute: boolean
+}
+
+export type Outcome = {
+  readonly error: PgError | null
+  readonly tag: string
+  /** CommandComplete as it came; null for an empty query or a suspended portal. */
+  readonly complete: Uint8Array | null
+}
+
+/** What becomes of the replies: `all` to the client, `rows` without their header, or nothing. */
+export type Audience = 'all' | 'rows' | 'nobody'
+
+/** Runs `unit` on `server`; errors are in the outcome, never thrown. `sql` replaces the statement's text. */
+export function runUnit(
+  session: Session,
+  server: ServerConnection,
+  unit: Unit,
+  options: { readonly audience: Audience; readonly sql?: string | undefined },
+): Promise<Outcome> {
+  const { writer } = session.context
+  writer.reset()
+  const parses: string[] = []
+  if (unit.extended === null) {
+    writeQuery(writer, options.sql ?? unit.sql)
+    server.unnamed = null
+  } else {
+    const { portal, portalName } = unit.extended
+    const { statement } = portal
+    if (options.sql !== undefined) {
+      writeParse(writer, '', Buffer.from(options.sql), statement.cached.paramTypes)
+      server.unnamed = null
+      writeRenamedBind(writer, portal.bindFrame, '')
+    } else {
+      inject(server, statement, parses, writer)
+      writeRenamedBind(writer, portal.bindFrame, statement.named ? statement.cached.name : '')
+    }
+    if (unit.extended.describe) writeDescribe(writer, 'P', portalName)
+    if (unit.extended.execute) writeExecute(writer, portalName, 0)
+    writeSync(writer)
+  }
+  return new Promise((resolve) => {
+    server.begin(new UnitSink(session, server, { unit, audience: options.audience, parses, resolve }))
+    server.send(writer.bytes())
+  })
+}
+
+type SinkOptions = {
+  readonly unit: Unit
+  readonly audience: Audience
+  readonly parses: string[]
+  readonly resolve: (outcome: Outcome) => void
+}
+
+class UnitSink implements ReplySink {
+  readonly rows = 'whole'
+  readonly #session: Session
+  readonly #server: ServerConnection
+  readonly #options: SinkOptions
+  #error: PgError | null = null
+  #complete: Uint8Array | null = null
+
+  constructor(session: Session, server: ServerConnection, options: SinkOptions) {
+    this.#session = session
+    this.#server = server
+    this.#options = options
+  }
+
+  slice(): void {}
+
+  frame(code: number, bytes: Uint8Array): void {
+    switch (code) {
+      case backend.readyForQuery:
+        return this.#finish()
+      case backend.errorResponse:
+        this.#error ??= new ServerError(bytes)
+        for (const name of this.#options.parses) this.#server.prepared.delete(name)
+        return
+      case backend.parseComplete:
+        this.#options.parses.shift()
+        return
+      case backend.commandComplete:
+        this.#complete = Uint8Array.from(bytes)
+        return
+      case backend.parameterStatus:
+        if (this.#options.audience === 'all') this.#session.parameterReported(bytes)
+        return
+      case backend.copyInResponse:
+        return this.#session.refuseCopyIn(this.#server)
+      default:
+        if (this.#hears(code)) this.#session.forward(bytes)
+    }
+  }
+
+  lost(error: PgError): void {
+    this.#options.resolve({ error, tag: '', complete: null })
+  }
+
+  #hears(code: number): boolean {
+    const { audience, unit } = this.#options
+    if (audience === 'nobody' || this.#session.closed) return false
+    switch (code) {
+      case backend.bindComplete:
+        return audience === 'all' && unit.extended?.bind === true
+      case backend.rowDescription:
+      case backend.noData:
+        return audience === 'all' && (unit.extended === null || unit.extended.describe)
+      default:
+        return true
+    }
+  }
+
+  #finish(): void {
+    const complete = this.#complete
+    const tag = complete === null ? '' : decodeCommandComplete(complete)
+    this.#options.resolve({ error: this.#error, tag, complete })
+  }
+}

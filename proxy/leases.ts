@@ -1,0 +1,123 @@
+// The servers that one session holds, at most one per shard. A server comes from its pool clean and goes back
+// clean, or is closed; while it is pinned it stays with the session between transactions.
+import { type PgError, toPgError } from '../core/errors.ts'
+import type { ShardId } from '../core/ids.ts'
+import type { Pool, Waiter } from '../pool/pool.ts'
+import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
+import type { SettingsProfile } from '../pool/settings-profile.ts'
+import type { PinReason } from '../router/plan.ts'
+
+export type Lease = {
+  readonly server: ServerConnection
+  readonly pool: Pool
+  /** Why the client keeps it between transactions; null when it does not. */
+  pinned: PinReason | null
+}
+
+/** A server for a short internal question. @throws PgError when none could be had. */
+export function leaseOnce(pool: Pool, profile: SettingsProfile): Promise<ServerConnection> {
+  return new Promise((resolve, reject) => {
+    const server = pool.acquire(profile, { granted: resolve, refused: reject })
+    if (server !== null) resolve(server)
+  })
+}
+
+export class Leases {
+  readonly #owner: ServerOwner
+  readonly #held = new Map<ShardId, Lease>()
+  #waiting: { readonly pool: Pool; readonly waiter: Waiter } | null = null
+
+  constructor(owner: ServerOwner) {
+    this.#owner = owner
+  }
+
+  get(shard: ShardId): Lease | undefined {
+    return this.#held.get(shard)
+  }
+
+  [Symbol.iterator](): IterableIterator<Lease> {
+    return this.#held.values()
+  }
+
+  get pinReasons(): readonly PinReason[] {
+    return [...this.#held.values()].flatMap(({ pinned }) => (pinned === null ? [] : [pinned]))
+  }
+
+  /** A server of `pool` at once, or null: then one of the two is called later. */
+  take(
+    pool: Pool,
+    profile: SettingsProfile,
+    granted: (lease: Lease) => void,
+    refused: (error: PgError) => void,
+  ): Lease | null {
+    const waiter: Waiter = {
+      granted: (server) => {
+        this.#waiting = null
+        granted(this.#hold(pool, server))
+      },
+      refused: (error) => {
+        this.#waiting = null
+        refused(error)
+      },
+    }
+    const server = pool.acquire(profile, waiter)
+    if (server !== null) return this.#hold(pool, server)
+    this.#waiting = { pool, waiter }
+    return null
+  }
+
+  /** The session's server on the pool's shard, leased now if it has none. @throws PgError 53300, 08001 */
+  async obtain(pool: Pool, profile: SettingsProfile): Promise<Lease> {
+    const held = this.#held.get(pool.shard)
+    if (held !== undefined) return held
+    return new Promise((resolve, reject) => {
+      const lease = this.take(pool, profile, resolve, (error) => reject(toPgError(error)))
+      if (lease !== null) resolve(lease)
+    })
+  }
+
+  /** Gives the server back unless it is pinned; the pool closes it when it is not clean. */
+  settle(shard: ShardId): void {
+    const lease = this.#held.get(shard)
+    if (lease === undefined || lease.pinned !== null) return
+    this.#held.delete(shard)
+    lease.pool.release(lease.server)
+  }
+
+  /** Closes the session's server on `shard`: its state is unknown or of no more use. */
+  discard(shard: ShardId, reason: string): void {
+    const lease = this.#held.get(shard)
+    if (lease === undefined) return
+    this.#held.delete(shard)
+    lease.pool.discard(lease.server, reason)
+  }
+
+  /** Forgets a server that has died. */
+  forget(server: ServerConnection): void {
+    const lease = this.#held.get(server.shard)
+    if (lease?.server !== server) return
+    this.#held.delete(server.shard)
+    // The pool that lent it must hear of it too: it counts its connections.
+    lease.pool.serverClosed(server, toPgError(new Error('died while leased')))
+  }
+
+  /** Closes pinned servers, whose session state nobody else may see. */
+  unpin(reason: string): void {
+    for (const lease of [...this.#held.values()]) {
+      if (lease.pinned !== null) this.discard(lease.server.shard, reason)
+    }
+  }
+
+  /** Leaves the queue it stands in, if any. */
+  stopWaiting(): void {
+    this.#waiting?.pool.leave(this.#waiting.waiter)
+    this.#waiting = null
+  }
+
+  #hold(pool: Pool, server: ServerConnection): Lease {
+    const lease: Lease = { server, pool, pinned: null }
+    server.owner = this.#owner
+    this.#held.set(pool.shard, lease)
+    return lease
+  }
+}

@@ -1,0 +1,303 @@
+// One proxy: listens, logs clients in, hands them their sessions, stops in an orderly way.
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { startRecovery } from '../catalog/recovery.ts'
+import type { Clock } from '../core/clock.ts'
+import { pgError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import { FlushTurn, Outbox } from '../pool/outbox.ts'
+import { loadParser } from '../router/parser.ts'
+import {
+  writeAuthenticationOk,
+  writeBackendKeyData,
+  writeParameterStatus,
+  writeReadyForQuery,
+} from '../wire/backend.ts'
+import { Writer } from '../wire/writer.ts'
+import { Accounts, type AuthRuleOptions, type UserOptions } from './accounts.ts'
+import { AdminConsole } from './admin.ts'
+import { adminViews } from './admin-views.ts'
+import type { ProxyContext } from './context.ts'
+import { Database, type DatabaseOptions } from './database.ts'
+import { type HttpPort, startHttp } from './http.ts'
+import { type LoggedIn, Login } from './login.ts'
+import { createMetrics } from './metrics.ts'
+import { Session } from './session.ts'
+import { Sessions } from './sessions.ts'
+
+export type ProxyOptions = {
+  readonly version: string
+  readonly listen: { readonly host: string; readonly port: number }
+  /** Null: no HTTP port. */
+  readonly http: { readonly host: string; readonly port: number } | null
+  readonly users: readonly UserOptions[]
+  readonly authRules: readonly AuthRuleOptions[]
+  readonly databases: readonly DatabaseOptions[]
+  readonly limits: {
+    readonly frameBytesMax: number
+    readonly frameBytesBeforeLoginMax: number
+    readonly loginTimeoutMs: number
+    readonly connectTimeoutMs: number
+  }
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** What receives a client's bytes: the login, then the session or the admin console. */
+interface Receiver {
+  received(chunk: Uint8Array): void
+}
+
+const adminDatabase = 'ringfence'
+const readBufferBytes = 64 * 1024
+const sweepMs = 1_000
+const recoveryIntervalMs = 30_000
+const recoveryAgeMs = 10_000
+
+export class Proxy {
+  readonly sessions = new Sessions()
+  readonly #options: ProxyOptions
+  readonly #context: ProxyContext
+  readonly #accounts: Accounts
+  readonly #databases = new Map<string, Database>()
+  readonly #turn = new FlushTurn()
+  readonly #sockets = new Set<Socket>()
+  readonly #server: Server
+  readonly #recoveries: { close(): Promise<void> }[] = []
+  #http: HttpPort | null = null
+  #sweeper: NodeJS.Timeout | null = null
+  #draining = false
+
+  private constructor(options: ProxyOptions) {
+    this.#options = options
+    const { clock, log, limits } = options
+    const metrics = createMetrics(() => this.#gauges())
+    this.#context = { clock, log, metrics, writer: new Writer(16 * 1024) }
+    this.#accounts = new Accounts(options.users, options.authRules)
+    const dial = {
+      turn: this.#turn,
+      readBuffer: Buffer.allocUnsafe(readBufferBytes),
+      clock,
+      connectTimeoutMs: limits.connectTimeoutMs,
+      wholeBytesMax: limits.frameBytesMax,
+    }
+    for (const database of options.databases) {
+      this.#databases.set(database.name, new Database(database, { dial, clock, log }))
+    }
+    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) => this.#accept(socket))
+  }
+
+  /** Reads topology and schema, then listens. @throws PgError 57P03, or the system's error */
+  static async start(options: ProxyOptions): Promise<Proxy> {
+    const proxy = new Proxy(options)
+    try {
+      await loadParser()
+      for (const database of proxy.#databases.values()) await proxy.#startDatabase(database)
+      await proxy.#listen()
+      const { registry } = proxy.#context.metrics
+      const notReady = () => proxy.#notReady()
+      if (options.http !== null) proxy.#http = await startHttp({ ...options.http, registry, notReady })
+      proxy.#sweeper = setInterval(() => proxy.#sweep(), sweepMs)
+      proxy.#sweeper.unref()
+      return proxy
+    } catch (error) {
+      await proxy.close()
+      throw error
+    }
+  }
+
+  /** Port that clients connect to. */
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** Port of the HTTP server; null without one. */
+  get httpPort(): number | null {
+    return this.#http?.port ?? null
+  }
+
+  get databases(): ReadonlyMap<string, Database> {
+    return this.#databases
+  }
+
+  /** No new logins; sessions close as soon as their transaction ends, at the deadline in any case. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true
+    this.#server.close()
+    for (const session of this.sessions) session.drain()
+    const until = this.#options.clock.nowMs() + deadlineMs
+    while (this.sessions.size > 0 && this.#options.clock.nowMs() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    await this.close()
+  }
+
+  /** Stops at once: clients are told, transactions are rolled back, servers closed. */
+  async close(): Promise<void> {
+    this.#draining = true
+    this.#server.close()
+    for (const session of this.sessions) session.fatal(pgError('shuttingDown'))
+    for (const socket of this.#sockets) socket.destroySoon()
+    if (this.#sweeper !== null) clearInterval(this.#sweeper)
+    await this.#http?.close()
+    await Promise.all(this.#recoveries.map((recovery) => recovery.close()))
+    for (const database of this.#databases.values()) await database.close()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  async #startDatabase(database: Database): Promise<void> {
+    await database.start()
+    if (database.options.rules === null) return
+    const shards = database.options.shards.map((shard) => ({
+      id: shard.id,
+      url: database.urlOf(shard),
+    }))
+    const { log } = this.#context
+    this.#recoveries.push(
+      startRecovery({ shards, log, ageMsMin: recoveryAgeMs, intervalMs: recoveryIntervalMs }),
+    )
+  }
+
+  #listen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen(this.#options.listen, () => {
+        this.#server.off('error', reject)
+        this.#server.on('error', (error) => this.#context.log.error({ error }, 'listener failed'))
+        resolve()
+      })
+    })
+  }
+
+  #accept(socket: Socket): void {
+    const outbox = new Outbox(socket, this.#turn)
+    const { limits } = this.#options
+    let receiver: Receiver | null = null
+    let closed = (): void => {}
+    const login = new Login(
+      {
+        socket,
+        outbox,
+        accounts: this.#accounts,
+        address: socket.remoteAddress ?? '',
+        frameBytesMax: limits.frameBytesBeforeLoginMax,
+        loginTimeoutMs: limits.loginTimeoutMs,
+        cancel: (pid, secret) => this.sessions.cancel(pid, secret),
+        enter: async (entered) => {
+          const next = await this.#enter(entered, socket, outbox)
+          receiver = next.receiver
+          closed = next.closed
+          entered.framer.frameBytesMax = limits.frameBytesMax
+          if (socket.destroyed) closed()
+        },
+      },
+      this.#context,
+    )
+    receiver = login
+    this.#sockets.add(socket)
+    socket.on('data', (chunk) => receiver?.received(chunk))
+    socket.on('end', () => socket.end())
+    socket.on('error', (error) => this.#context.log.debug({ error }, 'client socket failed'))
+    socket.on('close', () => {
+      this.#sockets.delete(socket)
+      login.finish()
+      closed()
+    })
+    if (this.#draining) login.refuse(pgError('notAccepting'))
+  }
+
+  async #enter(
+    { account, startup, framer }: LoggedIn,
+    socket: Socket,
+    outbox: Outbox,
+  ): Promise<{ receiver: Receiver; closed: () => void }> {
+    if (startup.database === adminDatabase) {
+      if (!account.admin) throw pgError('adminOnly')
+      const views = adminViews({
+        version: this.#options.version,
+        databases: [...this.#databases.values()],
+        sessions: this.sessions,
+      })
+      this.#welcome(outbox, new Map([['server_version', `18.0 (Ringfence ${this.#options.version})`]]))
+      const admin = new AdminConsole({ socket, outbox, framer, views })
+      return { receiver: admin, closed: () => {} }
+    }
+    const database = this.#databases.get(startup.database)
+    if (database === undefined) throw pgError('databaseUnknown', [startup.database])
+    if (database.clients >= database.options.clientsMax) {
+      throw pgError('tooManyClients', [startup.database])
+    }
+    database.clients += 1
+    const leave = () => {
+      database.clients -= 1
+    }
+    try {
+      const client = { name: account.name, password: account.password }
+      const reported = await database.reportedAtLogin(startup, client)
+      if (this.#draining) throw pgError('notAccepting')
+      const key = this.sessions.newKey(startup.minor)
+      const session = new Session(
+        {
+          socket,
+          framer,
+          outbox,
+          database,
+          client,
+          startup: startup.settings,
+          reported,
+          closed: () => {
+            this.sessions.remove(key.pid)
+            leave()
+          },
+        },
+        this.#context,
+      )
+      this.sessions.add(key, session)
+      this.#context.metrics.clients.inc({ database: startup.database })
+      this.#welcome(outbox, reported, key)
+      return { receiver: session, closed: () => session.close() }
+    } catch (error) {
+      leave()
+      throw error
+    }
+  }
+
+  #welcome(
+    outbox: Outbox,
+    parameters: ReadonlyMap<string, string>,
+    key?: { readonly pid: number; readonly secret: Uint8Array },
+  ): void {
+    const writer = new Writer(1024)
+    writeAuthenticationOk(writer)
+    for (const [name, value] of parameters) writeParameterStatus(writer, name, value)
+    if (key !== undefined) writeBackendKeyData(writer, key.pid, key.secret)
+    writeReadyForQuery(writer, 'I')
+    outbox.append(writer.bytes())
+  }
+
+  #sweep(): void {
+    const now = this.#options.clock.nowMs()
+    for (const database of this.#databases.values()) database.sweep()
+    for (const session of this.sessions) {
+      const limit = session.state.database.options.idleTransactionTimeoutMs
+      const since = session.idleInTransactionSinceMs
+      if (limit > 0 && since !== null && now - since > limit) {
+        session.fatal(pgError('idleTransactionTimeout'))
+      }
+    }
+  }
+
+  #notReady(): readonly string[] {
+    if (this.#draining) return ['shutting down']
+    return [...this.#databases.values()]
+      .filter((database) => !database.ready)
+      .map(({ options }) => `database "${options.name}" has no topology yet`)
+  }
+
+  #gauges(): ReturnType<Parameters<typeof createMetrics>[0]> {
+    return [...this.#databases.values()].map((database) => ({
+      database: database.options.name,
+      clients: database.clients,
+      shards: database.shards.map((shard) => ({ shard, ...database.stats(shard) })),
+    }))
+  }
+}

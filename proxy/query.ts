@@ -1,0 +1,49 @@
+// Reads a simple query: one statement or several, and where the string can run as it is.
+import { pgError } from '../core/errors.ts'
+import type { Plan } from '../router/plan.ts'
+import { effectOf, refusePin } from './effects.ts'
+import type { SessionState } from './session-state.ts'
+import type { Effect } from './statements.ts'
+import { mergeWhere, type Where, whereOf } from './where.ts'
+
+export type SimpleQuery = {
+  readonly where: Where
+  readonly writes: boolean
+  /** One per statement, in order. */
+  readonly effects: readonly (Effect | null)[]
+}
+
+const unknownRelation = '42P01'
+
+/** @throws PgError what the client is told instead of an answer. */
+export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
+  const prepared = state.database.router.statements(sql, state.context())
+  refusePin(prepared, state)
+  const { statements } = prepared
+  let where: Where = '(nowhere)'
+  let writes = false
+  const effects: (Effect | null)[] = []
+  for (let index = 0; index < statements.length; index += 1) {
+    const plan = state.plan(prepared, index, null)
+    if (statements.length === 1) refuse(plan, state)
+    where = mergeWhere(where, plan.kind === 'refuse' ? '(steps)' : whereOf(plan, state))
+    writes ||= plan.kind === 'single' && plan.writes
+    effects.push(effectOf(prepared, index, plan, null))
+  }
+  if (state.needsOwnSchema) where = '(steps)'
+  return { where, writes, effects }
+}
+
+/** A lone statement is refused at once, unless a fresh look at the schema may still find its relation. */
+function refuse(plan: Plan, state: SessionState): void {
+  if (state.transaction?.failed === true && !endsFailure(plan)) throw pgError('transactionAborted')
+  if (plan.kind !== 'refuse') return
+  if (plan.error.sqlstate !== unknownRelation && !state.needsOwnSchema) throw plan.error
+}
+
+/** True for what a failed transaction still takes. */
+export function endsFailure(plan: Plan): boolean {
+  if (plan.kind !== 'session') return false
+  const { kind } = plan.command
+  return kind === 'commit' || kind === 'rollback' || kind === 'rollbackTo' || kind === 'empty'
+}

@@ -1,0 +1,206 @@
+// Replies of one server on their way to one client: the hot path back.
+//
+// `owed` lists what the client still expects, in order, one entry per request: forward the server's reply,
+// swallow it (we asked, not the client), or synthesize it (the client asked, no server had to). Rows are
+// forwarded in slices, unread. An error cancels everything owed up to ReadyForQuery, as on the server.
+import type { PgError } from '../core/errors.ts'
+import type { ReplySink, ServerConnection } from '../pool/server-connection.ts'
+import { decodeCommandComplete, rewriteErrorSeverity } from '../wire/backend.ts'
+import { backend } from '../wire/codes.ts'
+
+/** What one request of the present exchange still owes the client. */
+export type Owed =
+  | 'parse'
+  | 'swallowParse'
+  | 'bind'
+  | 'describe'
+  | 'execute'
+  | 'close'
+  | 'swallowClose'
+  | 'synthParse'
+  | 'synthClose'
+  /** Close of a portal that no server has. */
+  | 'synthClosePortal'
+  /** A message that must fail, so that the server rolls back: its error is replaced by ours. */
+  | 'poison'
+  /** Anything up to ReadyForQuery of a simple query. */
+  | 'query'
+  | 'sync'
+
+/** The session, as the relay sees it. */
+export interface RelayHost {
+  /** Copies bytes into the client's next write; slows the server down when the client lags. */
+  forward(bytes: Uint8Array): void
+  /** A ParameterStatus: the client is told when it does not know the value yet. */
+  parameterReported(bytes: Uint8Array): void
+  /** The next statement in order was completed with this tag; '' for an empty query. */
+  statementCompleted(tag: string): void
+  /** The next Execute in order stopped at its row limit. */
+  statementSuspended(): void
+  /** The next Parse or Close of the client, in order, took effect. */
+  definitionCompleted(): void
+  /** The next Parse that was sent to the server, in order, was accepted. */
+  serverParsed(): void
+  copyInStarted(): void
+  /** The statement failed; the error has been forwarded. */
+  statementFailed(): void
+  /** ReadyForQuery came: the exchange is over. */
+  exchangeFinished(server: ServerConnection): void
+  /** Nothing is owed any more, but no Sync was sent yet (Flush). */
+  flushed(): void
+  /** The server died with replies owed. */
+  serverLost(error: PgError): void
+}
+
+const parseComplete = Uint8Array.of(backend.parseComplete, 0, 0, 0, 4)
+const closeComplete = Uint8Array.of(backend.closeComplete, 0, 0, 0, 4)
+
+/** Message that ends each kind of debt; ParameterDescription before it is forwarded as it comes. */
+const synthesized: Partial<Record<Owed, Uint8Array>> = {
+  synthParse: parseComplete,
+  synthClose: closeComplete,
+  synthClosePortal: closeComplete,
+}
+
+export class Relay implements ReplySink {
+  readonly rows = 'stream'
+  readonly #host: RelayHost
+  #owed: Owed[] = []
+  #at = 0
+  #server: ServerConnection | null = null
+  #poisonError: Uint8Array | null = null
+  #synced = false
+  /** The exchange has met an error. */
+  failed = false
+
+  constructor(host: RelayHost) {
+    this.#host = host
+  }
+
+  /** Server whose exchange is open: from `open` to ReadyForQuery or its death. */
+  get server(): ServerConnection | null {
+    return this.#server
+  }
+
+  get settled(): boolean {
+    return this.#at === this.#owed.length
+  }
+
+  /** Starts an exchange with `server`; `expect` says what is owed. */
+  open(server: ServerConnection): void {
+    this.#owed.length = 0
+    this.#at = 0
+    this.failed = false
+    this.#synced = false
+    this.#server = server
+    server.begin(this)
+  }
+
+  expect(debt: Owed): void {
+    if (debt === 'sync' || debt === 'query') this.#synced = true
+    this.#owed.push(debt)
+  }
+
+  /** The next error of a 'poison' is shown to the client as `error`, a whole ErrorResponse. */
+  poison(error: Uint8Array): void {
+    this.#poisonError = error
+    this.#owed.push('poison')
+  }
+
+  /** Answers what stands first in line and needs no server; to be called after `expect`. */
+  pump(): void {
+    for (;;) {
+      const debt = this.#owed[this.#at]
+      const bytes = debt === undefined ? undefined : synthesized[debt]
+      if (bytes === undefined) break
+      this.#at += 1
+      if (debt !== 'synthClosePortal') this.#host.definitionCompleted()
+      this.#host.forward(bytes)
+    }
+  }
+
+  slice(bytes: Uint8Array): void {
+    this.#host.forward(bytes)
+  }
+
+  frame(code: number, bytes: Uint8Array): void {
+    switch (code) {
+      case backend.readyForQuery:
+        this.#finished()
+        return
+      case backend.errorResponse:
+        this.#error(bytes)
+        return
+      case backend.parameterStatus:
+        this.#host.parameterReported(bytes)
+        return
+      case backend.noticeResponse:
+      case backend.notificationResponse:
+      case backend.parameterDescription:
+        this.#host.forward(bytes)
+        return
+      case backend.copyInResponse:
+        this.#host.forward(bytes)
+        this.#ignoreSync()
+        this.#host.copyInStarted()
+        return
+      default:
+        this.#reply(code, bytes)
+    }
+  }
+
+  /** True when a ReadyForQuery was to come: the client waits for one. */
+  get synced(): boolean {
+    return this.#synced
+  }
+
+  /** True for the exchange of a simple query. */
+  get simple(): boolean {
+    return this.#owed[0] === 'query'
+  }
+
+  #finished(): void {
+    const server = this.#server
+    this.#server = null
+    this.#at = this.#owed.length
+    if (server !== null) this.#host.exchangeFinished(server)
+  }
+
+  lost(error: PgError): void {
+    this.#server = null
+    this.#at = this.#owed.length
+    this.#host.serverLost(error)
+  }
+
+  #reply(code: number, bytes: Uint8Array): void {
+    const debt = this.#owed[this.#at]
+    if (debt !== 'swallowParse' && debt !== 'swallowClose') this.#host.forward(bytes)
+    if (code === backend.commandComplete) this.#host.statementCompleted(decodeCommandComplete(bytes))
+    else if (code === backend.emptyQueryResponse) this.#host.statementCompleted('')
+    else if (code === backend.portalSuspended) this.#host.statementSuspended()
+    // A simple query may bring any number of replies; rows' headers and CopyOut do not end an Execute.
+    if (debt === undefined || debt === 'query' || debt === 'sync') return
+    if (code === backend.copyOutResponse || code === backend.copyDone) return
+    this.#at += 1
+    if (debt === 'parse') this.#host.definitionCompleted()
+    if (debt === 'parse' || debt === 'swallowParse') this.#host.serverParsed()
+    this.pump()
+    if (this.settled) this.#host.flushed()
+  }
+
+  #error(bytes: Uint8Array): void {
+    const poison = this.#owed[this.#at] === 'poison' ? this.#poisonError : null
+    this.failed = true
+    this.#at = this.#owed.length
+    this.#host.forward(poison ?? rewriteErrorSeverity(bytes, 'ERROR'))
+    this.#host.statementFailed()
+    if (!this.#synced) this.#host.flushed()
+  }
+
+  /** In copy-in mode the server ignores a Sync that was sent with the Execute: none is answered. */
+  #ignoreSync(): void {
+    if (this.#owed[this.#at] !== 'execute') return
+    this.#owed.length = this.#at + 1
+    this.#synced = false
+  }
+}

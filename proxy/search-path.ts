@@ -1,0 +1,28 @@
+// The search_path in force, as schema names: read from the statement that set it.
+
+const nameOrString = /\s*(?:"((?:[^"]|"")*)"|'((?:[^']|'')*)'|([^\s,"']+))\s*(?:,|$)/gy
+
+/** Schema names of a search_path value such as `"$user", public`; `$user` becomes `user`. */
+export function parseSearchPath(value: string, user: string): readonly string[] {
+  const names: string[] = []
+  nameOrString.lastIndex = 0
+  for (const match of value.matchAll(nameOrString)) {
+    const [, quoted, string, bare] = match
+    const name = quoted?.replaceAll('""', '"') ?? string?.replaceAll("''", "'") ?? bare?.toLowerCase()
+    if (name === undefined || name === '') continue
+    names.push(name === '$user' ? user : name)
+  }
+  return names
+}
+
+const setStatement = /^\s*SET\s+(?:SESSION\s+|LOCAL\s+)?search_path\s*(?:=|\s+TO\s)\s*([^;]*?)\s*;?\s*$/i
+const setConfigStatement = /^SELECT pg_catalog\.set_config\('search_path', ?E?'((?:[^'\\]|''|\\\\)*)'/
+
+/** Schemas that `sql`, the statement that set search_path, makes visible; undefined when unreadable. */
+export function searchPathOf(sql: string, user: string): readonly string[] | undefined {
+  const set = setStatement.exec(sql)?.[1]
+  if (set !== undefined) return parseSearchPath(set, user)
+  const config = setConfigStatement.exec(sql)?.[1]
+  if (config === undefined) return undefined
+  return parseSearchPath(config.replaceAll("''", "'").replaceAll('\\\\', '\\'), user)
+}

@@ -1,0 +1,225 @@
+// What a client's session is made of, apart from its socket: settings, prepared statements, portals, the
+// transaction, the servers it holds. Changes are noted here when a server has confirmed them.
+import type { ServerConnection } from '../pool/server-connection.ts'
+import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
+import type { Plan, ScalarSource, SetConfigCall } from '../router/plan.ts'
+import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
+import type { Schema } from '../router/schema.ts'
+import type { Credentials, Database } from './database.ts'
+import type { Leases } from './leases.ts'
+import type { ClientStatement, Effect, Portal } from './statements.ts'
+import { Transaction } from './transaction.ts'
+
+type JournalEntry = { readonly name: string; readonly before: ClientStatement | undefined }
+type Single = Extract<Plan, { kind: 'single' }>
+
+export class SessionState {
+  readonly database: Database
+  readonly client: Credentials
+  readonly leases: Leases
+  /** Settings of the startup packet: what RESET goes back to. */
+  readonly startup: SettingsProfile
+  /** Settings in force outside a transaction. */
+  settings: SettingsProfile
+  readonly statements = new Map<string, ClientStatement>()
+  readonly portals = new Map<string, Portal>()
+  transaction: Transaction | null = null
+  /** Schema with the transaction's own DDL; null when it is the shared one. */
+  ownSchema: Schema | null = null
+  #journal: JournalEntry[] = []
+  #confirmed = 0
+
+  constructor(database: Database, client: Credentials, startup: SettingsProfile, leases: Leases) {
+    this.database = database
+    this.client = client
+    this.startup = startup
+    this.settings = startup
+    this.leases = leases
+  }
+
+  context(): RouterContext {
+    const settings = this.transaction?.effective ?? this.settings
+    return this.database.contextFor(settings, this.client.name, this.ownSchema)
+  }
+
+  plan(prepared: Prepared, index: number, params: BoundParams | null): Plan {
+    return this.database.router.plan(prepared, index, params, this.context())
+  }
+
+  /** False when the transaction has already written elsewhere and is not two-phase anyway. */
+  mayWrite(plan: Single): boolean {
+    const { transaction } = this
+    if (!plan.writes || transaction === null || transaction.everywhere) return true
+    return transaction.written.every((shard) => shard === plan.shard)
+  }
+
+  /** True when the one server of the failed transaction knows that it has failed. */
+  get failedOnServer(): boolean {
+    const { transaction } = this
+    if (transaction === null || transaction.participants.size !== 1) return false
+    for (const shard of transaction.participants.keys()) {
+      return this.leases.get(shard)?.server.transactionStatus === 'E'
+    }
+    return false
+  }
+
+  /** DDL ran in the transaction, and its outcome has not been read yet. */
+  get needsOwnSchema(): boolean {
+    if (this.database.options.rules === null || this.ownSchema !== null) return false
+    return this.transaction?.schemaChanged === true && !this.transaction.failed
+  }
+
+  define(name: string, statement: ClientStatement): void {
+    this.#journal.push({ name, before: this.statements.get(name) })
+    this.statements.set(name, statement)
+  }
+
+  undefine(name: string): void {
+    this.#journal.push({ name, before: this.statements.get(name) })
+    this.statements.delete(name)
+  }
+
+  /** The oldest definition or removal that was not confirmed yet has taken effect. */
+  confirmDefinition(): void {
+    this.#confirmed += 1
+  }
+
+  /** Takes back what was not confirmed: the pipeline failed before it got there, or waits to be read again. */
+  undoDefinitions(): void {
+    const undone = this.#journal.splice(this.#confirmed).reverse()
+    for (const { name, before } of undone) {
+      if (before === undefined || name === '') this.statements.delete(name)
+      else this.statements.set(name, before)
+    }
+    this.closeJournal()
+  }
+
+  closeJournal(): void {
+    this.#journal = []
+    this.#confirmed = 0
+  }
+
+  /** A failure outside any server's knowledge: the transaction, if any, can only be rolled back. */
+  fail(): void {
+    if (this.transaction !== null) this.transaction.failed = true
+  }
+
+  /** Begins an explicit transaction, or makes an explicit one of the implicit one under way. */
+  begin(sql: string): void {
+    if (this.transaction === null) this.transaction = new Transaction(sql, this.settings, false)
+    else this.transaction.implicit = false
+  }
+
+  /** The transaction is over on all servers. */
+  endTransaction(outcome: 'committed' | 'rolledBack'): void {
+    const { transaction } = this
+    if (transaction === null) return
+    for (const shard of transaction.participants.keys()) {
+      const server = this.leases.get(shard)?.server
+      if (server !== undefined && outcome === 'committed') server.settings = transaction.session
+    }
+    if (outcome === 'committed') this.settings = transaction.session
+    this.transaction = null
+    this.ownSchema = null
+    this.portals.clear()
+  }
+
+  /** Gives back every server that no transaction and no pin needs. */
+  settle(): void {
+    if (this.transaction !== null) return
+    for (const { server } of [...this.leases]) this.leases.settle(server.shard)
+  }
+
+  /** Notes what a statement that `server` has completed with `tag` leaves behind. */
+  apply(effect: Effect, tag: string, server: ServerConnection): void {
+    if (effect.pin !== null) {
+      const lease = this.leases.get(server.shard)
+      if (lease !== undefined) lease.pinned ??= effect.pin
+    }
+    if (effect.ddl) this.database.invalidatePrepared()
+    const { command, sql } = effect
+    switch (command?.kind) {
+      case 'begin':
+        this.begin(sql)
+        this.transaction?.participants.set(server.shard, false)
+        break
+      case 'commit':
+      case 'rollback':
+        this.#ended(tag, command.chain, server)
+        break
+      case 'savepoint':
+        this.transaction?.savepoint(command.name, sql)
+        break
+      case 'release':
+        this.transaction?.release(command.name)
+        break
+      case 'rollbackTo':
+        this.transaction?.rollbackTo(command.name)
+        break
+      case 'set':
+        this.set(sql, (settings) => settings.with(command.name, sql), server)
+        break
+      case 'setLocal':
+        this.transaction?.setLocal(sql, localChange(sql))
+        break
+      case 'reset':
+        this.set(sql, (settings) => settings.without(command.name), server)
+        break
+      case 'resetAll':
+        this.set(sql, () => SettingsProfile.empty, server)
+        break
+      case 'setConfig':
+        for (const call of command.calls) this.#setConfig(call, effect.params, server)
+        break
+      default:
+    }
+  }
+
+  /** A setting has changed on `server`, and with it for the session. */
+  set(
+    sql: string,
+    change: (settings: SettingsProfile) => SettingsProfile,
+    server: ServerConnection,
+  ): void {
+    if (this.transaction !== null) return this.transaction.set(sql, change)
+    this.settings = change(this.settings)
+    server.settings = this.settings
+  }
+
+  #ended(tag: string, chain: boolean, server: ServerConnection): void {
+    const before = this.transaction
+    this.endTransaction(tag.startsWith('COMMIT') ? 'committed' : 'rolledBack')
+    if (!chain || before === null) return
+    this.begin(before.beginSql)
+    this.transaction?.participants.set(server.shard, false)
+  }
+
+  #setConfig(call: SetConfigCall, params: BoundParams | null, server: ServerConnection): void {
+    const name = scalar(call.name, params)?.toLowerCase()
+    const value = scalar(call.value, params)
+    if (name === undefined || name === null) return
+    const local = /^(t|true|y|yes|on|1)$/i.test(scalar(call.local, params) ?? '')
+    const setting = value === null ? 'NULL' : quoteLiteral(value)
+    const sql = `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${setting}, ${local})`
+    const change = (settings: SettingsProfile) => settings.with(name, sql)
+    if (local) this.transaction?.setLocal(sql, change)
+    else this.set(sql, change, server)
+  }
+}
+
+/** SET LOCAL search_path decides how names are read from then on. */
+function localChange(sql: string): ((settings: SettingsProfile) => SettingsProfile) | undefined {
+  if (!/^\s*SET\s+LOCAL\s+search_path\b/i.test(sql)) return undefined
+  return (settings) => settings.with('search_path', sql)
+}
+
+function scalar(source: ScalarSource, params: BoundParams | null): string | null {
+  if ('constant' in source) return source.constant
+  const value = params?.values[source.param - 1]
+  if (value === undefined || value === null) return null
+  const format = params?.formats.length === 1 ? params.formats[0] : params?.formats[source.param - 1]
+  // Booleans are the one argument type whose binary form is not its text.
+  if (format === 1 && value.length === 1 && (value[0] ?? 2) < 2) return value[0] === 1 ? 't' : 'f'
+  return Buffer.from(value).toString()
+}
+

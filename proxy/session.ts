@@ -1,0 +1,571 @@
+// One client after login. Socket events only bring bytes; the pump decides.
+//
+// Phases: ready    the next frame may be taken
+//         waiting  a statement stands in a pool's queue; its frames are owned
+//         running  one server works; the relay forwards its replies
+//         copyIn   the client's COPY data goes to that server
+//         working  steps of our own run (execute/steps.ts): several shards, transaction control
+//         closed   nothing more happens
+// After an error in a pipeline `skipping` drops everything up to Sync.
+import type { Socket } from 'node:net'
+import { assert } from '../core/assert.ts'
+import { type PgError, pgError, toPgError } from '../core/errors.ts'
+import type { ShardId } from '../core/ids.ts'
+import type { Outbox } from '../pool/outbox.ts'
+import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
+import type { SettingsProfile } from '../pool/settings-profile.ts'
+import { frontend } from '../wire/codes.ts'
+import type { Frame, Framer } from '../wire/framer.ts'
+import { decodeQuery, writeCopyFail } from '../wire/frontend.ts'
+import { Writer } from '../wire/writer.ts'
+import { type Batch, continued, readBatch, writesOf } from './batch.ts'
+import { ClientOutput } from './client-output.ts'
+import type { ProxyContext } from './context.ts'
+import type { Credentials, Database, ReportedParameters } from './database.ts'
+import { rollBackAndSettle } from './exchange.ts'
+import { joinServer, sendBatch, sendSimple } from './execute/single.ts'
+import { finishImplicit, runBatchSteps, runQuerySteps } from './execute/steps.ts'
+import { type Lease, Leases } from './leases.ts'
+import { readQuery, type SimpleQuery } from './query.ts'
+import { Relay, type RelayHost } from './relay.ts'
+import { SessionState } from './session-state.ts'
+import type { Effect } from './statements.ts'
+
+type CopyReader = {
+  readonly resolve: (frame: Frame) => void
+  readonly reject: (error: PgError) => void
+}
+type Phase = 'ready' | 'waiting' | 'running' | 'copyIn' | 'working' | 'closed'
+type End = 'sync' | 'flush'
+
+// A pipeline longer than this is handed to the server before its Sync has come.
+const batchBytesMax = 1024 * 1024
+// The client is not read while this much of it waits.
+const highWaterBytes = 256 * 1024
+
+export type SessionOptions = {
+  readonly socket: Socket
+  readonly framer: Framer
+  readonly outbox: Outbox
+  readonly database: Database
+  readonly client: Credentials
+  readonly startup: SettingsProfile
+  readonly reported: ReportedParameters
+  readonly closed: () => void
+}
+
+export class Session implements RelayHost, ServerOwner {
+  readonly state: SessionState
+  readonly context: ProxyContext
+  readonly relay: Relay
+  readonly output: ClientOutput
+  /** Names of Parse messages that the present server has not answered yet; '' for unnamed ones. */
+  readonly parses: string[] = []
+  readonly connectedAtMs: number
+  /** Since when the client has been silent inside a transaction; null outside. */
+  idleInTransactionSinceMs: number | null = null
+  readonly #socket: Socket
+  readonly #framer: Framer
+  readonly #onClosed: () => void
+  #phase: Phase = 'ready'
+  #skipping = false
+  #frames: Frame[] = []
+  #framesBytes = 0
+  #effects: (Effect | null)[] = []
+  #effectAt = 0
+  #settingsBefore: SettingsProfile
+  #draining = false
+  #pumping = false
+  /** A step that waits for the client's COPY data. */
+  #copyReader: CopyReader | null = null
+  /** COPY in a pipeline: the Sync that came with its Execute is not answered. */
+  #syncIgnored = false
+
+  constructor(options: SessionOptions, context: ProxyContext) {
+    this.context = context
+    this.#socket = options.socket
+    this.#framer = options.framer
+    this.#onClosed = options.closed
+    const leases = new Leases(this)
+    this.output = new ClientOutput(options.socket, options.outbox, leases, options.reported)
+    this.state = new SessionState(options.database, options.client, options.startup, leases)
+    this.#settingsBefore = options.startup
+    this.relay = new Relay(this)
+    this.connectedAtMs = context.clock.nowMs()
+  }
+
+  get closed(): boolean {
+    return this.#phase === 'closed'
+  }
+
+  get phase(): Phase {
+    return this.#phase
+  }
+
+  /** Servers that are working for this client now: what a CancelRequest is for. */
+  get workingServers(): readonly Lease[] {
+    return [...this.state.leases].filter(({ server }) => server.exchangesOwed > 0)
+  }
+
+  /** CancelRequest: stops what its servers are doing for it now, and nobody else. */
+  cancel(): void {
+    for (const { pool, server } of this.workingServers) void pool.cancel(server)
+  }
+
+  /** Steps answer one COPY FROM STDIN at a time, a lone one: this one is refused by the server's own means. */
+  refuseCopyIn(server: ServerConnection): void {
+    const writer = new Writer(64)
+    writeCopyFail(writer, 'COPY FROM STDIN must be the only statement of its string or pipeline')
+    server.send(writer.bytes())
+  }
+
+  /** Bytes from the client; `chunk` may be reused when the call returns. */
+  received(chunk: Uint8Array): void {
+    if (this.#phase === 'closed') return
+    this.#framer.push(chunk)
+    this.#pump()
+    if (this.#phase !== 'ready' && this.#framer.bufferedBytes > highWaterBytes) this.#socket.pause()
+  }
+
+  /** The client is gone or must go: its transaction is rolled back, its servers given back or closed. */
+  close(): void {
+    if (this.#phase === 'closed') return
+    const working = this.#phase === 'working' || this.#copyReader !== null
+    this.#phase = 'closed'
+    this.output.end()
+    this.state.leases.stopWaiting()
+    // Steps under way notice the closed session themselves and roll back what they have begun.
+    if (working) for (const { pool, server } of this.workingServers) void pool.cancel(server)
+    else this.#abandonServers()
+    this.#copyReader?.reject(pgError('shuttingDown'))
+    this.#onClosed()
+  }
+
+  /** Ends the session with a FATAL error. */
+  fatal(error: PgError): void {
+    if (this.#phase === 'closed') return
+    this.output.error(error)
+    this.context.metrics.errors.inc({ sqlstate: error.sqlstate })
+    this.close()
+  }
+
+  /** Shutdown: closes now when idle outside a transaction, else as soon as it is. */
+  drain(): void {
+    this.#draining = true
+    this.#closeIfDrained()
+  }
+
+  /** Rolls back and returns idle servers; stops and closes busy ones. */
+  #abandonServers(): void {
+    const { leases } = this.state
+    for (const { server, pool, pinned } of [...leases]) {
+      const busy = server.exchangesOwed > 0
+      if (busy) void pool.cancel(server)
+      if (busy || pinned !== null) leases.discard(server.shard, 'its client is gone')
+      else if (server.transactionStatus === 'I') leases.settle(server.shard)
+      else rollBackAndSettle(leases, server)
+    }
+  }
+
+  // ---- the pump
+
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    try {
+      while (this.#phase === 'ready' || this.#phase === 'copyIn') {
+        const frame = this.#framer.next()
+        if (frame === undefined) break
+        this.#take(frame)
+      }
+    } catch (error) {
+      this.fatal(toPgError(error))
+    } finally {
+      this.#pumping = false
+    }
+    if (this.#phase === 'closed') return
+    // What is kept until more comes must survive the caller's buffer.
+    this.#framer.own()
+    this.#ownFrames()
+    if (this.#phase === 'ready') this.#socket.resume()
+  }
+
+  #take(frame: Frame): void {
+    this.idleInTransactionSinceMs = null
+    const { code } = frame
+    if (this.#phase === 'copyIn') return this.#takeCopy(frame)
+    if (this.#skipping && code !== frontend.sync && code !== frontend.terminate) return
+    switch (code) {
+      case frontend.query:
+        return this.#runQuery(frame.bytes)
+      case frontend.parse:
+      case frontend.bind:
+      case frontend.describe:
+      case frontend.execute:
+      case frontend.close:
+        return this.#collect(frame)
+      case frontend.flush:
+        return this.#runBatch(this.#takeFrames(), 'flush')
+      case frontend.sync:
+        return this.#sync()
+      case frontend.terminate:
+        return this.close()
+      case frontend.copyData:
+      case frontend.copyDone:
+      case frontend.copyFail:
+        // Left over from a COPY that has failed: PostgreSQL drops them too.
+        return
+      case frontend.functionCall:
+        throw pgError('unsupported', ['the function call protocol'], { hint: 'Use SELECT instead.' })
+      default:
+        throw pgError('protocolViolation', [`invalid frontend message type ${code}`])
+    }
+  }
+
+  #collect(frame: Frame): void {
+    this.#frames.push(frame)
+    this.#framesBytes += frame.bytes.length
+    if (this.#framesBytes > batchBytesMax) this.#runBatch(this.#takeFrames(), 'flush')
+  }
+
+  #takeFrames(): readonly Frame[] {
+    const frames = this.#frames
+    this.#frames = []
+    this.#framesBytes = 0
+    return frames
+  }
+
+  #sync(): void {
+    if (!this.#skipping) return this.#runBatch(this.#takeFrames(), 'sync')
+    this.#skipping = false
+    const { server } = this.relay
+    if (server === null) return this.ready()
+    this.#phase = 'running'
+    sendBatch(this, server, { items: [], where: '(nowhere)', error: null }, 'sync')
+  }
+
+  // ---- one simple query
+
+  #runQuery(bytes: Uint8Array): void {
+    if (this.#frames.length > 0 || this.relay.server !== null) {
+      throw pgError('unsupported', ['a simple query inside an unfinished pipeline'])
+    }
+    const { state } = this
+    state.statements.delete('')
+    state.portals.delete('')
+    let query: SimpleQuery
+    try {
+      query = readQuery(decodeQuery(bytes), state)
+    } catch (error) {
+      return this.#refused(error, 'sync')
+    }
+    const { where, writes, effects } = query
+    if (where === '(steps)' || where === '(nowhere)') {
+      const sql = Uint8Array.from(decodeQuery(bytes))
+      return this.#work(() => runQuerySteps(this, sql), 'sync')
+    }
+    const shard = this.#shardOf(where)
+    let owned = bytes
+    const lease = this.#lease(shard, () => this.#runQuery(owned), 'sync')
+    if (lease === null) {
+      owned = Uint8Array.from(bytes)
+      return
+    }
+    this.expectEffects(effects)
+    joinServer(this, lease, writes)
+    this.#phase = 'running'
+    sendSimple(this, lease.server, bytes)
+  }
+
+  // ---- one pipeline up to Sync or Flush
+
+  #runBatch(frames: readonly Frame[], end: End): void {
+    const { state, relay } = this
+    const batch = readBatch(frames, state)
+    const open = relay.server
+    if (open !== null) return this.#runOn(open, continued(batch, open.shard), end)
+    if (batch.items.length === 0) {
+      if (batch.error !== null) return this.#refused(batch.error, end)
+      if (end === 'flush') return
+      if (state.transaction?.implicit !== true) return this.ready()
+      return this.#work(() => Promise.resolve(), end)
+    }
+    if (batch.where === '(steps)' || batch.where === '(nowhere)') {
+      state.undoDefinitions()
+      const owned = ownFrames(frames)
+      return this.#work(() => runBatchSteps(this, owned), end)
+    }
+    let owned = frames
+    const lease = this.#lease(this.#shardOf(batch.where), () => this.#runBatch(owned, end), end)
+    if (lease === null) {
+      owned = ownFrames(frames)
+      state.undoDefinitions()
+      return
+    }
+    joinServer(this, lease, writesOf(batch))
+    this.expectEffects([])
+    this.#runOn(lease.server, batch, end)
+  }
+
+  #runOn(server: ServerConnection, batch: Batch, end: End): void {
+    this.#phase = 'running'
+    sendBatch(this, server, batch, end)
+  }
+
+  /** Effects of the statements that are sent next, in order; those of a pipeline are added one by one. */
+  expectEffects(effects: readonly (Effect | null)[]): void {
+    this.#effects = [...effects]
+    this.#effectAt = 0
+    this.#settingsBefore = this.state.settings
+  }
+
+  addEffect(effect: Effect | null): void {
+    this.#effects.push(effect)
+  }
+
+  #shardOf(where: ShardId | '(any)'): ShardId {
+    if (where !== '(any)') return where
+    const joined = this.state.transaction?.participants.keys().next().value
+    return joined ?? this.state.database.home
+  }
+
+  /** The session's server on `shard`; null when it must wait: then `again` runs once there is one. */
+  #lease(shard: ShardId, again: () => void, end: End): Lease | null {
+    const { state } = this
+    const held = state.leases.get(shard)
+    if (held !== undefined) return held
+    const pool = state.database.poolFor(shard, state.client)
+    const granted = () => {
+      this.#phase = 'ready'
+      this.#guarded(again)
+      this.#pump()
+    }
+    const refused = (error: PgError) => {
+      this.#phase = 'ready'
+      this.#refused(error, end)
+      this.#pump()
+    }
+    const lease = state.leases.take(pool, state.settings, granted, refused)
+    if (lease === null) this.#phase = 'waiting'
+    return lease
+  }
+
+  // ---- steps of our own
+
+  #work(steps: () => Promise<void>, end: End): void {
+    this.#phase = 'working'
+    this.#syncIgnored = false
+    const run = async () => {
+      let failure: PgError | null = null
+      try {
+        await steps()
+      } catch (error) {
+        failure = toPgError(error)
+      }
+      // The transaction that PostgreSQL puts around a string or a pipeline ends with it.
+      const over = end === 'sync' && !this.#syncIgnored
+      if (over || failure !== null) failure = await finishImplicit(this, failure)
+      this.#worked(failure, over ? 'sync' : 'flush')
+    }
+    run().catch((error: unknown) => this.fatal(toPgError(error)))
+  }
+
+  #worked(failure: PgError | null, end: End): void {
+    if (this.#phase === 'closed') return this.#abandonServers()
+    if (failure !== null) this.output.dropDeferred()
+    if (failure !== null) this.#refused(failure, end)
+    else if (end === 'sync') this.ready()
+    else this.#phase = 'ready'
+    this.#pump()
+  }
+
+  // ---- replies to the client
+
+  forward(bytes: Uint8Array): void {
+    this.output.forward(bytes)
+  }
+
+  parameterReported(bytes: Uint8Array): void {
+    this.output.parameterReported(bytes)
+  }
+
+  statementCompleted(tag: string): void {
+    const effect = this.#effects[this.#effectAt]
+    this.#effectAt += 1
+    const { server } = this.relay
+    if (effect === undefined || effect === null || server === null) return
+    this.state.apply(effect, tag, server)
+  }
+
+  statementSuspended(): void {
+    this.#effectAt += 1
+  }
+
+  definitionCompleted(): void {
+    this.state.confirmDefinition()
+  }
+
+  serverParsed(): void {
+    this.parses.shift()
+  }
+
+  copyInStarted(): void {
+    this.#phase = 'copyIn'
+    this.#pump()
+  }
+
+  statementFailed(): void {
+    const { state, relay } = this
+    state.undoDefinitions()
+    state.fail()
+    for (const name of this.parses.splice(0)) relay.server?.prepared.delete(name)
+    if (relay.server !== null) relay.server.unnamed = null
+    if (this.#phase === 'copyIn') this.#phase = 'running'
+  }
+
+  exchangeFinished(server: ServerConnection): void {
+    const { state } = this
+    const { transaction } = state
+    if (transaction === null) {
+      // PostgreSQL has rolled back the settings that the failed string or pipeline made.
+      if (this.relay.failed) state.settings = this.#settingsBefore
+      if (this.relay.failed) server.settings = this.#settingsBefore
+    } else if (server.transactionStatus === 'I') {
+      state.endTransaction('rolledBack')
+    }
+    if (state.transaction?.implicit !== true) this.ready()
+    else return this.#work(() => Promise.resolve(), 'sync')
+    this.#pump()
+  }
+
+  flushed(): void {
+    if (this.relay.failed) this.#skipping = true
+    this.#phase = 'ready'
+    this.#pump()
+  }
+
+  serverLost(error: PgError): void {
+    if (this.#phase === 'closed') return
+    // A lost statement in a pipeline without Sync leaves the rest of it to be skipped.
+    if (!this.relay.failed) this.output.error(error)
+    this.statementFailed()
+    if (this.relay.synced) this.ready()
+    else this.#skipping = true
+    this.#phase = 'ready'
+    this.#pump()
+  }
+
+  serverSpoke(_server: ServerConnection, _code: number, bytes: Uint8Array): void {
+    this.output.forward(bytes)
+  }
+
+  serverClosed(server: ServerConnection): void {
+    this.state.leases.forget(server)
+    if (this.state.transaction?.participants.delete(server.shard) === true) this.state.fail()
+  }
+
+  /** ReadyForQuery to the client: the statement or pipeline is over. */
+  ready(): void {
+    if (this.#phase === 'closed') return
+    const { state } = this
+    state.closeJournal()
+    const { transaction } = state
+    const status = transaction === null ? 'I' : transaction.failed ? 'E' : 'T'
+    if (status === 'I') {
+      state.portals.clear()
+      state.settle()
+    } else {
+      this.idleInTransactionSinceMs = this.context.clock.nowMs()
+    }
+    this.#phase = 'ready'
+    this.output.readyForQuery(status)
+    this.#closeIfDrained()
+  }
+
+  /** The statement or pipeline ends with an error of our own. */
+  #refused(error: unknown, end: End): void {
+    const known = toPgError(error)
+    if (known.severity === 'FATAL') return this.fatal(known)
+    this.context.metrics.errors.inc({ sqlstate: known.sqlstate })
+    if (known.sqlstate === 'XX000') this.context.log.error({ error: known }, 'internal error')
+    this.output.error(known)
+    this.state.undoDefinitions()
+    this.state.fail()
+    if (end === 'sync') return this.ready()
+    this.#skipping = true
+    this.#phase = 'ready'
+  }
+
+  // ---- COPY from the client
+
+  /** The next CopyData, CopyDone or CopyFail; what is sent meanwhile waits. @throws PgError 57P01 */
+  nextCopyFrame(): Promise<Frame> {
+    return new Promise((resolve, reject) => {
+      if (this.#phase === 'closed') return reject(pgError('shuttingDown'))
+      this.#copyReader = { resolve, reject }
+      this.#phase = 'copyIn'
+      this.#pump()
+    })
+  }
+
+  #readCopy(reader: CopyReader, { code, bytes }: Frame): void {
+    if (code === frontend.terminate) return this.close()
+    if (code === frontend.flush || code === frontend.sync) return
+    this.#copyReader = null
+    this.#phase = 'working'
+    const known =
+      code === frontend.copyData || code === frontend.copyDone || code === frontend.copyFail
+    if (known) reader.resolve({ code, bytes: Uint8Array.from(bytes) })
+    else reader.reject(pgError('protocolViolation', [`message type ${code} during COPY`]))
+  }
+
+  #takeCopy(frame: Frame): void {
+    if (this.#copyReader !== null) return this.#readCopy(this.#copyReader, frame)
+    const { code, bytes } = frame
+    const { server } = this.relay
+    assert(server !== null, 'COPY data has a server')
+    switch (code) {
+      case frontend.copyData:
+        server.send(bytes)
+        if (server.pendingBytes <= highWaterBytes) return
+        this.#socket.pause()
+        server.onDrain(() => this.#socket.resume())
+        return
+      case frontend.copyDone:
+      case frontend.copyFail:
+        server.send(bytes)
+        this.#phase = this.relay.simple ? 'running' : 'ready'
+        return
+      case frontend.flush:
+      case frontend.sync:
+        return
+      case frontend.terminate:
+        return this.close()
+      default:
+        throw pgError('protocolViolation', [`message type ${code} during COPY from stdin`])
+    }
+  }
+
+  #ownFrames(): void {
+    if (this.#frames.length > 0) this.#frames = [...ownFrames(this.#frames)]
+  }
+
+  #closeIfDrained(): void {
+    if (!this.#draining || this.#phase !== 'ready') return
+    if (this.state.transaction !== null || this.relay.server !== null) return
+    this.fatal(pgError('shuttingDown'))
+  }
+
+  #guarded(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.fatal(toPgError(error))
+    }
+  }
+}
+
+/** Views of frames die with the turn: what waits is copied. */
+function ownFrames(frames: readonly Frame[]): readonly Frame[] {
+  return frames.map(({ code, bytes }) => ({ code, bytes: Uint8Array.from(bytes) }))
+}

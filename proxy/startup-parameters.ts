@@ -1,0 +1,56 @@
+// The startup packet's parameters: who, which database, and the settings that the session begins with.
+import { pgError } from '../core/errors.ts'
+import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
+import { parseOptions } from '../wire/startup.ts'
+
+export type ClientStartup = {
+  readonly user: string
+  readonly database: string
+  /** Protocol 3.`minor` is spoken. */
+  readonly minor: number
+  readonly settings: SettingsProfile
+  /** application_name when the server would report it unchanged; else null: then a server is asked. */
+  readonly applicationName: string | null
+  /** `_pq_.` options that we do not know: the client is told so. */
+  readonly unknownOptions: readonly string[]
+}
+
+const notSettings = new Set(['user', 'database', 'options', 'replication'])
+const protocolOptionPrefix = '_pq_.'
+
+/** @throws PgError 28000 without a user; 0A000 for a replication connection */
+export function readStartup(parameters: ReadonlyMap<string, string>, minor: number): ClientStartup {
+  const user = parameters.get('user') ?? ''
+  if (user === '') throw pgError('userMissing')
+  const replication = parameters.get('replication') ?? 'false'
+  if (!/^(false|off|no|0|)$/i.test(replication)) {
+    throw pgError('unsupported', ['a replication connection'], { hint: 'Connect to the server itself.' })
+  }
+  const named = [...parameters].filter(
+    ([name]) => !notSettings.has(name) && !name.startsWith(protocolOptionPrefix),
+  )
+  // As in PostgreSQL, a parameter of its own name comes after the command-line options.
+  const all = [...parseOptions(parameters.get('options') ?? ''), ...named]
+  let settings = SettingsProfile.empty
+  for (const [name, value] of all) {
+    settings = settings.with(name.toLowerCase(), startupSetting(name.toLowerCase(), value))
+  }
+  return {
+    user,
+    database: parameters.get('database') ?? user,
+    minor,
+    settings,
+    applicationName: plainName(new Map(all).get('application_name')),
+    unknownOptions: [...parameters.keys()].filter((name) => name.startsWith(protocolOptionPrefix)),
+  }
+}
+
+/** The statement that puts a startup setting in force; lists such as search_path are one string there. */
+function startupSetting(name: string, value: string): string {
+  return `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`
+}
+
+/** PostgreSQL cuts application_name at 63 bytes and replaces what is not printable ASCII. */
+function plainName(name: string | undefined): string | null {
+  return name !== undefined && /^[ -~]{0,63}$/.test(name) ? name : null
+}

@@ -1,0 +1,89 @@
+// A client's transaction: the shards that have joined it, and what a shard that joins later must be told.
+//
+// BEGIN takes no server. The first statement opens the transaction on its shard; each further shard is sent
+// BEGIN and the log: savepoints that are open and settings made since, in order. `implicit` is the
+// transaction that PostgreSQL puts around a multi-statement string or a pipeline by itself.
+import type { ShardId } from '../core/ids.ts'
+import type { SettingsProfile } from '../pool/settings-profile.ts'
+
+type Saved = {
+  readonly name: string
+  readonly session: SettingsProfile
+  readonly effective: SettingsProfile
+  /** Index of the savepoint's own entry in the log. */
+  readonly at: number
+}
+
+export class Transaction {
+  readonly beginSql: string
+  /** Turned into an explicit one by a BEGIN inside the string. */
+  implicit: boolean
+  /** A statement failed: nothing but ROLLBACK (TO) may follow. */
+  failed = false
+  /** Shards that have joined, in order; true once something was written there. */
+  readonly participants = new Map<ShardId, boolean>()
+  /** Written to all shards (DDL, reference table): it commits in two phases anyway. */
+  everywhere = false
+  /** DDL ran: the schema that others see is not this transaction's. */
+  schemaChanged = false
+  /** Settings as they will be after COMMIT. */
+  session: SettingsProfile
+  /** Settings in force now, with SET LOCAL. */
+  effective: SettingsProfile
+  #log: string[] = []
+  #saved: Saved[] = []
+
+  constructor(beginSql: string, settings: SettingsProfile, implicit: boolean) {
+    this.beginSql = beginSql
+    this.session = settings
+    this.effective = settings
+    this.implicit = implicit
+  }
+
+  /** What opens the transaction on a shard that joins now. */
+  get joinSql(): string {
+    return [this.beginSql, ...this.#log].join('\n;')
+  }
+
+  /** Shards that something was written on. */
+  get written(): readonly ShardId[] {
+    return [...this.participants].filter(([, wrote]) => wrote).map(([shard]) => shard)
+  }
+
+  savepoint(name: string, sql: string): void {
+    const { session, effective } = this
+    this.#saved.push({ name, session, effective, at: this.#log.length })
+    this.#log.push(sql)
+  }
+
+  release(name: string): void {
+    const at = this.#saved.findLastIndex((saved) => saved.name === name)
+    if (at < 0) return
+    const gone = new Set(this.#saved.splice(at).map((saved) => saved.at))
+    this.#log = this.#log.map((sql, index) => (gone.has(index) ? '' : sql))
+  }
+
+  rollbackTo(name: string): void {
+    const at = this.#saved.findLastIndex((saved) => saved.name === name)
+    const saved = this.#saved[at]
+    if (saved === undefined) return
+    this.#saved.length = at + 1
+    this.#log.length = saved.at + 1
+    this.session = saved.session
+    this.effective = saved.effective
+    this.failed = false
+  }
+
+  /** SET [SESSION] or RESET inside the transaction: kept if it commits. */
+  set(sql: string, change: (settings: SettingsProfile) => SettingsProfile): void {
+    this.session = change(this.session)
+    this.effective = change(this.effective)
+    this.#log.push(sql)
+  }
+
+  /** SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: ends with the transaction. */
+  setLocal(sql: string, change?: (settings: SettingsProfile) => SettingsProfile): void {
+    if (change !== undefined) this.effective = change(this.effective)
+    this.#log.push(sql)
+  }
+}

@@ -1,0 +1,72 @@
+// Where a planned statement can run as it is: on one shard, on any, or only with steps of our own.
+import type { ShardId } from '../core/ids.ts'
+import type { Plan, SessionCommand } from '../router/plan.ts'
+import type { SessionState } from './session-state.ts'
+
+/** `(steps)`: answered by the proxy, or by several shards (execute/steps.ts). */
+export type Where = '(nowhere)' | '(any)' | '(steps)' | ShardId
+
+/** Place where both can run in one go. */
+export function mergeWhere(a: Where, b: Where): Where {
+  if (a === '(nowhere)' || a === b) return b
+  if (b === '(nowhere)') return a
+  if (a === '(any)' && b !== '(steps)') return b
+  if (b === '(any)' && a !== '(steps)') return a
+  return '(steps)'
+}
+
+/** Where one planned statement goes, given what the transaction has touched. */
+export function whereOf(plan: Plan, state: SessionState): Where {
+  switch (plan.kind) {
+    case 'single':
+      if (plan.anyShard) return '(any)'
+      return state.mayWrite(plan) ? plan.shard : '(steps)'
+    case 'session':
+      return commandWhere(plan.command, state)
+    case 'scatter':
+    case 'everywhere':
+    case 'copyIn':
+    case 'refuse':
+      return '(steps)'
+  }
+}
+
+function commandWhere(command: SessionCommand, state: SessionState): Where {
+  const { transaction } = state
+  const joined = transaction === null ? 0 : transaction.participants.size
+  const only = transaction?.participants.keys().next().value
+  switch (command.kind) {
+    case 'begin':
+      return transaction === null || transaction.implicit ? '(steps)' : '(any)'
+    case 'commit':
+      // A failure that the server does not know of must become a rollback: not its COMMIT.
+      if (transaction?.failed === true && !state.failedOnServer) return '(steps)'
+      return transactionEnd(transaction === null, joined, only)
+    case 'rollback':
+      return transactionEnd(transaction === null, joined, only)
+    case 'savepoint':
+    case 'release':
+    case 'rollbackTo':
+    case 'set':
+    case 'setLocal':
+    case 'setConfig':
+      if (transaction?.failed === true && !state.failedOnServer) return '(steps)'
+      return joined > 1 ? '(steps)' : '(any)'
+    case 'reset':
+      return joined > 1 || state.startup.get(command.name) !== undefined ? '(steps)' : '(any)'
+    case 'resetAll':
+      return joined > 1 || state.startup.key !== '' ? '(steps)' : '(any)'
+    case 'empty':
+    case 'discardAll':
+    case 'deallocate':
+    case 'explainRoute':
+    case 'showRingfence':
+      return '(steps)'
+  }
+}
+
+/** Without a transaction the server itself says the warning; with none joined there is nothing to end. */
+function transactionEnd(outside: boolean, joined: number, only: ShardId | undefined): Where {
+  if (outside) return '(any)'
+  return joined === 1 && only !== undefined ? only : '(steps)'
+}
