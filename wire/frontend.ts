@@ -244,38 +244,29 @@ export function decodeCopyFail(frame: Uint8Array): string {
 /** Appends a Parse frame with another statement name. */
 export function writeRenamedParse(w: Writer, frame: Uint8Array, name: string): void {
   const r = readFrame(frame)
-  r.cbytes()
-  writeRenamed(w, frame, name, { from: 5, to: r.position })
+  writeRenamed(w, frame, name, r.skipCString(), r.position)
 }
 
 /** Appends a Bind frame with another statement name; the portal's stays. */
 export function writeRenamedBind(w: Writer, frame: Uint8Array, statement: string): void {
   const r = readFrame(frame)
-  r.cbytes()
-  const from = r.position
-  r.cbytes()
-  writeRenamed(w, frame, statement, { from, to: r.position })
+  r.skipCString()
+  writeRenamed(w, frame, statement, r.skipCString(), r.position)
 }
 
 /** Appends a Describe (or Close) frame with another name; what it names, S or P, stays. */
 export function writeRenamedDescribe(w: Writer, frame: Uint8Array, name: string): void {
   const r = readFrame(frame)
   r.u8()
-  r.cbytes()
-  writeRenamed(w, frame, name, { from: 6, to: r.position })
+  writeRenamed(w, frame, name, r.skipCString(), r.position)
 }
 
-/** `old`: where the old name stands, its NUL included. */
-function writeRenamed(
-  w: Writer,
-  frame: Uint8Array,
-  name: string,
-  old: { readonly from: number; readonly to: number },
-): void {
+/** The old name stands from `from` to `to`, its NUL included. */
+function writeRenamed(w: Writer, frame: Uint8Array, name: string, from: number, to: number): void {
   w.begin(frame[0] ?? 0)
-  w.raw(frame.subarray(5, old.from))
+  w.rawRange(frame, 5, from)
   w.cstring(name)
-  w.raw(frame.subarray(old.to))
+  w.rawRange(frame, to, frame.length)
   w.end()
 }
 

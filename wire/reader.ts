@@ -80,11 +80,17 @@ export class Reader {
 
   /** Bytes up to the next NUL, as a view without it. */
   cbytes(): Uint8Array {
-    const nul = this.#bytes.indexOf(0, this.#at)
+    const start = this.skipCString()
+    return this.#bytes.subarray(start, this.#at - 1)
+  }
+
+  /** Moves behind the next NUL; returns the position of what it passed over. */
+  skipCString(): number {
+    const at = this.#at
+    const nul = this.#bytes.indexOf(0, at)
     if (nul < 0) throw violation('string without terminator')
-    const bytes = this.#bytes.subarray(this.#at, nul)
     this.#at = nul + 1
-    return bytes
+    return at
   }
 
   /** A NUL-terminated string that must be UTF-8: two different names never read the same. */

@@ -4,6 +4,8 @@ import { assert } from '../core/assert.ts'
 const initialBytesDefault = 1024
 /** A buffer that one huge message has blown up is not kept beyond the next reset(). */
 const keptBytesMax = 1024 * 1024
+/** Up to here a loop beats the call into native code. */
+const shortBytesMax = 64
 
 /** Growable buffer with the protocol's primitives; all integers big-endian. */
 export class Writer {
@@ -66,6 +68,13 @@ export class Writer {
     this.#bytes.set(bytes, at)
   }
 
+  /** The bytes from `from` to `to`; short ones are cheaper to copy here than as a view. */
+  rawRange(bytes: Uint8Array, from: number, to: number): void {
+    if (to - from > shortBytesMax) return this.raw(bytes.subarray(from, to))
+    let at = this.#grow(to - from)
+    for (let i = from; i < to; i++) this.#bytes[at++] = bytes[i] ?? 0
+  }
+
   /** Text and its terminator. Like a C string it ends at its first NUL, so no field can be forged. */
   cstring(text: string): void {
     const nul = text.indexOf('\0')
@@ -75,6 +84,7 @@ export class Writer {
 
   /** Text without terminator. */
   utf8(text: string): void {
+    if (text.length <= shortBytesMax && this.#ascii(text)) return
     const at = this.#grow(Buffer.byteLength(text))
     this.#text.write(text, at)
   }
@@ -91,6 +101,20 @@ export class Writer {
     assert(this.#lengthAt >= 0, 'a frame is open')
     this.#setI32(this.#lengthAt, this.#length - this.#lengthAt)
     this.#lengthAt = -1
+  }
+
+  /** Writes `text` when it is ASCII; else writes nothing and returns false. */
+  #ascii(text: string): boolean {
+    const at = this.#grow(text.length)
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i)
+      if (code >= 0x80) {
+        this.#length = at
+        return false
+      }
+      this.#bytes[at + i] = code
+    }
+    return true
   }
 
   #setI32(at: number, value: number): void {
