@@ -81,8 +81,8 @@ async function initialiseOpen(
   const migrations = await readMigrations()
   const missing: (readonly Migration[])[] = []
   for (const shard of shards) {
-    const scoped = migrations.filter(({ scope }) => scope === 'shard' || shard === home)
-    missing.push(await missingMigrations(shard.client, shard.id, scoped))
+    const lacking = await missingMigrations(shard.client, shard.id, migrations)
+    missing.push(lacking.filter(({ scope }) => scope === 'shard' || shard === home))
   }
   await checkRegistration(shards, rules)
   const applied: string[] = []

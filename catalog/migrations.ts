@@ -7,7 +7,7 @@ import { assert } from '../core/assert.ts'
 import { CatalogError } from './catalog-error.ts'
 
 /** `home`: the catalog, on the home shard; `shard`: on every shard. */
-export type MigrationScope = 'home' | 'shard'
+type MigrationScope = 'home' | 'shard'
 
 export type Migration = {
   readonly scope: MigrationScope

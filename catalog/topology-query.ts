@@ -4,7 +4,7 @@ import { epoch, type Epoch, type ShardId } from '../core/ids.ts'
 import type { Topology } from '../router/topology.ts'
 import { CatalogError } from './catalog-error.ts'
 
-type Row = { epoch: string; vnode_bits: number; ids: string[]; owners: number[] }
+type Row = { epoch: string; vnode_bits: number; ids: string[]; owners: number[] | null }
 
 /** Version of the topology in force. @throws CatalogError when init has not been run. */
 export async function readEpoch(client: Client): Promise<Epoch> {
@@ -29,7 +29,7 @@ export async function readTopology(client: Client, shards: readonly ShardId[]): 
      FROM ringfence.topology t`,
   )
   const row = rows[0]
-  if (row === undefined || row.owners.length !== 2 ** row.vnode_bits) {
+  if (row === undefined || row.owners?.length !== 2 ** row.vnode_bits) {
     throw new CatalogError('the catalog does not name an owner for every virtual node')
   }
   const places = row.ids.map((id) => shards.findIndex((shard) => shard === id))
