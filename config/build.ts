@@ -1,4 +1,5 @@
-// From the file's settings, already checked, to the Config that the program uses.
+// From the file's settings to the Config that the program uses. Also used for what is right in a file
+// that was refused: a user without a password or a table without a placement is left out then.
 import { assert } from '../core/assert.ts'
 import type {
   AuthMethod,
@@ -14,13 +15,13 @@ import type { FileSettings } from './settings.ts'
 type FileDatabase = FileSettings['databases'][string]
 type FileSharding = NonNullable<FileDatabase['sharding']>
 
-/** Settings that passed every check, under the program's own names. */
+/** `file` under the program's own names; no value of a later version may stand in it. */
 export function buildConfig(file: FileSettings): Config {
   const { listen, http, limits, log } = file
   return {
     listen: { host: listen.host, port: listen.port },
     http: { host: http.host, port: http.port },
-    users: file.users.map(userOf),
+    users: file.users.flatMap(userOf),
     authRules: file.auth.rules?.map(ruleOf) ?? [scramForAll],
     databases: Object.entries(file.databases).map(([name, database]) => databaseOf(name, database)),
     limits: {
@@ -35,11 +36,10 @@ export function buildConfig(file: FileSettings): Config {
 
 const scramForAll: AuthRule = { database: null, user: null, address: null, method: 'scram' }
 
-function userOf(user: FileSettings['users'][number]): ConfigUser {
+function userOf(user: FileSettings['users'][number]): ConfigUser[] {
   const { name, admin, password, verifier } = user
-  if (password !== null) return { name, admin, secret: { kind: 'password', password } }
-  assert(verifier !== null, 'a user has a password or a verifier')
-  return { name, admin, secret: { kind: 'verifier', verifier } }
+  if (password !== null) return [{ name, admin, secret: { kind: 'password', password } }]
+  return verifier === null ? [] : [{ name, admin, secret: { kind: 'verifier', verifier } }]
 }
 
 function ruleOf(rule: NonNullable<FileSettings['auth']['rules']>[number]): AuthRule {
@@ -83,14 +83,14 @@ function shardingOf(sharding: FileSharding): ShardingConfig {
     key: sharding.key,
     keyType: sharding.key_type,
     vnodeCount: sharding.vnodes,
-    tables: new Map(Object.entries(sharding.tables).map(([name, table]) => [name, tableOf(table)])),
+    tables: new Map(Object.entries(sharding.tables).flatMap(tableOf)),
     scatterMode: sharding.scatter.mode,
     crossShardWrites: writes,
   }
 }
 
-function tableOf({ key, placement }: FileSharding['tables'][string]): TableConfig {
-  if (key !== null) return { key }
-  assert(placement !== null, 'a table has a key or a placement')
-  return { placement }
+function tableOf([name, table]: [string, FileSharding['tables'][string]]): [string, TableConfig][] {
+  const { key, placement } = table
+  if (key !== null) return [[name, { key }]]
+  return placement === null ? [] : [[name, { placement }]]
 }

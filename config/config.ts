@@ -23,6 +23,7 @@ export type Config = {
   readonly log: { readonly level: FileSettings['log']['level'] }
 }
 
+/** A client's name and how it proves it. */
 export type ConfigUser = {
   readonly name: string
   readonly secret:
@@ -32,9 +33,10 @@ export type ConfigUser = {
   readonly admin: boolean
 }
 
+/** `scram` and `md5` as in pg_hba.conf. */
 export type AuthMethod = 'trust' | 'scram' | 'md5' | 'reject'
 
-/** Null stands for `all`. */
+/** Which clients it is for, null standing for `all`, and how they log in. */
 export type AuthRule = {
   readonly database: string | null
   readonly user: string | null
@@ -42,6 +44,7 @@ export type AuthRule = {
   readonly method: AuthMethod
 }
 
+/** One name that clients connect to. */
 export type DatabaseConfig = {
   readonly name: string
   readonly pool: {
@@ -64,6 +67,7 @@ export type DatabaseConfig = {
   readonly sharding: ShardingConfig | null
 }
 
+/** A primary and its replicas. */
 export type ShardConfig = {
   readonly id: string
   readonly primary: ServerAddress
@@ -71,6 +75,7 @@ export type ShardConfig = {
   readonly weight: number
 }
 
+/** How rows are spread over the shards. */
 export type ShardingConfig = {
   readonly key: string
   readonly keyType: 'bigint' | 'text' | 'uuid'
@@ -81,4 +86,5 @@ export type ShardingConfig = {
   readonly crossShardWrites: 'two_phase' | 'refuse'
 }
 
+/** A table that is not simply sharded by the common key. */
 export type TableConfig = { readonly key: string } | { readonly placement: 'reference' | 'home' }

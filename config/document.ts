@@ -41,7 +41,12 @@ export function parseConfig(
 ): ConfigDocument {
   const hidden = hideReferences(text, env)
   const lines = new LineCounter()
-  const doc = parseDocument(hidden.text, { merge: true, lineCounter: lines, prettyErrors: false })
+  const doc = parseDocument(hidden.text, {
+    merge: true,
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'error',
+  })
   const positionAt = (offset: number): Position => {
     const { line, col } = lines.linePos(offset)
     return { line: Math.max(1, line), column: Math.max(1, col) }

@@ -6,9 +6,10 @@ import type { Config } from './config.ts'
 import { contradictions, type Contradiction } from './contradictions.ts'
 import { parseConfig, type Placed, type Position } from './document.ts'
 import { complaintsOf, pathText, type Complaint, type Problem } from './problems.ts'
-import { exampleOf, given, isMapping, schemaAt, type Path } from './setting.ts'
+import { exampleOf, given, holds, isMapping, schemaAt, type Path } from './setting.ts'
 import { fileSchema, type FileSettings } from './settings.ts'
 
+/** What loading needs besides the text. */
 export type LoadOptions = {
   /** Name under which problems are shown. */
   readonly file: string
@@ -16,6 +17,7 @@ export type LoadOptions = {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
+/** The Config, or everything that is wrong. */
 export type Loaded =
   | {
       readonly ok: true
@@ -24,7 +26,19 @@ export type Loaded =
       /** Where a setting stands, or the nearest section around it that is in the file. */
       readonly positionOf: (path: Path) => Position
     }
-  | { readonly ok: false; readonly problems: readonly Problem[] }
+  | {
+      readonly ok: false
+      readonly problems: readonly Problem[]
+      /** What can be used all the same to look for more problems; null when too little is right. */
+      readonly rest: Rest | null
+    }
+
+/** A file with problems: what is wrong is replaced by a default or an example at `wrongPaths`. */
+type Rest = {
+  readonly config: Config
+  readonly wrongPaths: readonly Path[]
+  readonly positionOf: (path: Path) => Position
+}
 
 /** Reads the whole file; problems come in the order of their lines. Never throws. */
 export function loadConfig(text: string, { file, env }: LoadOptions): Loaded {
@@ -40,24 +54,23 @@ export function loadConfig(text: string, { file, env }: LoadOptions): Loaded {
       })
 
   const isText = document.value === undefined && document.problems.length > 0
-  if (isText) return { ok: false, problems: show(document.problems) }
+  if (isText) return { ok: false, problems: show(document.problems), rest: null }
   const brokenPaths = document.problems.map(({ path }) => path).filter(({ length }) => length > 0)
   const verdict = judge(document.value ?? {}, brokenPaths)
   const problems = [...document.problems, ...verdict.errors.map(place)]
-  if (verdict.settings === null || problems.length > 0) {
-    return { ok: false, problems: show(problems) }
+  const config = verdict.settings === null ? null : buildConfig(verdict.settings)
+  const positionOf = (path: Path) => document.positionOf(path)
+  if (config === null || problems.length > 0) {
+    const rest = config === null ? null : { config, wrongPaths: verdict.wrongPaths, positionOf }
+    return { ok: false, problems: show(problems), rest }
   }
-  return {
-    ok: true,
-    config: buildConfig(verdict.settings),
-    warnings: show(verdict.warnings.map(place)),
-    positionOf: (path) => document.positionOf(path),
-  }
+  return { ok: true, config, warnings: show(verdict.warnings.map(place)), positionOf }
 }
 
 type Verdict = {
-  /** Null when zod found something wrong. */
+  /** Repaired at `wrongPaths`; null when too little of the file is right. */
   readonly settings: FileSettings | null
+  readonly wrongPaths: readonly Path[]
   readonly errors: readonly Complaint[]
   readonly warnings: readonly Complaint[]
 }
@@ -68,13 +81,15 @@ function judge(value: unknown, brokenPaths: readonly Path[]): Verdict {
   const issues = parsed.error?.issues ?? []
   const invalid = issues.flatMap((issue) => complaintsOf(issue, fileSchema))
   const wrongPaths = [...invalid.map(({ path }) => path), ...brokenPaths]
-  const settings = wrongPaths.length === 0 && parsed.success ? parsed.data : null
-  const found = [
-    ...notYet(value),
-    ...contradictionsIn(settings ?? repair(value, wrongPaths)),
-  ].filter(({ about }) => !about.some((path) => wrongPaths.some((at) => holds(at, path))))
+  const later = notYet(value)
+  const own = wrongPaths.length === 0 && parsed.success ? parsed.data : repair(value, wrongPaths)
+  const found = [...later, ...(own === null ? [] : contradictions(own))].filter(
+    ({ about }) => !about.some((path) => wrongPaths.some((at) => holds(at, path))),
+  )
+  const laterPaths = later.map(({ path }) => path)
   return {
-    settings,
+    settings: later.length === 0 ? own : repair(value, [...wrongPaths, ...laterPaths]),
+    wrongPaths,
     errors: [
       ...invalid.filter(({ path }) => !brokenPaths.some((at) => holds(at, path))),
       ...found.filter(({ severity }) => severity === 'error'),
@@ -119,12 +134,4 @@ function repair(value: unknown, wrongPaths: readonly Path[]): FileSettings | nul
 function childOf(parent: unknown, segment: string | number): unknown {
   if (Array.isArray(parent)) return parent[Number(segment)]
   return isMapping(parent) ? parent[segment] : undefined
-}
-
-function contradictionsIn(settings: FileSettings | null): readonly Contradiction[] {
-  return settings === null ? [] : contradictions(settings)
-}
-
-function holds(outer: Path, inner: Path): boolean {
-  return outer.every((segment, index) => inner[index] === segment)
 }

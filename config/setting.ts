@@ -6,7 +6,7 @@ import { z } from 'zod'
 export type Kind<S extends z.ZodType> = { readonly schema: S; readonly values: string }
 
 /** Whether a changed value can apply to a running proxy. */
-export type Applies = 'reload' | 'restart'
+type Applies = 'reload' | 'restart'
 
 /** Values that this version really behaves as; any other one is refused, never ignored. */
 export type Later = { readonly works: readonly unknown[]; readonly because: string }
@@ -138,6 +138,11 @@ export function schemaAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType |
 /** A mapping of the file, as plain data. */
 export function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Whether `inner` is `outer` or a place within it. */
+export function holds(outer: Path, inner: Path): boolean {
+  return outer.every((segment, index) => inner[index] === segment)
 }
 
 function fieldOf(schema: z.core.$ZodType, name: string): z.core.$ZodType | undefined {
