@@ -1,5 +1,7 @@
 // `ringfence check` against real servers: what it finds, where it says it is, and how it ends.
+import { once } from 'node:events'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'pg'
@@ -228,6 +230,19 @@ describe('check of servers that are not set up for sharding', () => {
     expect(briefly(report, 'all')).toContain('6: s2 primary: is on the same server as shard "s1"')
     expect(report.servers).toBe(5)
   })
+})
+
+it('gives up on a server that accepts connections and never answers', async () => {
+  const silent = createServer().listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  try {
+    const address = silent.address()
+    const port = typeof address === 'object' ? address?.port : undefined
+    const report = await check(fileFor([`postgres://app:x@127.0.0.1:${port}/app`]))
+    expect(briefly(report)).toEqual(['5: s1 primary: could not connect: no answer within 3000 ms'])
+  } finally {
+    silent.close()
+  }
 })
 
 it('shows people one line per finding and a count at the end', async () => {
