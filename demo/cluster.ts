@@ -26,7 +26,7 @@ export type ClusterOptions = {
   readonly settings?: Settings
 }
 
-export type ClusterShard = {
+type ClusterShard = {
   readonly id: string
   readonly primary: PostgresServer
   readonly replicas: readonly PostgresServer[]

@@ -15,7 +15,7 @@ export type Run = {
   readonly dir: string
   /** Process id of the watchdog. */
   readonly watchdogPid: number
-  /** Ends the run after its servers were stopped: a temporary directory goes, a kept one stays. */
+  /** Stops servers that still run. A temporary directory goes, a kept one stays. */
   end(): Promise<void>
 }
 
@@ -31,15 +31,14 @@ export async function openRun(dir: string | null): Promise<Run> {
   await writeFile(join(runDir, ownerFile), processIdentity(process.pid) ?? '')
   const watchdog = startWatchdog(runDir, dir !== null)
   const end = async () => {
-    if (dir === null) await rm(runDir, { recursive: true, force: true, maxRetries: 3 })
-    else await rm(join(runDir, ownerFile), { force: true })
+    await closeRun(runDir, dir !== null)
     watchdog.stdin?.end('the run ended\n')
   }
   return { dir: runDir, watchdogPid: watchdog.pid ?? 0, end }
 }
 
-/** Stops what a dead owner left in `dir`; removes the directory too unless it is `kept`. */
-export async function closeDeadRun(dir: string, kept: boolean): Promise<void> {
+/** Stops what still runs in `dir` and ends its ownership; removes the directory too unless it is `kept`. */
+export async function closeRun(dir: string, kept: boolean): Promise<void> {
   await stopLeftovers(dir, kept ? 'SIGINT' : 'SIGQUIT')
   const removed = kept ? join(dir, ownerFile) : dir
   await rm(removed, { recursive: true, force: true, maxRetries: 3 })
@@ -61,7 +60,7 @@ async function openKept(given: string): Promise<string> {
   }
   const owner = await findOwner(dir)
   if (owner.kind === 'alive') throw new Error(`"${dir}" is in use by process ${owner.pid}`)
-  await closeDeadRun(dir, true)
+  await closeRun(dir, true)
   return dir
 }
 
@@ -71,7 +70,7 @@ async function removeDeadRuns(): Promise<void> {
   await Promise.all(
     runs.map(async (name) => {
       const dir = join(cache, name)
-      if ((await findOwner(dir)).kind === 'dead') await closeDeadRun(dir, false)
+      if ((await findOwner(dir)).kind === 'dead') await closeRun(dir, false)
     }),
   )
 }
@@ -95,7 +94,7 @@ async function findOwner(dir: string): Promise<Owner> {
 
 function startWatchdog(dir: string, kept: boolean): ChildProcess {
   const close = `
-    import(process.argv[1]).then((run) => run.closeDeadRun(process.argv[2], ${kept}))
+    import(process.argv[1]).then((run) => run.closeRun(process.argv[2], ${kept}))
   `
   // `read` ends without a line, that is with failure, when our end of the pipe was closed by our death.
   const wait = 'read -r _ || exec "$@"'

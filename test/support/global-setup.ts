@@ -1,6 +1,6 @@
 // Starts the servers that tests share, once for a whole run, and stops them at its end.
 import type { TestProject } from 'vitest/node'
-import { chooseProvider, chooseVersions } from './servers.ts'
+import { chooseProvider, chooseVersions } from './server-provider.ts'
 
 /** Called by vitest; what it returns is called at the end. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {

@@ -1,16 +1,15 @@
 // Provider of test servers: local processes, the embedded PostgreSQL 18 and those that Debian installed.
 import { createLog } from '../../core/log.ts'
 import { startCluster } from '../../demo/cluster.ts'
-import { findInstallation } from '../../demo/installation.ts'
-import { debianBinDir, embeddedVersion, type StartedServers } from './servers.ts'
+import { installationOf } from './postgres-installation.ts'
+import type { StartedServers } from './servers.ts'
 
 /** Three small primaries in a temporary directory. */
 export async function startProcesses(version: number): Promise<StartedServers> {
-  const spec = version === embeddedVersion ? 'embedded' : debianBinDir(version)
   const cluster = await startCluster({
     shards: 3,
     replicas: 0,
-    installation: await findInstallation(spec),
+    installation: await installationOf(version),
     dir: null,
     log: createLog('warn'),
     settings: { shared_buffers: '16MB' },
