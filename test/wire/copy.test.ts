@@ -225,6 +225,7 @@ describe('COPY csv', () => {
   it('an escape of its own counts before quote and escape only', () => {
     const escaped = layout({ format: 'csv', escape: '\\', columnCount: 1, keyIndex: 0 })
     expect(keysOf(escaped, '"a\\"b\\\\c\\d"\n')).toEqual(['a"b\\c\\d'])
+    expect(keysOf(escaped, '"x\\y"\nz\n')).toEqual(['x\\y', 'z'])
   })
 
   it('newlines in quotes count as lines, as PostgreSQL counts them', () => {

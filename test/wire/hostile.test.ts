@@ -80,6 +80,12 @@ describe('hostile bytes', () => {
     expect(sqlstateOf(() => frontend.decodeBind(frame))).toBe('08P01')
   })
 
+  it('DataRow whose negative length points back to where the rest would fit is refused', () => {
+    const body = new Uint8Array(4 + 0x2_ffff)
+    body.set([0, 2, 0xff, 0xff, 0xff, 0xfa])
+    expect(sqlstateOf(() => backend.decodeDataRow(frameOf(0x44, body)))).toBe('08P01')
+  })
+
   it('Query whose SQL ends early is refused: what follows the NUL would be lost', () => {
     const frame = frameOf(0x51, Buffer.from('select 1\0; drop table t\0'))
     expect(sqlstateOf(() => frontend.decodeQuery(frame))).toBe('08P01')

@@ -104,6 +104,13 @@ describe('SCRAM-SHA-256', () => {
     expect(sqlstateOf(() => server.first(clientFirst))).toBe('08P01')
   })
 
+  it('a client that answers to another nonce is refused', () => {
+    const server = new ScramServer(verifierOf('pencil'), serverNonce)
+    server.first(rfc.clientFirst)
+    const replayed = rfc.clientFinal.replace(serverNonce, 'another')
+    expect(sqlstateOf(() => server.final(replayed))).toBe('08P01')
+  })
+
   it('an exchange cannot be finished twice', () => {
     const server = new ScramServer(verifierOf('pencil'), serverNonce)
     server.first(rfc.clientFirst)
