@@ -1,5 +1,6 @@
-// One directory per user, /tmp/ringfence-<uid>, for what is worth keeping between runs (a ready-made data
-// directory, a copy of the binaries) and for the directories of the runs themselves.
+// One directory per user, /tmp/ringfence-<uid>, for what is worth keeping between runs (a
+// ready-made data directory, a copy of the binaries) and for the directories of the runs
+// themselves.
 import { lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -30,8 +31,8 @@ export async function cacheDirectory(): Promise<string> {
 }
 
 /**
- * Directory `name` of the cache, filled by `build` when it is missing or has lost entries (cleaners of /tmp).
- * It appears whole or not at all, also when several processes build it at once.
+ * Directory `name` of the cache, filled by `build` when it is missing or has lost entries (cleaners
+ * of /tmp). It appears whole or not at all, also when several processes build it at once.
  */
 export async function cachedDirectory(
   name: string,
@@ -64,9 +65,10 @@ export async function cachedDirectory(
 }
 
 /**
- * Tells ext4 to place each subdirectory elsewhere on the disk, by a hash of its name (chattr(1), flag T). It does
- * not hand out an inode again soon after its deletion, and searches past all such in the neighbourhood:
- * without the flag, a cluster started just after another was removed took 3 s instead of 0.7 s.
+ * Tells ext4 to place each subdirectory elsewhere on the disk, by a hash of its name (chattr(1),
+ * flag T). It does not hand out an inode again soon after its deletion, and searches past all such
+ * in the neighbourhood: without the flag, a cluster started just after another was removed took 3 s
+ * instead of 0.7 s.
  */
 async function spreadSubdirectories(dir: string): Promise<void> {
   if (process.platform !== 'linux') return

@@ -1,5 +1,5 @@
-// The embedded cluster: shards of one primary and its replicas each, and Redis when there is one. Every
-// server has the role and the database that clients of the demo use (demo/roles.ts).
+// The embedded cluster: shards of one primary and its replicas each, and Redis when there is one.
+// Every server has the role and the database that clients of the demo use (demo/roles.ts).
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Log } from '../core/log.ts'
@@ -13,6 +13,7 @@ import type { Settings } from './settings.ts'
 import { withClient } from './sql.ts'
 import { findTemplate } from './template.ts'
 
+/** What to start. */
 export type ClusterOptions = {
   /** 1 or more; they are named s1, s2, … */
   readonly shards: number
@@ -32,6 +33,7 @@ type ClusterShard = {
   readonly replicas: readonly PostgresServer[]
 }
 
+/** Servers that run until `stop`. */
 export type Cluster = {
   /** Of the run; others may put files into it, which go with a temporary one. */
   readonly dir: string

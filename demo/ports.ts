@@ -1,5 +1,5 @@
-// Ports for servers: below the range that the system hands out to outgoing connections, so that a server
-// that is restarted finds its port still free.
+// Ports for servers: below the range that the system hands out to outgoing connections, so that a
+// server that is restarted finds its port still free.
 import { randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
 

@@ -1,5 +1,5 @@
-// One real PostgreSQL server: a directory, a port, and a postmaster that is our child process.
-// The directory holds data/, log, password and, when its path is short enough, the Unix socket's directory.
+// One real PostgreSQL server: a directory, a port, and a postmaster that is our child process. The
+// directory holds data/, log, password and, when its path is short enough, the Unix socket's.
 // States: stopped (#child is null) → start() → running → stop(), kill() or a crash → stopped.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { access, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
@@ -16,6 +16,7 @@ import { giveToServers, makeServerDirectory, serverUser } from './server-user.ts
 import { baseSettings, settingsText, type Settings } from './settings.ts'
 import { copyDirectory, findTemplate, settingsFile } from './template.ts'
 
+/** What every server needs. */
 export type ServerOptions = {
   /** Kept from an earlier run when it has a server already; its parent must exist. */
   readonly dir: string
@@ -25,6 +26,7 @@ export type ServerOptions = {
   readonly settings?: Settings
 }
 
+/** A replica takes its primary's installation. */
 export type PrimaryOptions = ServerOptions & { readonly installation: Installation }
 
 const startDeadlineMs = 60_000
@@ -40,6 +42,7 @@ type Wiring = {
   readonly primary: PostgresServer | null
 }
 
+/** A primary, or the streaming replica of one. */
 export class PostgresServer {
   readonly #wiring: Wiring
   #port: number
@@ -63,7 +66,9 @@ export class PostgresServer {
     return PostgresServer.#open(options, installation, null)
   }
 
-  /** A streaming replica of `primary`, not started yet; made from a running or a stopped primary. */
+  /**
+   * A streaming replica of `primary`, not started yet; made from a running or a stopped primary.
+   */
   static async createReplica(
     primary: PostgresServer,
     options: ServerOptions,
@@ -135,7 +140,10 @@ export class PostgresServer {
     return `postgres://${superuser}:${this.password}@127.0.0.1:${this.port}/${database}`
   }
 
-  /** Starts and waits until connections are accepted (a replica: read-only ones); recovers after a crash. */
+  /**
+   * Starts and waits until connections are accepted (a replica: read-only ones); recovers after a
+   * crash.
+   */
   async start(): Promise<void> {
     assert(!this.running, `the server in "${this.dir}" is stopped`)
     for (let attempt = 1; ; attempt += 1) {
@@ -149,8 +157,8 @@ export class PostgresServer {
   }
 
   /**
-   * `fast` ends all sessions and writes a checkpoint, and becomes `immediate` after 1.5 s; `immediate` is for what
-   * is thrown away next: nothing is written and the next start recovers.
+   * `fast` ends all sessions and writes a checkpoint, and becomes `immediate` after 1.5 s;
+   * `immediate` is for what is thrown away next: nothing is written and the next start recovers.
    */
   async stop(mode: 'fast' | 'immediate' = 'fast'): Promise<void> {
     if (mode === 'fast' && (await this.#signal('SIGINT', 1500))) return
@@ -158,7 +166,10 @@ export class PostgresServer {
     await this.kill()
   }
 
-  /** What losing the machine looks like to everybody else: the postmaster and its children are gone at once. */
+  /**
+   * What losing the machine looks like to everybody else: the postmaster and its children are gone
+   * at once.
+   */
   async kill(): Promise<void> {
     const pid = this.pid
     if (pid === null) return

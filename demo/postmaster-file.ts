@@ -1,17 +1,24 @@
-// postmaster.pid, the file in which a running PostgreSQL says who it is (src/include/utils/pidfile.h).
+// postmaster.pid, the file in which a running PostgreSQL says who it is
+// (src/include/utils/pidfile.h).
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { commandLine, processIdentity } from './process.ts'
 
+/** The lines that are of use here. */
 export type PostmasterFile = {
   readonly pid: number
-  /** `starting`, `stopping`, `ready` or `standby` (recovery that does not accept connections yet). */
+  /**
+   * `starting`, `stopping`, `ready` or `standby` (recovery that does not accept connections yet).
+   */
   readonly status: string
   /** System V shared memory: key and id; null while the server is starting. */
   readonly sharedMemory: { readonly key: number; readonly id: number } | null
 }
 
-/** What the server of `dataDir` wrote last; null without a file: it never ran or was shut down cleanly. */
+/**
+ * What the server of `dataDir` wrote last; null without a file: it never ran or was shut down
+ * cleanly.
+ */
 export async function readPostmasterFile(dataDir: string): Promise<PostmasterFile | null> {
   const text = await readFile(join(dataDir, 'postmaster.pid'), 'utf8').catch(() => null)
   if (text === null) return null

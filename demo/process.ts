@@ -6,14 +6,17 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 const onLinux = process.platform === 'linux'
 
-/** `pid` and the time it started, which no later process shares; null when it is gone or a zombie. */
+/**
+ * `pid` and the time it started, which no later process shares; null when it is gone or a zombie.
+ */
 export function processIdentity(pid: number): string | null {
   if (!onLinux) {
     const started = askPs(pid, 'lstart=')
     return started === '' ? null : `${pid} ${started}`
   }
   const stat = readProc(`${pid}/stat`)
-  // proc_pid_stat(5): the name in parentheses may hold spaces; after it, field 3 is the state and 22 the start.
+  // proc_pid_stat(5): the name in parentheses may hold spaces; after it, field 3 is the state and
+  // 22 the start.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const state = fields[0] ?? ''
   if (stat === '' || state === 'Z' || state === 'X') return null
@@ -55,6 +58,7 @@ export async function waitUntil(
   return true
 }
 
+/** As whom, where and with what to run a command. */
 export type CommandOptions = {
   readonly uid?: number
   readonly gid?: number

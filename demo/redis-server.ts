@@ -1,4 +1,5 @@
-// Redis for the demo: the one that REDIS_URL names, else one of our own when `redis-server` is on the PATH.
+// Redis for the demo: the one that REDIS_URL names, else one of our own when `redis-server` is on
+// the PATH.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { access, constants, mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
@@ -8,11 +9,13 @@ import { freePort } from './ports.ts'
 import { signalProcess, waitUntil } from './process.ts'
 import { giveToServers, serverUser } from './server-user.ts'
 
+/** A Redis to use until `stop`, which ends only one that we started. */
 export type RedisServer = {
   readonly url: string
   stop(): Promise<void>
 }
 
+/** Where to look for a Redis and where ours may put its files. */
 export type RedisOptions = {
   /** Created when missing; nothing in it is worth keeping. */
   readonly dir: string

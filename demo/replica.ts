@@ -1,5 +1,6 @@
-// Makes the data directory of a streaming replica. The npm binaries have no pg_basebackup, so this follows the
-// manual's "Making a Base Backup Using the Low Level API" (section 25.3.3) for a running primary.
+// Makes the data directory of a streaming replica. The npm binaries have no pg_basebackup, so this
+// follows the manual's "Making a Base Backup Using the Low Level API" (section 25.3.3) for a
+// running primary.
 import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readPostmasterFile } from './postmaster-file.ts'
@@ -7,6 +8,7 @@ import { giveToServers } from './server-user.ts'
 import { withClient } from './sql.ts'
 import { copyDirectory, settingsFile } from './template.ts'
 
+/** The primary to copy. */
 export type StandbySource = {
   readonly dataDir: string
   /** For the superuser; null when the primary is stopped. */

@@ -1,6 +1,6 @@
-// A run: one process of ours and the directory that holds its servers. Nothing of a run outlives it: a watchdog (a
-// shell that waits for the end of a pipe) cleans up when the process is killed, and the next run cleans up
-// what a killed watchdog left.
+// A run: one process of ours and the directory that holds its servers. Nothing of a run outlives
+// it: a watchdog (a shell that waits for the end of a pipe) cleans up when the process is killed,
+// and the next run cleans up what a killed watchdog left.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -10,6 +10,7 @@ import { stopLeftovers } from './leftovers.ts'
 import { processIdentity } from './process.ts'
 import { openToServers, reachableByServers } from './server-user.ts'
 
+/** A directory that is ours until `end`. */
 export type Run = {
   /** Holds one directory per server. */
   readonly dir: string
@@ -37,7 +38,10 @@ export async function openRun(dir: string | null): Promise<Run> {
   return { dir: runDir, watchdogPid: watchdog.pid ?? 0, end }
 }
 
-/** Stops what still runs in `dir` and ends its ownership; removes the directory too unless it is `kept`. */
+/**
+ * Stops what still runs in `dir` and ends its ownership; removes the directory too unless it is
+ * `kept`.
+ */
 export async function closeRun(dir: string, kept: boolean): Promise<void> {
   await stopLeftovers(dir, kept ? 'SIGINT' : 'SIGQUIT')
   const removed = kept ? join(dir, ownerFile) : dir
@@ -96,7 +100,8 @@ function startWatchdog(dir: string, kept: boolean): ChildProcess {
   const close = `
     import(process.argv[1]).then((run) => run.closeRun(process.argv[2], ${kept}))
   `
-  // `read` ends without a line, that is with failure, when our end of the pipe was closed by our death.
+  // `read` ends without a line, that is with failure, when our end of the pipe was closed by our
+  // death.
   const wait = 'read -r _ || exec "$@"'
   const argv = [process.execPath, '--eval', close, fileURLToPath(import.meta.url), dir]
   const watchdog = spawn('/bin/sh', ['-c', wait, 'ringfence-watchdog', ...argv], {

@@ -1,5 +1,6 @@
-// The demo's rows, computed by PostgreSQL from the tenants' numbers: the same on every machine and every day, so
-// that documentation and tests can quote them. Ids are made of the tenant's, so no two shards share one.
+// The demo's rows, computed by PostgreSQL from the tenants' numbers: the same on every machine and
+// every day, so that documentation and tests can quote them. Ids are made of the tenant's, so no
+// two shards share one.
 
 /** Tenants 1 to 100. */
 export const sampleTenants: readonly bigint[] = Array.from({ length: 100 }, (_, index) =>
@@ -19,7 +20,9 @@ SELECT n,
        4.90 + n * 37 % 95
   FROM generate_series(1, 50) AS n`
 
-/** Statements that fill the sharded tables; $1 is the array of the tenants that live on the shard. */
+/**
+ * Statements that fill the sharded tables; $1 is the array of the tenants that live on the shard.
+ */
 export const sampleRowsSql: readonly string[] = [
   `
 INSERT INTO tenants (tenant_id, name, plan, created_at)

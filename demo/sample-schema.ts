@@ -1,5 +1,6 @@
-// The demo's tables: a small shop for many tenants. Everything but `products` is sharded by tenant_id, so primary
-// and foreign keys begin with it; `products` is a reference table, the same on every shard.
+// The demo's tables: a small shop for many tenants. Everything but `products` is sharded by
+// tenant_id, so primary and foreign keys begin with it; `products` is a reference table, the same
+// on every shard.
 
 /** Statements for every shard, run as the role that is to own the tables. */
 export const sampleSchemaSql = `

@@ -1,5 +1,5 @@
-// PostgreSQL refuses to run as root. Started by root (containers, CI), every server of the demo runs as
-// "nobody" and owns its directories; started by anybody else, servers run as that user.
+// PostgreSQL refuses to run as root. Started by root (containers, CI), every server of the demo
+// runs as "nobody" and owns its directories; started by anybody else, servers run as that user.
 import { chmod, chown, mkdir, realpath, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 

@@ -1,11 +1,13 @@
 // The settings of every server of the demo, as the text of its ringfence.conf.
 import type { Installation } from './installation.ts'
 
+/** Names and values as in postgresql.conf, unquoted. */
 export type Settings = Readonly<Record<string, string | number>>
 
 /**
- * What all servers have in common. They may lose everything when the MACHINE dies (fsync and full_page_writes are
- * off: right for a demo and for tests, never for rows one wants to keep); a crash of a server loses nothing.
+ * What all servers have in common. They may lose everything when the MACHINE dies (fsync and
+ * full_page_writes are off: right for a demo and for tests, never for rows one wants to keep); a
+ * crash of a server loses nothing.
  */
 export function baseSettings(installation: Installation): Settings {
   return {
@@ -24,7 +26,8 @@ export function baseSettings(installation: Installation): Settings {
     wal_receiver_status_interval: '1s',
     hot_standby: 'on',
     password_encryption: 'scram-sha-256',
-    // In the data directory rather than /dev/shm: gone with it, and containers have little of the other.
+    // In the data directory rather than /dev/shm: gone with it, and containers have little of the
+    // other.
     dynamic_shared_memory_type: 'mmap',
     timezone: 'UTC',
     log_timezone: 'UTC',

@@ -1,6 +1,6 @@
-// A data directory made once per build of PostgreSQL and copied for every new server: initdb, then the role and
-// the database of the demo. A copy takes a tenth of the time of initdb; it is kept small, since the cost is
-// in its bytes: WAL segments of 1 MB, and of those only the ones in use.
+// A data directory made once per build of PostgreSQL and copied for every new server: initdb, then
+// the role and the database of the demo. A copy takes a tenth of the time of initdb; it is kept
+// small, since the cost is in its bytes: WAL segments of 1 MB, and of those only the ones in use.
 import { randomBytes } from 'node:crypto'
 import { appendFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -16,6 +16,7 @@ const revision = 4
 /** Read by postgresql.conf of every copy; written anew at every start of a server. */
 export const settingsFile = 'ringfence.conf'
 
+/** What a new server is a copy of. */
 export type Template = {
   /** A cleanly shut down data directory, the servers' own. */
   readonly dataDir: string
@@ -33,7 +34,10 @@ export async function findTemplate(installation: Installation): Promise<Template
   }
 }
 
-/** Copies a data directory with its owner; shares blocks with the original where the file system can. */
+/**
+ * Copies a data directory with its owner; shares blocks with the original where the file system
+ * can.
+ */
 export async function copyDirectory(from: string, to: string): Promise<void> {
   const flags = process.platform === 'linux' ? ['-a', '--reflink=auto'] : ['-Rpc']
   await runCommand('cp', [...flags, from, to])
@@ -81,7 +85,10 @@ async function initialize(
   })
 }
 
-/** In single-user mode, one statement a line. What is here need not be written again by every primary's WAL. */
+/**
+ * In single-user mode, one statement a line. What is here need not be written again by every
+ * primary's WAL.
+ */
 async function addDatabase(installation: Installation, dataDir: string): Promise<void> {
   const { name, password, database } = demoRole
   const statements = [

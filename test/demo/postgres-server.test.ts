@@ -78,7 +78,7 @@ describe.each(inject('servers').map(({ version }) => version))(
       expect(await rows(server)).toEqual([1])
     })
 
-    it('gives a replica while it runs, which follows it and survives a restart of both', async () => {
+    it('gives a replica while it runs, which follows it across restarts of both', async () => {
       const replica = await PostgresServer.createReplica(server, { dir: join(run.dir, 'r') })
       await replica.start()
       await insert(2)

@@ -1,4 +1,5 @@
-// Redis for the demo: whose it is and how it ends. The binary here speaks Redis' bytes just enough to be found ready.
+// Redis for the demo: whose it is and how it ends. The binary here speaks Redis' bytes just enough
+// to be found ready.
 import { access, chmod, mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
-// Nothing outlives its run: what a killed process left is stopped and removed, as root and as an ordinary user.
+// Nothing outlives its run: what a killed process left is stopped and removed, as root and as an
+// ordinary user.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { access } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
@@ -31,7 +32,8 @@ const ownerSource = (folder: string) => `
   const options = { shards: 1, replicas: 1, installation, dir: null, log: createLog('warn') }
   const { dir, shards, watchdogPid, stop } = await startCluster(options)
   const serverPids = shards.flatMap((s) => [s.primary, ...s.replicas]).map((server) => server.pid)
-  process.stdout.write(JSON.stringify({ dir, watchdogPid, serverPids, uid: process.getuid() }) + '\\n')
+  const uid = process.getuid()
+  process.stdout.write(JSON.stringify({ dir, watchdogPid, serverPids, uid }) + '\\n')
   for await (const _ of process.stdin) { }
   await stop()
 `

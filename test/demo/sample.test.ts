@@ -51,14 +51,16 @@ describe.each(inject('servers'))('the sample on PostgreSQL $version', (servers) 
 
   it('has orders that cost what their items cost', async () => {
     const shards = await onEveryShard(`
-      SELECT o.id FROM orders AS o LEFT JOIN order_items AS i ON (i.tenant_id, i.order_id) = (o.tenant_id, o.id)
+      SELECT o.id FROM orders AS o
+        LEFT JOIN order_items AS i ON (i.tenant_id, i.order_id) = (o.tenant_id, o.id)
        GROUP BY o.id, o.total HAVING o.total IS DISTINCT FROM sum(i.quantity * i.unit_price)`)
     expect(shards).toEqual([[], [], []])
   })
 
   it('gives new rows ids that no other shard gives', async () => {
     const insert = `INSERT INTO events (tenant_id, kind)
-                    SELECT min(tenant_id), 'login' FROM tenants, generate_series(1, 3) GROUP BY generate_series
+                    SELECT min(tenant_id), 'login' FROM tenants, generate_series(1, 3) AS n
+                     GROUP BY n
                     RETURNING id`
     const shards = await onEveryShard(insert)
     const ids = shards.flat(2).map(Number)

@@ -1,4 +1,5 @@
-// The closing line counts everything that failed, inside and outside of tests. Each case is a run of its own.
+// The closing line counts everything that failed, inside and outside of tests. Each case is a run
+// of its own.
 import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -34,7 +35,10 @@ const cases = [
   },
   {
     what: 'an error that belongs to no test',
-    source: `it('a', async () => { setTimeout(() => { throw new Error('late') }); await new Promise((r) => setTimeout(r, 50)) })`,
+    source: `it('a', async () => {
+               setTimeout(() => { throw new Error('late') })
+               await new Promise((resolve) => setTimeout(resolve, 50))
+             })`,
     line: '1 passed, 1 failed',
   },
 ]

@@ -1,5 +1,5 @@
-// The very last line of `npm test`: "N passed, N failed". What fails outside of tests counts as failed too, and
-// the line appears however the run ends: it is printed as the process exits.
+// The very last line of `npm test`: "N passed, N failed". What fails outside of tests counts as
+// failed too, and the line appears however the run ends: it is printed as the process exits.
 import type { Reporter, TestModule, TestSuite } from 'vitest/node'
 
 type Counts = { passed: number; failed: number; skipped: number }
@@ -12,7 +12,8 @@ export default class ClosingLineReporter implements Reporter {
   onInit(): void {
     process.once('exit', (code) => {
       const counts = this.#counts ?? { passed: 0, failed: 1, skipped: 0 }
-      // Vitest found something to complain about that belongs to no test, such as servers that did not stop.
+      // Vitest found something to complain about that belongs to no test, such as servers that did
+      // not stop.
       if (code !== 0 && counts.failed === 0) counts.failed = 1
       process.stdout.write(`${closingLine(counts)}\n`)
     })

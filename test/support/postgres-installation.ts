@@ -1,4 +1,5 @@
-// Binaries of a version under test, for tests that start servers of their own instead of sharing the run's.
+// Binaries of a version under test, for tests that start servers of their own instead of sharing
+// the run's.
 import { findInstallation, type Installation } from '../../demo/installation.ts'
 
 /** Major version of the binaries that npm installs. */

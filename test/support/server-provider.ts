@@ -13,7 +13,10 @@ export function chooseProvider(env: NodeJS.ProcessEnv): ServerProvider {
   throw new Error(`RINGFENCE_TEST_BACKEND is "${backend}": it can be "processes" or "docker"`)
 }
 
-/** The versions that RINGFENCE_TEST_POSTGRES lists (`15,18`), else 18 and Debian's 15 where installed. */
+/**
+ * The versions that RINGFENCE_TEST_POSTGRES lists (`15,18`), else 18 and Debian's 15 where
+ * installed.
+ */
 export function chooseVersions(env: NodeJS.ProcessEnv): readonly number[] {
   const listed = env['RINGFENCE_TEST_POSTGRES']
   if (listed === undefined) {

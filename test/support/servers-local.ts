@@ -1,4 +1,5 @@
-// Provider of test servers: local processes, the embedded PostgreSQL 18 and those that Debian installed.
+// Provider of test servers: local processes, the embedded PostgreSQL 18 and those that Debian
+// installed.
 import { createLog } from '../../core/log.ts'
 import { startCluster } from '../../demo/cluster.ts'
 import { installationOf } from './postgres-installation.ts'

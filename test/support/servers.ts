@@ -1,5 +1,6 @@
-// Where tests get their PostgreSQL servers from: one interface, two providers. Tests see TestServers alone
-// (`inject('servers')`) and cannot tell whether local processes or containers stand behind it.
+// Where tests get their PostgreSQL servers from: one interface, two providers. Tests see
+// TestServers alone (`inject('servers')`) and cannot tell whether local processes or containers
+// stand behind it.
 
 /** The servers of one PostgreSQL version: three primaries, without replicas. */
 export type TestServers = {
@@ -12,7 +13,10 @@ export type TestServers = {
 /** Servers that run until `stop`. */
 export type StartedServers = { readonly servers: TestServers; stop(): Promise<void> }
 
-/** Starts the servers of one major version. Throws when it cannot: tests never skip for want of servers. */
+/**
+ * Starts the servers of one major version. Throws when it cannot: tests never skip for want of
+ * servers.
+ */
 export type ServerProvider = (version: number) => Promise<StartedServers>
 
 declare module 'vitest' {
