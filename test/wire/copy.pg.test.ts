@@ -137,7 +137,17 @@ describe.each(inject('servers'))('PostgreSQL $version', ({ version, shards }) =>
     version < 18 && 'message' in ours && ours.message.startsWith('end-of-copy marker')
 
   it.each(['text', 'csv'] as const)('COPY %s is split as the server splits it', async (format) => {
-    const data = fc.array(fc.constantFrom(...parts[format]), { maxLength: 16 })
+    const row = fc.constantFrom('a\tb\n', 'a,b\n', '\\N\t\\N\n', ',a\n')
+    const piece = fc.constantFrom(...parts[format])
+    const garbage = fc.array(piece, { maxLength: 16 })
+    const rows = fc.tuple(
+      fc.constantFrom('a\tb', 'a,b'),
+      fc.array(fc.oneof(row, piece), { maxLength: 8 }),
+    )
+    const data = fc.oneof(
+      garbage,
+      rows.map(([first, others]) => [first, '\n', ...others]),
+    )
     const variant = fc.constantFrom(...variants[format])
     const lengths = fc.constantFrom([1], [2, 3], [1000])
     let same = 0
@@ -151,7 +161,8 @@ describe.each(inject('servers'))('PostgreSQL $version', ({ version, shards }) =>
       }),
       { numRuns: 1000 },
     )
-    expect(same).toBeGreaterThan(50)
+    // Far below what comes out (about 80), so that chance does not fail the test.
+    expect(same).toBeGreaterThan(20)
   })
 
   it('COPY binary is split as the server splits it', async () => {
