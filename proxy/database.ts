@@ -13,6 +13,7 @@ import { StatementCache } from '../pool/statement-cache.ts'
 import { Router, type RouterContext } from '../router/router.ts'
 import type { Schema, ShardingRules } from '../router/schema.ts'
 import type { Topology } from '../router/topology.ts'
+import { catalogUrl } from './catalog-url.ts'
 import { ask } from './exchange.ts'
 import { leaseOnce } from './leases.ts'
 import { searchPathOf } from './search-path.ts'
@@ -25,6 +26,8 @@ export type ShardOptions = {
   readonly host: string
   readonly port: number
   readonly database: string
+  /** Login there for everybody; null = the database's `serverUser`. */
+  readonly login: Credentials | null
 }
 
 export type DatabaseOptions = {
@@ -71,7 +74,9 @@ export class Database {
   readonly router = new Router({ cacheEntriesMax: planCacheEntriesMax })
   readonly statements = new StatementCache(statementCacheEntriesMax)
   readonly #context: DatabaseContext
-  readonly #pools = new Map<string, Pool>()
+  readonly #places: ReadonlyMap<ShardId, ShardOptions>
+  readonly #poolsOf = new Map<ShardId, Map<string, Pool>>()
+  readonly #pools: Pool[] = []
   readonly #reported = new Map<string, ReportedParameters>()
   #store: TopologyStore | null = null
   #topology: Topology
@@ -84,6 +89,7 @@ export class Database {
     this.options = options
     this.#context = context
     const shards = options.shards.map((shard) => shard.id)
+    this.#places = new Map(options.shards.map((shard) => [shard.id, shard]))
     this.#topology = { epoch: epoch(0), shards, owners: new Uint16Array(0) }
   }
 
@@ -101,8 +107,8 @@ export class Database {
     return this.#topology
   }
 
-  get pools(): Iterable<Pool> {
-    return this.#pools.values()
+  get pools(): readonly Pool[] {
+    return this.#pools
   }
 
   /** True once statements can be planned: at once without sharding, else with topology and schema. */
@@ -129,17 +135,13 @@ export class Database {
   }
 
   async close(): Promise<void> {
-    for (const pool of this.#pools.values()) pool.close(pgError('notAccepting'))
+    for (const pool of this.#pools) pool.close(pgError('notAccepting'))
     await this.#store?.close()
   }
 
   /** Connection URL of a shard's primary for the catalog's own use. */
   urlOf(shard: ShardOptions): string {
-    const { name, password } = this.options.catalogUser
-    const secret = password === null ? '' : `:${encodeURIComponent(password)}`
-    const host = shard.host.includes(':') ? `[${shard.host}]` : shard.host
-    const place = `${host}:${shard.port}/${encodeURIComponent(shard.database)}`
-    return `postgres://${encodeURIComponent(name)}${secret}@${place}`
+    return catalogUrl(shard, this.options)
   }
 
   homeUrl(): string {
@@ -163,26 +165,28 @@ export class Database {
 
   /** Pool of `shard`'s primary for a client that logged in as `client`. */
   poolFor(shard: ShardId, client: Credentials): Pool {
-    const { name: user, password } = this.options.serverUser ?? client
-    const key = `${shard}\0${user}`
-    const known = this.#pools.get(key)
-    if (known !== undefined) return known
-    const place = this.options.shards.find(({ id }) => id === shard)
+    const place = this.#places.get(shard)
     if (place === undefined) throw pgError('internal', [`no shard "${shard}" in the configuration`])
+    const { name: user, password } = place.login ?? this.options.serverUser ?? client
+    const pools = this.#poolsOf.get(shard)
+    const known = pools?.get(user)
+    if (known !== undefined) return known
     const { host, port, database } = place
     const pool = new Pool({
       ...this.options.pool,
       ...this.#context,
       target: { shard, host, port, database, user, password },
     })
-    this.#pools.set(key, pool)
+    if (pools === undefined) this.#poolsOf.set(shard, new Map([[user, pool]]))
+    else pools.set(user, pool)
+    this.#pools.push(pool)
     return pool
   }
 
   /** Statistics of all pools of one shard, or of all shards together. */
   stats(shard?: ShardId): PoolStats {
     const sum = { idle: 0, leased: 0, opening: 0, waiting: 0 }
-    for (const pool of this.#pools.values()) {
+    for (const pool of this.#pools) {
       if (shard !== undefined && pool.shard !== shard) continue
       const stats = pool.stats
       sum.idle += stats.idle
@@ -194,7 +198,7 @@ export class Database {
   }
 
   sweep(): void {
-    for (const pool of this.#pools.values()) pool.sweep()
+    for (const pool of this.#pools) pool.sweep()
   }
 
   /**
@@ -245,7 +249,7 @@ export class Database {
   }
 
   invalidatePrepared(): void {
-    for (const pool of this.#pools.values()) pool.invalidatePrepared()
+    for (const pool of this.#pools) pool.invalidatePrepared()
   }
 
   /** Reads the schema again; with `rarely` at most once a second, because a client asks for it. */

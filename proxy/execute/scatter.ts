@@ -2,6 +2,7 @@
 import { type PgError, pgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import { writeCommandComplete } from '../../wire/backend.ts'
+import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
 import { type Outcome, runUnit, type Unit } from './unit.ts'
@@ -15,7 +16,7 @@ export async function runScatter(
   const { options } = session.state.database
   if (options.scatter === 'refuse') throw pgError('scatterRefused')
   // In the order of the configuration: two sessions never wait for each other's servers in a circle.
-  const leases = []
+  const leases: Lease[] = []
   for (const shard of shards) leases.push(await joinShard(session, shard, false))
   const outcomes: Outcome[] = []
   let first: PgError | null = null

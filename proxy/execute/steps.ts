@@ -22,6 +22,7 @@ import { joinShard } from './join-shard.ts'
 import { runUnit, type Unit } from './unit.ts'
 
 const unknownRelation = '42P01'
+const ownSavepoint = 'ringfence_schema'
 
 /** Runs a simple query of any number of statements. @throws PgError what the client is told at its end. */
 export async function runQuerySteps(session: Session, sql: Uint8Array): Promise<void> {
@@ -211,5 +212,8 @@ async function loadOwnSchema(session: Session): Promise<void> {
   const { state } = session
   const { server } = await joinShard(session, state.database.home, false)
   const question = async (sql: string) => (await ask(server, sql)).rows
+  // The catalog queries set search_path for their transaction: this one is the client's.
+  await ask(server, `SAVEPOINT ${ownSavepoint}`)
   state.ownSchema = await state.database.loadSchemaBy(question)
+  await ask(server, `ROLLBACK TO SAVEPOINT ${ownSavepoint};RELEASE SAVEPOINT ${ownSavepoint}`)
 }

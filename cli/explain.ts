@@ -1,0 +1,72 @@
+// `ringfence explain`: how a statement would be routed with the topology and schema of now; nothing is run.
+import { TopologyStore } from '../catalog/topology-store.ts'
+import { loadSchema } from '../catalog/schema-loader.ts'
+import type { DatabaseConfig } from '../config/config.ts'
+import { createLog } from '../core/log.ts'
+import { epoch } from '../core/ids.ts'
+import { withClient } from '../demo/sql.ts'
+import { catalogUrl } from '../proxy/catalog-url.ts'
+import { explainRoute } from '../router/explain.ts'
+import { loadParser } from '../router/parser.ts'
+import { Router, type RouterContext } from '../router/router.ts'
+import { CommandFailure, readConfig } from './load-config.ts'
+import { databaseOptions } from './proxy-options.ts'
+import { renderTable } from './table.ts'
+
+export type ExplainOptions = {
+  readonly config: string
+  readonly database?: string
+  readonly json: boolean
+}
+
+/** Prints one aspect of the route a line. Exit code 0, 1 when the statement would be refused. */
+export async function explainCommand(
+  statement: string,
+  options: ExplainOptions,
+  out: (text: string) => void,
+): Promise<number> {
+  const config = await readConfig(options.config)
+  const database = chooseDatabase(config.databases, options.database)
+  await loadParser()
+  const context = await readContext(databaseOptions(database, config))
+  const rows = explainRoute(statement, new Router({ cacheEntriesMax: 1 }), context)
+  if (options.json) out(`${JSON.stringify(Object.fromEntries(rows))}\n`)
+  else out(renderTable(['aspect', 'value'], rows))
+  return rows.some(([aspect]) => aspect === 'error') ? 1 : 0
+}
+
+function chooseDatabase(
+  databases: readonly DatabaseConfig[],
+  name: string | undefined,
+): DatabaseConfig {
+  const named = databases.filter((database) => name === undefined || database.name === name)
+  const [only] = named
+  if (only !== undefined && named.length === 1) return only
+  const known = databases.map((database) => database.name).join(', ')
+  throw new CommandFailure(`choose one database with --database: ${known}`)
+}
+
+async function readContext(options: ReturnType<typeof databaseOptions>): Promise<RouterContext> {
+  const { shards, rules } = options
+  const ids = shards.map(({ id }) => id)
+  const [home] = shards
+  if (rules === null || home === undefined) {
+    const topology = { epoch: epoch(0), shards: ids, owners: new Uint16Array(0) }
+    return { topology, schema: null, rules: null, searchPath: [] }
+  }
+  const url = catalogUrl(home, options)
+  const store = new TopologyStore({ url, shards: ids, log: createLog('warn'), pollMs: 60_000 })
+  try {
+    const topology = await store.start()
+    const schema = await withClient(url, (client) => {
+      const question = async (sql: string) =>
+        (await client.query<(string | null)[]>({ text: sql, rowMode: 'array', types: asText })).rows
+      return loadSchema(question, rules, options.catalogUser.name)
+    })
+    return { topology, schema, rules, searchPath: schema.defaultSearchPath }
+  } finally {
+    await store.close()
+  }
+}
+
+const asText = { getTypeParser: () => (value: string | Buffer) => String(value) }

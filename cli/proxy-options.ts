@@ -1,0 +1,71 @@
+// The one place that turns settings into what the modules are given.
+import type { Config, DatabaseConfig, ShardingConfig } from '../config/config.ts'
+import { systemClock } from '../core/clock.ts'
+import { shardId } from '../core/ids.ts'
+import type { Log } from '../core/log.ts'
+import type { DatabaseOptions } from '../proxy/database.ts'
+import type { ProxyOptions } from '../proxy/proxy.ts'
+import type { ShardingRules } from '../router/schema.ts'
+
+const connectTimeoutMs = 5_000
+
+/** Options of the proxy that `ringfence serve` runs. */
+export function proxyOptions(config: Config, version: string, log: Log): ProxyOptions {
+  const { listen, http, users, authRules, limits } = config
+  return {
+    version,
+    listen,
+    http,
+    users,
+    authRules,
+    databases: config.databases.map((database) => databaseOptions(database, config)),
+    limits: { ...limits, connectTimeoutMs },
+    clock: systemClock,
+    log,
+  }
+}
+
+/** Options of one database of the file. */
+export function databaseOptions(database: DatabaseConfig, config: Config): DatabaseOptions {
+  const { name, pool, serverUser, shards, sharding } = database
+  return {
+    name,
+    shards: shards.map(({ id, primary }) => ({
+      id: shardId(id),
+      host: primary.host,
+      port: primary.port,
+      database: primary.database,
+      login: primary.user === null ? null : { name: primary.user, password: primary.password },
+    })),
+    serverUser,
+    catalogUser: serverUser ?? passThroughUser(config),
+    rules: sharding === null ? null : shardingRules(sharding),
+    scatter: sharding?.scatterMode ?? 'allow',
+    crossShardWrites: sharding?.crossShardWrites ?? 'two_phase',
+    clientsMax: pool.clientConnectionsMax,
+    pin: pool.pin,
+    idleTransactionTimeoutMs: pool.idleTransactionTimeoutMs,
+    pool: {
+      size: pool.sizeMax,
+      waitersMax: config.limits.queueMax,
+      queryWaitTimeoutMs: pool.queryWaitTimeoutMs,
+      serverLifetimeMs: pool.serverLifetimeMs,
+      serverIdleTimeoutMs: pool.serverIdleTimeoutMs,
+    },
+  }
+}
+
+/** Sharding rules of a database as the router and the catalog read them. */
+export function shardingRules(sharding: ShardingConfig): ShardingRules {
+  const { key, keyType, vnodeCount, tables } = sharding
+  return { key, keyType, vnodeCount, tables }
+}
+
+/** Where clients log in with their own names, the catalog is read with the first name whose password we have. */
+function passThroughUser({ users }: Config): { name: string; password: string | null } {
+  const ranked = [...users].sort((a, b) => Number(b.admin) - Number(a.admin))
+  for (const { name, secret } of ranked) {
+    if (secret.kind === 'password') return { name, password: secret.password }
+  }
+  return { name: ranked[0]?.name ?? 'postgres', password: null }
+}
