@@ -2,11 +2,14 @@
 // PostgreSQL, and demands the same observations. One test per step, on every PostgreSQL at hand.
 import { afterAll, assert, beforeAll, describe, expect, inject, it } from 'vitest'
 import { startStack } from '../support/stack.ts'
+import { tenantIds } from './fixtures.ts'
 import type { Json } from './observed.ts'
-import { stepMeanings, type Program, type Step, type Target } from './program.ts'
+import { contentOf, type ShardContent } from './placement.ts'
+import { stepMeanings, type Program, type Step } from './program.ts'
 
-type Stack = { readonly proxy: Target; readonly direct: Target; close(): Promise<void> }
+type Stack = Awaited<ReturnType<typeof startStack>>
 type Running<Session> = {
+  readonly shardUrls: readonly string[]
   readonly direct: Session
   readonly proxied: Session
   end(): Promise<void>
@@ -35,13 +38,41 @@ export function suite<Session>(client: string, program: Program<Session>): void 
       expect(actual).toEqual(expected)
       expect(isEmpty(expected), 'a step that observes nothing proves nothing').toBe(false)
     })
+
+    it('tenants lie on all shards, each on one; other rows where they belong', async () => {
+      assert(running !== undefined, 'both sides are open')
+      const contents = await Promise.all(running.shardUrls.map(contentOf))
+      expectPlacement(contents)
+    })
   })
+}
+
+function expectPlacement(contents: readonly ShardContent[]): void {
+  const [home, ...others] = contents
+  assert(home !== undefined, 'there is a home shard')
+  const everyTenant = tenantIds.map(String).sort()
+  const keysOn = (shard: ShardContent) => shard.tenants['tenants'] ?? []
+  expect(contents.flatMap(keysOn).sort()).toEqual(everyTenant)
+  for (const shard of contents) {
+    expect(keysOn(shard).length).toBeGreaterThan(0)
+    // Foreign keys hold within a shard: whatever belongs to a tenant is where the tenant is.
+    for (const keys of Object.values(shard.tenants)) {
+      expect(keysOn(shard)).toEqual(expect.arrayContaining([...keys]))
+    }
+  }
+  expect(Object.values(home.homeRows).reduce((sum, rows) => sum + rows, 0)).toBeGreaterThan(0)
+  for (const shard of others) {
+    expect(shard.products).toEqual(home.products)
+    expect(shard.definitions).toEqual(home.definitions)
+    expect(Object.entries(shard.homeRows).filter(([, rows]) => rows > 0)).toEqual([])
+  }
 }
 
 async function start<S>(program: Program<S>, stack: Stack): Promise<Running<S>> {
   const direct = await program.open(stack.direct)
   const proxied = await program.open(stack.proxy)
   return {
+    shardUrls: stack.shardUrls,
     direct,
     proxied,
     async end() {
