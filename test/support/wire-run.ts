@@ -21,10 +21,14 @@ type Party = {
   keyData: Buffer
 }
 
-/** The conversation of `script` with `endpoint`, after its setup was run there. */
-export async function playScript(script: WireScript, endpoint: Endpoint): Promise<Entry[]> {
+/** The conversation of `script` with `endpoint`, after its setup was run there (see Tolerance for `manyShards`). */
+export async function playScript(
+  script: WireScript,
+  endpoint: Endpoint,
+  manyShards = false,
+): Promise<Entry[]> {
   await runSetup(script.setup, endpoint)
-  const play = new Play(script, endpoint)
+  const play = new Play(script, endpoint, manyShards)
   try {
     for (const step of script.steps) await play.step(step)
     await play.finish()
@@ -40,7 +44,7 @@ export async function runSetup(setup: readonly string[], endpoint: Endpoint): Pr
   const connection = await RawConnection.open(endpoint)
   try {
     await loginTo(endpoint)(connection, plainWish)
-    const read = createReader({ user: endpoint.user, differs: '' })
+    const read = createReader({ user: endpoint.user, differs: '', manyShards: false })
     for (const sql of setup) {
       connection.send(textBytes('Q', sql))
       for (;;) {
@@ -61,11 +65,13 @@ class Play {
   readonly entries: Entry[] = []
   readonly #script: WireScript
   readonly #endpoint: Endpoint
+  readonly #manyShards: boolean
   readonly #parties = new Map<string, Party>()
   #current = 'main'
   #stopped = false
 
-  constructor(script: WireScript, endpoint: Endpoint) {
+  constructor(script: WireScript, endpoint: Endpoint, manyShards: boolean) {
+    this.#manyShards = manyShards
     this.#script = script
     this.#endpoint = endpoint
   }
@@ -120,7 +126,11 @@ class Play {
     if (known !== undefined) return known
     const party: Party = {
       connection: await RawConnection.open(this.#endpoint),
-      read: createReader({ user: this.#endpoint.user, differs: this.#script.differs }),
+      read: createReader({
+        user: this.#endpoint.user,
+        differs: this.#script.differs,
+        manyShards: this.#manyShards,
+      }),
       held: [],
       chunkBytes: 0,
       loggedIn: false,
