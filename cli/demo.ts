@@ -94,7 +94,11 @@ async function writeConfig(cluster: Cluster, options: DemoOptions): Promise<stri
           primary: bareUrl(demoUrl(shard.primary)),
           replicas: shard.replicas.map((replica) => bareUrl(demoUrl(replica))),
         })),
-        sharding: { key: 'tenant_id', key_type: 'bigint', tables: { products: { placement: 'reference' } } },
+        sharding: {
+          key: 'tenant_id',
+          key_type: 'bigint',
+          tables: { products: { placement: 'reference' } },
+        },
       },
     },
   }

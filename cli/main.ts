@@ -29,7 +29,9 @@ Exit codes: 0 done, 1 refused or found problems, 2 wrong arguments.`,
   )
 
 const configOption = () =>
-  new Option('-c, --config <file>', 'configuration file').default(defaultConfig).env('RINGFENCE_CONFIG')
+  new Option('-c, --config <file>', 'configuration file')
+    .default(defaultConfig)
+    .env('RINGFENCE_CONFIG')
 
 program
   .command('serve')

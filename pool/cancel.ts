@@ -14,7 +14,10 @@ const cancelTimeoutMs = 5_000
  * Asks the server to stop what it does for its present client. Resolves once the request has been delivered
  * or has failed: a cancel is a wish, there is nothing to report.
  */
-export async function cancelStatement(server: ServerConnection, target: ServerTarget): Promise<void> {
+export async function cancelStatement(
+  server: ServerConnection,
+  target: ServerTarget,
+): Promise<void> {
   server.cancelsInFlight += 1
   const writer = new Writer(32)
   writeCancelRequest(writer, server.processId, server.secret)

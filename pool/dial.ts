@@ -157,13 +157,17 @@ class Login {
       }
       case backend.errorResponse: {
         const fields = decodeErrorFields(bytes)
-        this.fail(fields.get('M') ?? 'login refused', new PgError(fields.get('M') ?? '', {
-          sqlstate: fields.get('C') ?? '08001',
-        }))
+        this.fail(
+          fields.get('M') ?? 'login refused',
+          new PgError(fields.get('M') ?? '', {
+            sqlstate: fields.get('C') ?? '08001',
+          }),
+        )
         return
       }
       case backend.readyForQuery: {
-        if (!this.#serverProven) return this.fail('the server did not prove that it knows the password')
+        if (!this.#serverProven)
+          return this.fail('the server did not prove that it knows the password')
         const { pid, secret } = this.#key
         this.#resolve({ processId: pid, secret, parameters: this.#parameters })
         return

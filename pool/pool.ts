@@ -137,7 +137,7 @@ export class Pool implements ServerOwner {
   /** Closes what has been idle or alive for too long; called on a timer. */
   sweep(): void {
     const now = this.#options.clock.nowMs()
-    for (const server of [...this.#idle]) {
+    for (const server of this.#idle.slice()) {
       const idleMs = now - server.idleSinceMs
       if (idleMs > this.#options.serverIdleTimeoutMs || this.#expired(server)) {
         server.close('idle for too long')
@@ -149,7 +149,7 @@ export class Pool implements ServerOwner {
   close(error: PgError): void {
     this.#closed = true
     this.#refuseAll(error)
-    for (const server of [...this.#idle]) server.close('the pool is closed')
+    for (const server of this.#idle.slice()) server.close('the pool is closed')
   }
 
   serverSpoke(): void {

@@ -175,9 +175,8 @@ export class ServerConnection {
   #closeError(reason: string): PgError {
     const fatal = this.#lastFatal
     if (fatal === null) return pgError('serverLost', [this.shard, reason])
-    return pgError('serverLost', [this.shard, fatal.get('M') ?? reason], {
-      ...(fatal.get('C') === undefined ? {} : { detail: `The server reported SQLSTATE ${fatal.get('C')}.` }),
-    })
+    const detail = `The server reported SQLSTATE ${fatal.get('C') ?? '?'}.`
+    return pgError('serverLost', [this.shard, fatal.get('M') ?? reason], { detail })
   }
 
   #header(code: number): 'stream' | 'whole' {

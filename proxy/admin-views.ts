@@ -64,6 +64,9 @@ export function adminViews(source: AdminSource): ReadonlyMap<string, AdminView> 
         state.leases.pinReasons.join(', '),
       ]),
   })
-  views.set('help', { columns: ['command'], rows: () => [...views.keys()].map((name) => [`SHOW ${name.toUpperCase()}`]) })
+  views.set('help', {
+    columns: ['command'],
+    rows: () => [...views.keys()].map((name) => [`SHOW ${name.toUpperCase()}`]),
+  })
   return views
 }

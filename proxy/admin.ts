@@ -85,7 +85,10 @@ export class AdminConsole {
         })),
       )
       for (const row of rows()) {
-        writeDataRow(writer, row.map((value) => (value === null ? null : String(value))))
+        writeDataRow(
+          writer,
+          row.map((value) => (value === null ? null : String(value))),
+        )
       }
       writeCommandComplete(writer, 'SHOW')
     })

@@ -36,7 +36,11 @@ export type BatchItem =
       readonly maxRows: number
     }
   | { readonly kind: 'closeStatement' }
-  | { readonly kind: 'closePortal'; readonly frame: Uint8Array; readonly portal: Portal | undefined }
+  | {
+      readonly kind: 'closePortal'
+      readonly frame: Uint8Array
+      readonly portal: Portal | undefined
+    }
 
 export type Batch = {
   readonly items: readonly BatchItem[]
@@ -71,7 +75,8 @@ function readItem({ code, bytes }: Frame, state: SessionState): BatchItem {
       return readBind(bytes, state)
     case frontend.describe: {
       const { what, name } = decodeDescribe(bytes)
-      if (what === 'P') return { kind: 'describePortal', frame: bytes, portal: portalOf(name, state) }
+      if (what === 'P')
+        return { kind: 'describePortal', frame: bytes, portal: portalOf(name, state) }
       return { kind: 'describeStatement', frame: bytes, statement: statementOf(name, state) }
     }
     case frontend.execute: {

@@ -93,6 +93,11 @@ export class ClientOutput {
     this.forward(bytes)
   }
 
+  /** Value of a reported parameter as the client knows it. */
+  parameter(name: string): string | undefined {
+    return this.#told.get(name)
+  }
+
   /** Tells the client every parameter whose value it does not know. */
   tellParameters(reported: ReportedParameters): void {
     for (const [name, value] of reported) {

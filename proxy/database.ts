@@ -255,7 +255,8 @@ export class Database {
   /** Reads the schema again; with `rarely` at most once a second, because a client asks for it. */
   async refreshSchema(when: 'now' | 'rarely'): Promise<boolean> {
     const { clock, log } = this.#context
-    if (when === 'rarely' && clock.nowMs() - this.#refreshedAtMs < schemaRefreshPauseMs) return false
+    if (when === 'rarely' && clock.nowMs() - this.#refreshedAtMs < schemaRefreshPauseMs)
+      return false
     // A load under way may have begun before the change that is asked for: wait for it, then load.
     if (this.#refreshing !== null) await this.#refreshing
     this.#refreshing ??= this.#load().finally(() => {

@@ -15,8 +15,14 @@ export function effectOf(
   const statement = prepared.statements[index]
   if (statement === undefined) return null
   const command = plan.kind === 'session' ? plan.command : null
-  if (command === null && statement.pin === null && !statement.ddl) return null
-  return { command, sql: statement.sql, params, pin: statement.pin, ddl: statement.ddl }
+  if (command === null && statement.pin === null && statement.command !== 'ddl') return null
+  return {
+    command,
+    sql: statement.sql,
+    params,
+    pin: statement.pin,
+    ddl: statement.command === 'ddl',
+  }
 }
 
 /** @throws PgError 0A000 when the statement would pin its server and the configuration forbids that. */

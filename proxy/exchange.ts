@@ -47,7 +47,8 @@ export class AnswerSink implements ReplySink {
     if (code === backend.errorResponse) this.#error ??= new ServerError(bytes)
     else if (code === backend.commandComplete) this.#tags.push(decodeCommandComplete(bytes))
     else if (code === backend.dataRow) {
-      const text = (value: Uint8Array | null) => (value === null ? null : Buffer.from(value).toString())
+      const text = (value: Uint8Array | null) =>
+        value === null ? null : Buffer.from(value).toString()
       this.#rows.push(decodeDataRow(bytes).map(text))
     } else if (code === backend.readyForQuery) {
       this.#done(this.#error, { rows: this.#rows, tags: this.#tags })
@@ -60,7 +61,11 @@ export class AnswerSink implements ReplySink {
 }
 
 /** Sends `sql` as a simple query behind what the server already has to do. */
-export function sendQuery(server: ServerConnection, sql: string | Uint8Array, sink: ReplySink): void {
+export function sendQuery(
+  server: ServerConnection,
+  sql: string | Uint8Array,
+  sink: ReplySink,
+): void {
   const writer = new Writer(sql.length + 16)
   writeQuery(writer, sql)
   // A simple query destroys the server's unnamed statement.
@@ -72,7 +77,9 @@ export function sendQuery(server: ServerConnection, sql: string | Uint8Array, si
 /** Asks `server` and waits for the answer. @throws PgError what the server said, or 08006 when it died. */
 export function ask(server: ServerConnection, sql: string): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const sink = new AnswerSink((error, answer) => (error === null ? resolve(answer) : reject(error)))
+    const sink = new AnswerSink((error, answer) =>
+      error === null ? resolve(answer) : reject(error),
+    )
     sendQuery(server, sql, sink)
   })
 }

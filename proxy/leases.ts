@@ -1,11 +1,12 @@
 // The servers that one session holds, at most one per shard. A server comes from its pool clean and goes back
 // clean, or is closed; while it is pinned it stays with the session between transactions.
-import { type PgError, toPgError } from '../core/errors.ts'
+import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { Pool, Waiter } from '../pool/pool.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { PinReason } from '../router/plan.ts'
+import { rollBackAndSettle } from './exchange.ts'
 
 export type Lease = {
   readonly server: ServerConnection
@@ -103,15 +104,28 @@ export class Leases {
 
   /** Closes pinned servers, whose session state nobody else may see. */
   unpin(reason: string): void {
-    for (const lease of [...this.#held.values()]) {
+    for (const lease of Array.from(this.#held.values())) {
       if (lease.pinned !== null) this.discard(lease.server.shard, reason)
     }
   }
 
-  /** Leaves the queue it stands in, if any. */
+  /** Leaves the queue it stands in, if any; who waits hears that it is over. */
   stopWaiting(): void {
-    this.#waiting?.pool.leave(this.#waiting.waiter)
-    this.#waiting = null
+    const waiting = this.#waiting
+    if (waiting === null) return
+    waiting.pool.leave(waiting.waiter)
+    waiting.waiter.refused(pgError('shuttingDown'))
+  }
+
+  /** The client is gone: idle servers are rolled back and given back, busy ones stopped and closed. */
+  abandon(): void {
+    for (const { server, pool, pinned } of Array.from(this)) {
+      const busy = server.exchangesOwed > 0
+      if (busy) void pool.cancel(server)
+      if (busy || pinned !== null) this.discard(server.shard, 'its client is gone')
+      else if (server.transactionStatus === 'I') this.settle(server.shard)
+      else rollBackAndSettle(this, server)
+    }
   }
 
   #hold(pool: Pool, server: ServerConnection): Lease {

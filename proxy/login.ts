@@ -150,7 +150,8 @@ export class Login {
     const account = accounts.find(startup.user)
     this.#account = account
     const method = accounts.methodFor(startup.database, startup.user, address)
-    if (method === 'reject') throw pgError('loginRejected', [address, startup.user, startup.database])
+    if (method === 'reject')
+      throw pgError('loginRejected', [address, startup.user, startup.database])
     if (method === 'trust') return this.#accept()
     if (method === 'md5' && (account.md5 !== null || !account.known)) {
       const salt = randomBytes(4)
@@ -240,7 +241,6 @@ export class Login {
     this.#options.outbox.append(writer.bytes())
   }
 }
-
 
 /** Before ReadyForQuery every error ends the connection. */
 function fatalOf(error: PgError): PgError {

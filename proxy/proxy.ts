@@ -83,7 +83,9 @@ export class Proxy {
     for (const database of options.databases) {
       this.#databases.set(database.name, new Database(database, { dial, clock, log }))
     }
-    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) => this.#accept(socket))
+    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) =>
+      this.#accept(socket),
+    )
   }
 
   /** Reads topology and schema, then listens. @throws PgError 57P03, or the system's error */
@@ -95,7 +97,8 @@ export class Proxy {
       await proxy.#listen()
       const { registry } = proxy.#context.metrics
       const notReady = () => proxy.#notReady()
-      if (options.http !== null) proxy.#http = await startHttp({ ...options.http, registry, notReady })
+      if (options.http !== null)
+        proxy.#http = await startHttp({ ...options.http, registry, notReady })
       proxy.#sweeper = setInterval(() => proxy.#sweep(), sweepMs)
       proxy.#sweeper.unref()
       return proxy
@@ -217,7 +220,10 @@ export class Proxy {
         databases: [...this.#databases.values()],
         sessions: this.sessions,
       })
-      this.#welcome(outbox, new Map([['server_version', `18.0 (Ringfence ${this.#options.version})`]]))
+      this.#welcome(
+        outbox,
+        new Map([['server_version', `18.0 (Ringfence ${this.#options.version})`]]),
+      )
       const admin = new AdminConsole({ socket, outbox, framer, views })
       return { receiver: admin, closed: () => {} }
     }

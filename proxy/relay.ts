@@ -175,7 +175,8 @@ export class Relay implements ReplySink {
   #reply(code: number, bytes: Uint8Array): void {
     const debt = this.#owed[this.#at]
     if (debt !== 'swallowParse' && debt !== 'swallowClose') this.#host.forward(bytes)
-    if (code === backend.commandComplete) this.#host.statementCompleted(decodeCommandComplete(bytes))
+    if (code === backend.commandComplete)
+      this.#host.statementCompleted(decodeCommandComplete(bytes))
     else if (code === backend.emptyQueryResponse) this.#host.statementCompleted('')
     else if (code === backend.portalSuspended) this.#host.statementSuspended()
     // A simple query may bring any number of replies; rows' headers and CopyOut do not end an Execute.

@@ -8,15 +8,18 @@ export function parseSearchPath(value: string, user: string): readonly string[] 
   nameOrString.lastIndex = 0
   for (const match of value.matchAll(nameOrString)) {
     const [, quoted, string, bare] = match
-    const name = quoted?.replaceAll('""', '"') ?? string?.replaceAll("''", "'") ?? bare?.toLowerCase()
+    const name =
+      quoted?.replaceAll('""', '"') ?? string?.replaceAll("''", "'") ?? bare?.toLowerCase()
     if (name === undefined || name === '') continue
     names.push(name === '$user' ? user : name)
   }
   return names
 }
 
-const setStatement = /^\s*SET\s+(?:SESSION\s+|LOCAL\s+)?search_path\s*(?:=|\s+TO\s)\s*([^;]*?)\s*;?\s*$/i
-const setConfigStatement = /^SELECT pg_catalog\.set_config\('search_path', ?E?'((?:[^'\\]|''|\\\\)*)'/
+const setStatement =
+  /^\s*SET\s+(?:SESSION\s+|LOCAL\s+)?search_path\s*(?:=|\s+TO\s)\s*([^;]*?)\s*;?\s*$/i
+const setConfigStatement =
+  /^SELECT pg_catalog\.set_config\('search_path', ?E?'((?:[^'\\]|''|\\\\)*)'/
 
 /** Schemas that `sql`, the statement that set search_path, makes visible; undefined when unreadable. */
 export function searchPathOf(sql: string, user: string): readonly string[] | undefined {

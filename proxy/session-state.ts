@@ -127,7 +127,7 @@ export class SessionState {
   /** Gives back every server that no transaction and no pin needs. */
   settle(): void {
     if (this.transaction !== null) return
-    for (const { server } of [...this.leases]) this.leases.settle(server.shard)
+    for (const { server } of Array.from(this.leases)) this.leases.settle(server.shard)
   }
 
   /** Notes what a statement that `server` has completed with `tag` leaves behind. */
@@ -217,9 +217,9 @@ function scalar(source: ScalarSource, params: BoundParams | null): string | null
   if ('constant' in source) return source.constant
   const value = params?.values[source.param - 1]
   if (value === undefined || value === null) return null
-  const format = params?.formats.length === 1 ? params.formats[0] : params?.formats[source.param - 1]
+  const format =
+    params?.formats.length === 1 ? params.formats[0] : params?.formats[source.param - 1]
   // Booleans are the one argument type whose binary form is not its text.
   if (format === 1 && value.length === 1 && (value[0] ?? 2) < 2) return value[0] === 1 ? 't' : 'f'
   return Buffer.from(value).toString()
 }
-

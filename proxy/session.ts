@@ -8,7 +8,6 @@
 //         closed   nothing more happens
 // After an error in a pipeline `skipping` drops everything up to Sync.
 import type { Socket } from 'node:net'
-import { assert } from '../core/assert.ts'
 import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { Outbox } from '../pool/outbox.ts'
@@ -16,25 +15,20 @@ import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import { frontend } from '../wire/codes.ts'
 import type { Frame, Framer } from '../wire/framer.ts'
-import { decodeQuery, writeCopyFail } from '../wire/frontend.ts'
-import { Writer } from '../wire/writer.ts'
+import { decodeQuery } from '../wire/frontend.ts'
 import { type Batch, continued, readBatch, writesOf } from './batch.ts'
 import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
+import { CopyIntake } from './copy-intake.ts'
 import type { Credentials, Database, ReportedParameters } from './database.ts'
-import { rollBackAndSettle } from './exchange.ts'
 import { joinServer, sendBatch, sendSimple } from './execute/single.ts'
 import { finishImplicit, runBatchSteps, runQuerySteps } from './execute/steps.ts'
 import { type Lease, Leases } from './leases.ts'
 import { readQuery, type SimpleQuery } from './query.ts'
-import { Relay, type RelayHost } from './relay.ts'
+import type { Relay } from './relay.ts'
+import { type ExchangeEvents, Replies } from './replies.ts'
 import { SessionState } from './session-state.ts'
-import type { Effect } from './statements.ts'
 
-type CopyReader = {
-  readonly resolve: (frame: Frame) => void
-  readonly reject: (error: PgError) => void
-}
 type Phase = 'ready' | 'waiting' | 'running' | 'copyIn' | 'working' | 'closed'
 type End = 'sync' | 'flush'
 
@@ -54,32 +48,24 @@ export type SessionOptions = {
   readonly closed: () => void
 }
 
-export class Session implements RelayHost, ServerOwner {
+export class Session implements ExchangeEvents, ServerOwner {
   readonly state: SessionState
   readonly context: ProxyContext
-  readonly relay: Relay
+  readonly replies: Replies
   readonly output: ClientOutput
-  /** Names of Parse messages that the present server has not answered yet; '' for unnamed ones. */
-  readonly parses: string[] = []
   readonly connectedAtMs: number
   /** Since when the client has been silent inside a transaction; null outside. */
   idleInTransactionSinceMs: number | null = null
   readonly #socket: Socket
   readonly #framer: Framer
   readonly #onClosed: () => void
+  readonly #copy = new CopyIntake()
   #phase: Phase = 'ready'
   #skipping = false
   #frames: Frame[] = []
   #framesBytes = 0
-  #effects: (Effect | null)[] = []
-  #effectAt = 0
-  #settingsBefore: SettingsProfile
   #draining = false
   #pumping = false
-  /** A step that waits for the client's COPY data. */
-  #copyReader: CopyReader | null = null
-  /** COPY in a pipeline: the Sync that came with its Execute is not answered. */
-  #syncIgnored = false
 
   constructor(options: SessionOptions, context: ProxyContext) {
     this.context = context
@@ -89,9 +75,12 @@ export class Session implements RelayHost, ServerOwner {
     const leases = new Leases(this)
     this.output = new ClientOutput(options.socket, options.outbox, leases, options.reported)
     this.state = new SessionState(options.database, options.client, options.startup, leases)
-    this.#settingsBefore = options.startup
-    this.relay = new Relay(this)
+    this.replies = new Replies(this.state, this.output, this)
     this.connectedAtMs = context.clock.nowMs()
+  }
+
+  get relay(): Relay {
+    return this.replies.relay
   }
 
   get closed(): boolean {
@@ -112,13 +101,6 @@ export class Session implements RelayHost, ServerOwner {
     for (const { pool, server } of this.workingServers) void pool.cancel(server)
   }
 
-  /** Steps answer one COPY FROM STDIN at a time, a lone one: this one is refused by the server's own means. */
-  refuseCopyIn(server: ServerConnection): void {
-    const writer = new Writer(64)
-    writeCopyFail(writer, 'COPY FROM STDIN must be the only statement of its string or pipeline')
-    server.send(writer.bytes())
-  }
-
   /** Bytes from the client; `chunk` may be reused when the call returns. */
   received(chunk: Uint8Array): void {
     if (this.#phase === 'closed') return
@@ -130,14 +112,14 @@ export class Session implements RelayHost, ServerOwner {
   /** The client is gone or must go: its transaction is rolled back, its servers given back or closed. */
   close(): void {
     if (this.#phase === 'closed') return
-    const working = this.#phase === 'working' || this.#copyReader !== null
+    const working = this.#phase === 'working' || this.#copy.reading
     this.#phase = 'closed'
     this.output.end()
     this.state.leases.stopWaiting()
     // Steps under way notice the closed session themselves and roll back what they have begun.
     if (working) for (const { pool, server } of this.workingServers) void pool.cancel(server)
-    else this.#abandonServers()
-    this.#copyReader?.reject(pgError('shuttingDown'))
+    else this.state.leases.abandon()
+    this.#copy.abandon()
     this.#onClosed()
   }
 
@@ -153,18 +135,6 @@ export class Session implements RelayHost, ServerOwner {
   drain(): void {
     this.#draining = true
     this.#closeIfDrained()
-  }
-
-  /** Rolls back and returns idle servers; stops and closes busy ones. */
-  #abandonServers(): void {
-    const { leases } = this.state
-    for (const { server, pool, pinned } of [...leases]) {
-      const busy = server.exchangesOwed > 0
-      if (busy) void pool.cancel(server)
-      if (busy || pinned !== null) leases.discard(server.shard, 'its client is gone')
-      else if (server.transactionStatus === 'I') leases.settle(server.shard)
-      else rollBackAndSettle(leases, server)
-    }
   }
 
   // ---- the pump
@@ -216,7 +186,9 @@ export class Session implements RelayHost, ServerOwner {
         // Left over from a COPY that has failed: PostgreSQL drops them too.
         return
       case frontend.functionCall:
-        throw pgError('unsupported', ['the function call protocol'], { hint: 'Use SELECT instead.' })
+        throw pgError('unsupported', ['the function call protocol'], {
+          hint: 'Use SELECT instead.',
+        })
       default:
         throw pgError('protocolViolation', [`invalid frontend message type ${code}`])
     }
@@ -271,7 +243,7 @@ export class Session implements RelayHost, ServerOwner {
       owned = Uint8Array.from(bytes)
       return
     }
-    this.expectEffects(effects)
+    this.replies.expect(effects)
     joinServer(this, lease, writes)
     this.#phase = 'running'
     sendSimple(this, lease.server, bytes)
@@ -303,24 +275,13 @@ export class Session implements RelayHost, ServerOwner {
       return
     }
     joinServer(this, lease, writesOf(batch))
-    this.expectEffects([])
+    this.replies.expect([])
     this.#runOn(lease.server, batch, end)
   }
 
   #runOn(server: ServerConnection, batch: Batch, end: End): void {
     this.#phase = 'running'
     sendBatch(this, server, batch, end)
-  }
-
-  /** Effects of the statements that are sent next, in order; those of a pipeline are added one by one. */
-  expectEffects(effects: readonly (Effect | null)[]): void {
-    this.#effects = [...effects]
-    this.#effectAt = 0
-    this.#settingsBefore = this.state.settings
-  }
-
-  addEffect(effect: Effect | null): void {
-    this.#effects.push(effect)
   }
 
   #shardOf(where: ShardId | '(any)'): ShardId {
@@ -341,6 +302,7 @@ export class Session implements RelayHost, ServerOwner {
       this.#pump()
     }
     const refused = (error: PgError) => {
+      if (this.closed) return
       this.#phase = 'ready'
       this.#refused(error, end)
       this.#pump()
@@ -354,7 +316,7 @@ export class Session implements RelayHost, ServerOwner {
 
   #work(steps: () => Promise<void>, end: End): void {
     this.#phase = 'working'
-    this.#syncIgnored = false
+    this.#copy.syncIgnored = false
     const run = async () => {
       let failure: PgError | null = null
       try {
@@ -363,7 +325,7 @@ export class Session implements RelayHost, ServerOwner {
         failure = toPgError(error)
       }
       // The transaction that PostgreSQL puts around a string or a pipeline ends with it.
-      const over = end === 'sync' && !this.#syncIgnored
+      const over = end === 'sync' && !this.#copy.syncIgnored
       if (over || failure !== null) failure = await finishImplicit(this, failure)
       this.#worked(failure, over ? 'sync' : 'flush')
     }
@@ -371,7 +333,7 @@ export class Session implements RelayHost, ServerOwner {
   }
 
   #worked(failure: PgError | null, end: End): void {
-    if (this.#phase === 'closed') return this.#abandonServers()
+    if (this.#phase === 'closed') return this.state.leases.abandon()
     if (failure !== null) this.output.dropDeferred()
     if (failure !== null) this.#refused(failure, end)
     else if (end === 'sync') this.ready()
@@ -381,76 +343,27 @@ export class Session implements RelayHost, ServerOwner {
 
   // ---- replies to the client
 
-  forward(bytes: Uint8Array): void {
-    this.output.forward(bytes)
-  }
-
-  parameterReported(bytes: Uint8Array): void {
-    this.output.parameterReported(bytes)
-  }
-
-  statementCompleted(tag: string): void {
-    const effect = this.#effects[this.#effectAt]
-    this.#effectAt += 1
-    const { server } = this.relay
-    if (effect === undefined || effect === null || server === null) return
-    this.state.apply(effect, tag, server)
-  }
-
-  statementSuspended(): void {
-    this.#effectAt += 1
-  }
-
-  definitionCompleted(): void {
-    this.state.confirmDefinition()
-  }
-
-  serverParsed(): void {
-    this.parses.shift()
-  }
-
   copyInStarted(): void {
     this.#phase = 'copyIn'
     this.#pump()
   }
 
-  statementFailed(): void {
-    const { state, relay } = this
-    state.undoDefinitions()
-    state.fail()
-    for (const name of this.parses.splice(0)) relay.server?.prepared.delete(name)
-    if (relay.server !== null) relay.server.unnamed = null
+  copyInFailed(): void {
     if (this.#phase === 'copyIn') this.#phase = 'running'
   }
 
-  exchangeFinished(server: ServerConnection): void {
-    const { state } = this
-    const { transaction } = state
-    if (transaction === null) {
-      // PostgreSQL has rolled back the settings that the failed string or pipeline made.
-      if (this.relay.failed) state.settings = this.#settingsBefore
-      if (this.relay.failed) server.settings = this.#settingsBefore
-    } else if (server.transactionStatus === 'I') {
-      state.endTransaction('rolledBack')
-    }
-    if (state.transaction?.implicit !== true) this.ready()
-    else return this.#work(() => Promise.resolve(), 'sync')
-    this.#pump()
-  }
-
-  flushed(): void {
-    if (this.relay.failed) this.#skipping = true
-    this.#phase = 'ready'
-    this.#pump()
-  }
-
-  serverLost(error: PgError): void {
+  exchangeOver(): void {
     if (this.#phase === 'closed') return
-    // A lost statement in a pipeline without Sync leaves the rest of it to be skipped.
-    if (!this.relay.failed) this.output.error(error)
-    this.statementFailed()
-    if (this.relay.synced) this.ready()
-    else this.#skipping = true
+    if (this.state.transaction?.implicit === true) {
+      return this.#work(() => Promise.resolve(), 'sync')
+    }
+    this.ready()
+    this.#pump()
+  }
+
+  exchangePaused(failed: boolean): void {
+    if (this.#phase === 'closed') return
+    this.#skipping = failed
     this.#phase = 'ready'
     this.#pump()
   }
@@ -484,6 +397,7 @@ export class Session implements RelayHost, ServerOwner {
 
   /** The statement or pipeline ends with an error of our own. */
   #refused(error: unknown, end: End): void {
+    if (this.closed) return
     const known = toPgError(error)
     if (known.severity === 'FATAL') return this.fatal(known)
     this.context.metrics.errors.inc({ sqlstate: known.sqlstate })
@@ -498,51 +412,25 @@ export class Session implements RelayHost, ServerOwner {
 
   // ---- COPY from the client
 
-  /** The next CopyData, CopyDone or CopyFail; what is sent meanwhile waits. @throws PgError 57P01 */
-  nextCopyFrame(): Promise<Frame> {
-    return new Promise((resolve, reject) => {
-      if (this.#phase === 'closed') return reject(pgError('shuttingDown'))
-      this.#copyReader = { resolve, reject }
-      this.#phase = 'copyIn'
-      this.#pump()
-    })
-  }
-
-  #readCopy(reader: CopyReader, { code, bytes }: Frame): void {
-    if (code === frontend.terminate) return this.close()
-    if (code === frontend.flush || code === frontend.sync) return
-    this.#copyReader = null
-    this.#phase = 'working'
-    const known =
-      code === frontend.copyData || code === frontend.copyDone || code === frontend.copyFail
-    if (known) reader.resolve({ code, bytes: Uint8Array.from(bytes) })
-    else reader.reject(pgError('protocolViolation', [`message type ${code} during COPY`]))
+  /** The next COPY message, for a step of ours; others wait. @throws PgError when the client goes */
+  nextCopyFrame(extended: boolean): Promise<Frame> {
+    if (this.closed) return Promise.reject(pgError('shuttingDown'))
+    if (extended) this.#copy.syncIgnored = true
+    const frame = this.#copy.read()
+    this.#phase = 'copyIn'
+    this.#pump()
+    return frame
   }
 
   #takeCopy(frame: Frame): void {
-    if (this.#copyReader !== null) return this.#readCopy(this.#copyReader, frame)
-    const { code, bytes } = frame
-    const { server } = this.relay
-    assert(server !== null, 'COPY data has a server')
-    switch (code) {
-      case frontend.copyData:
-        server.send(bytes)
-        if (server.pendingBytes <= highWaterBytes) return
-        this.#socket.pause()
-        server.onDrain(() => this.#socket.resume())
-        return
-      case frontend.copyDone:
-      case frontend.copyFail:
-        server.send(bytes)
-        this.#phase = this.relay.simple ? 'running' : 'ready'
-        return
-      case frontend.flush:
-      case frontend.sync:
-        return
-      case frontend.terminate:
-        return this.close()
-      default:
-        throw pgError('protocolViolation', [`message type ${code} during COPY from stdin`])
+    const { server, simple } = this.relay
+    const turn = this.#copy.take(frame, server)
+    if (turn === 'taken') this.#phase = 'working'
+    else if (turn === 'ended') this.#phase = simple ? 'running' : 'ready'
+    else if (turn === 'terminate') this.close()
+    else if (server !== null && server.pendingBytes > highWaterBytes) {
+      this.#socket.pause()
+      server.onDrain(() => this.#socket.resume())
     }
   }
 

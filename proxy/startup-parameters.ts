@@ -24,7 +24,9 @@ export function readStartup(parameters: ReadonlyMap<string, string>, minor: numb
   if (user === '') throw pgError('userMissing')
   const replication = parameters.get('replication') ?? 'false'
   if (!/^(false|off|no|0|)$/i.test(replication)) {
-    throw pgError('unsupported', ['a replication connection'], { hint: 'Connect to the server itself.' })
+    throw pgError('unsupported', ['a replication connection'], {
+      hint: 'Connect to the server itself.',
+    })
   }
   const named = [...parameters].filter(
     ([name]) => !notSettings.has(name) && !name.startsWith(protocolOptionPrefix),

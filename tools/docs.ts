@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { stringify } from 'yaml'
 import { declarations, type About } from '../config/setting.ts'
 import { fileSchema } from '../config/settings.ts'
-import { errorTable, type ErrorSpec } from '../core/errors.ts'
+import { errorTable, type ErrorSpec } from '../core/error-table.ts'
 
 type Page = { readonly file: string; readonly text: string }
 

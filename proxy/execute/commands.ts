@@ -90,7 +90,11 @@ async function everyParticipant(session: Session, unit: Unit): Promise<void> {
 }
 
 /** RESET goes back to what the client asked for in its startup packet, which the server never heard of. */
-async function reset(session: Session, unit: Unit, names: readonly string[] | 'all'): Promise<void> {
+async function reset(
+  session: Session,
+  unit: Unit,
+  names: readonly string[] | 'all',
+): Promise<void> {
   const { state } = session
   const { startup } = state
   const change = (settings: SettingsProfile) => {
@@ -102,7 +106,9 @@ async function reset(session: Session, unit: Unit, names: readonly string[] | 'a
   }
   const sql =
     names === 'all'
-      ? ['RESET ALL', startup.replayFrom(SettingsProfile.empty)].filter((part) => part !== '').join(';')
+      ? ['RESET ALL', startup.replayFrom(SettingsProfile.empty)]
+          .filter((part) => part !== '')
+          .join(';')
       : names.map((name) => startup.get(name) ?? `RESET ${quoteSetting(name)}`).join(';')
   const servers = await joinedServers(session)
   for (const server of servers) await ask(server, sql)

@@ -62,8 +62,7 @@ async function commitInTwoPhases(session: Session, writers: readonly Lease[]): P
   const [decider, ...participants] = writers
   if (decider === undefined) return
   const id = randomUUID()
-  const gidOf = ({ server }: Lease) =>
-    quoteLiteral(makeGid(decider.server.shard, id, server.shard))
+  const gidOf = ({ server }: Lease) => quoteLiteral(makeGid(decider.server.shard, id, server.shard))
   const prepared: Lease[] = []
   const failures: PgError[] = []
   await Promise.all(

@@ -7,11 +7,7 @@ import type { ServerConnection } from '../../pool/server-connection.ts'
 import type { CopyInPlan } from '../../router/plan.ts'
 import type { ShardingRules } from '../../router/schema.ts'
 import { homeShard, ownerOf } from '../../router/topology.ts'
-import {
-  writeBindComplete,
-  writeCommandComplete,
-  writeCopyInResponse,
-} from '../../wire/backend.ts'
+import { writeBindComplete, writeCommandComplete, writeCopyInResponse } from '../../wire/backend.ts'
 import { frontend } from '../../wire/codes.ts'
 import { CopyRowScanner } from '../../wire/copy.ts'
 import { decodeCopyFail, writeCopyData, writeCopyDone, writeCopyFail } from '../../wire/frontend.ts'
@@ -31,11 +27,13 @@ export async function runCopyIn(session: Session, unit: Unit, copy: CopyInPlan):
   if (rules === null) throw pgError('internal', ['COPY by key without sharding'])
   if (unit.extended?.bind === true) session.output.emit(writeBindComplete)
   const formats = Array.from({ length: copy.columnCount }, () => (copy.format === 'binary' ? 1 : 0))
-  session.output.emit((writer) => writeCopyInResponse(writer, copy.format === 'binary' ? 1 : 0, formats))
+  session.output.emit((writer) =>
+    writeCopyInResponse(writer, copy.format === 'binary' ? 1 : 0, formats),
+  )
   const input = new CopyInput(session, unit, copy, rules)
   try {
     for (;;) {
-      const { code, bytes } = await session.nextCopyFrame()
+      const { code, bytes } = await session.nextCopyFrame(unit.extended !== null)
       if (code === frontend.copyData) await input.data(bytes.subarray(headerBytes))
       else if (code === frontend.copyDone) break
       else throw pgError('copyFailed', [decodeCopyFail(bytes)])
@@ -66,7 +64,8 @@ class CopyInput {
     this.#unit = unit
     this.#copy = copy
     this.#rules = rules
-    this.#scanner = new CopyRowScanner({ ...copy })
+    const version = Number.parseInt(session.output.parameter('server_version') ?? '', 10)
+    this.#scanner = new CopyRowScanner({ ...copy, csvEndMarker: version >= 18 ? 'row' : 'end' })
     this.#bits = vnodeBitsOf(rules.vnodeCount)
   }
 
@@ -122,7 +121,8 @@ class CopyInput {
     if (key === null) throw pgError('keyMissing', [keyColumn, relation])
     const value = this.#keyValue(key)
     if (value === undefined) {
-      const text = this.#copy.format === 'binary' ? `${key.length} bytes` : Buffer.from(key).toString()
+      const text =
+        this.#copy.format === 'binary' ? `${key.length} bytes` : Buffer.from(key).toString()
       const detail = `COPY ${relation}, line ${line}, column ${keyColumn}`
       throw pgError('keyInvalid', [this.#rules.keyType, text], { detail })
     }

@@ -38,7 +38,7 @@ export async function runDescribeStatement(
         } else if (code === backend.readyForQuery) {
           if (failure === null) resolve()
           else reject(failure)
-        } else if (code !== backend.parameterStatus) session.forward(bytes)
+        } else if (code !== backend.parameterStatus) session.output.forward(bytes)
       },
       lost: reject,
     }

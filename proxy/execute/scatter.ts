@@ -30,7 +30,9 @@ export async function runScatter(
   })
   await Promise.all(running)
   if (first !== null) throw first
-  session.output.deferMessage((writer) => writeCommandComplete(writer, `SELECT ${totalRows(outcomes)}`))
+  session.output.deferMessage((writer) =>
+    writeCommandComplete(writer, `SELECT ${totalRows(outcomes)}`),
+  )
 }
 
 function totalRows(outcomes: readonly Outcome[]): number {

@@ -98,7 +98,7 @@ export function sendBatch(
   }
   server.send(writer.bytes())
   relay.pump()
-  if (relay.settled) session.flushed()
+  if (relay.settled) session.replies.flushed()
 }
 
 function writeItem(
@@ -113,7 +113,7 @@ function writeItem(
       return parse(session, server, item, writer)
     case 'bind': {
       const { statement } = item.portal
-      if (inject(server, statement, session.parses, writer)) relay.expect('swallowParse')
+      if (inject(server, statement, session.replies.parses, writer)) relay.expect('swallowParse')
       if (statement.named) writeRenamedBind(writer, item.frame, statement.cached.name)
       else writer.raw(item.frame)
       item.portal.shard = server.shard
@@ -121,7 +121,7 @@ function writeItem(
     }
     case 'describeStatement': {
       const { statement } = item
-      if (inject(server, statement, session.parses, writer)) relay.expect('swallowParse')
+      if (inject(server, statement, session.replies.parses, writer)) relay.expect('swallowParse')
       if (statement.named) writeRenamedDescribe(writer, item.frame, statement.cached.name)
       else writer.raw(item.frame)
       return relay.expect('describe')
@@ -132,7 +132,7 @@ function writeItem(
     case 'execute': {
       writer.raw(item.frame)
       const { statement, plan, params } = item.portal
-      session.addEffect(effectOf(statement.prepared, 0, plan, params))
+      session.replies.addEffect(effectOf(statement.prepared, 0, plan, params))
       return relay.expect('execute')
     }
     case 'closeStatement':
@@ -155,13 +155,13 @@ function parse(
   if (!named) {
     writer.raw(item.frame)
     server.unnamed = cached
-    session.parses.push('')
+    session.replies.parses.push('')
     return relay.expect('parse')
   }
   if (server.prepared.has(cached.name)) return relay.expect('synthParse')
   writeRenamedParse(writer, item.frame, cached.name)
   server.prepared.set(cached.name, cached)
-  session.parses.push(cached.name)
+  session.replies.parses.push(cached.name)
   relay.expect('parse')
 }
 

@@ -4,7 +4,11 @@
 import { type PgError, pgError, toPgError } from '../../core/errors.ts'
 import type { Plan } from '../../router/plan.ts'
 import type { BoundParams, Prepared } from '../../router/router.ts'
-import { writeCloseComplete, writeEmptyQueryResponse, writeParseComplete } from '../../wire/backend.ts'
+import {
+  writeCloseComplete,
+  writeEmptyQueryResponse,
+  writeParseComplete,
+} from '../../wire/backend.ts'
 import { type BatchItem, readBatch } from '../batch.ts'
 import { effectOf, refusePin } from '../effects.ts'
 import { ask, ServerError, shiftPosition } from '../exchange.ts'

@@ -7,6 +7,7 @@ import type { BoundParams, Prepared } from '../../router/router.ts'
 import { decodeCommandComplete } from '../../wire/backend.ts'
 import { backend } from '../../wire/codes.ts'
 import {
+  writeCopyFail,
   writeDescribe,
   writeExecute,
   writeParse,
@@ -14,6 +15,7 @@ import {
   writeRenamedBind,
   writeSync,
 } from '../../wire/frontend.ts'
+import { Writer } from '../../wire/writer.ts'
 import { ServerError } from '../exchange.ts'
 import type { Session } from '../session.ts'
 import type { Portal } from '../statements.ts'
@@ -79,7 +81,9 @@ export function runUnit(
     writeSync(writer)
   }
   return new Promise((resolve) => {
-    server.begin(new UnitSink(session, server, { unit, audience: options.audience, parses, resolve }))
+    server.begin(
+      new UnitSink(session, server, { unit, audience: options.audience, parses, resolve }),
+    )
     server.send(writer.bytes())
   })
 }
@@ -122,12 +126,12 @@ class UnitSink implements ReplySink {
         this.#complete = Uint8Array.from(bytes)
         return
       case backend.parameterStatus:
-        if (this.#options.audience === 'all') this.#session.parameterReported(bytes)
+        if (this.#options.audience === 'all') this.#session.output.parameterReported(bytes)
         return
       case backend.copyInResponse:
-        return this.#session.refuseCopyIn(this.#server)
+        return refuseCopyIn(this.#server)
       default:
-        if (this.#hears(code)) this.#session.forward(bytes)
+        if (this.#hears(code)) this.#session.output.forward(bytes)
     }
   }
 
@@ -154,4 +158,11 @@ class UnitSink implements ReplySink {
     const tag = complete === null ? '' : decodeCommandComplete(complete)
     this.#options.resolve({ error: this.#error, tag, complete })
   }
+}
+
+/** Steps take the COPY data of sharded tables only; any other COPY FROM STDIN stands alone. */
+function refuseCopyIn(server: ServerConnection): void {
+  const writer = new Writer(128)
+  writeCopyFail(writer, 'COPY FROM STDIN must be the only statement of its string or pipeline')
+  server.send(writer.bytes())
 }

@@ -1,0 +1,116 @@
+// The session's side of the relay: what completed statements leave behind, what a failure takes back.
+import type { PgError } from '../core/errors.ts'
+import type { ServerConnection } from '../pool/server-connection.ts'
+import type { SettingsProfile } from '../pool/settings-profile.ts'
+import type { ClientOutput } from './client-output.ts'
+import type { RelayHost } from './relay.ts'
+import { Relay } from './relay.ts'
+import type { SessionState } from './session-state.ts'
+import type { Effect } from './statements.ts'
+
+/** What the pump does when an exchange gets somewhere. */
+export interface ExchangeEvents {
+  /** The server waits for the client's COPY data. */
+  copyInStarted(): void
+  /** The COPY that was under way has failed. */
+  copyInFailed(): void
+  /** ReadyForQuery came, and all that it means is noted. */
+  exchangeOver(): void
+  /** All replies up to a Flush have come; after a failure the rest of the pipeline is skipped. */
+  exchangePaused(failed: boolean): void
+}
+
+export class Replies implements RelayHost {
+  readonly relay: Relay
+  /** Names of Parse messages that the present server has not answered yet; '' for unnamed ones. */
+  readonly parses: string[] = []
+  readonly #state: SessionState
+  readonly #output: ClientOutput
+  readonly #events: ExchangeEvents
+  #effects: (Effect | null)[] = []
+  #effectAt = 0
+  #settingsBefore: SettingsProfile
+
+  constructor(state: SessionState, output: ClientOutput, events: ExchangeEvents) {
+    this.#state = state
+    this.#output = output
+    this.#events = events
+    this.#settingsBefore = state.settings
+    this.relay = new Relay(this)
+  }
+
+  /** A new exchange: effects of its statements in order; those of a pipeline are added one by one. */
+  expect(effects: readonly (Effect | null)[]): void {
+    this.#effects = [...effects]
+    this.#effectAt = 0
+    this.#settingsBefore = this.#state.settings
+  }
+
+  addEffect(effect: Effect | null): void {
+    this.#effects.push(effect)
+  }
+
+  forward(bytes: Uint8Array): void {
+    this.#output.forward(bytes)
+  }
+
+  parameterReported(bytes: Uint8Array): void {
+    this.#output.parameterReported(bytes)
+  }
+
+  statementCompleted(tag: string): void {
+    const effect = this.#effects[this.#effectAt]
+    this.#effectAt += 1
+    const { server } = this.relay
+    if (effect === undefined || effect === null || server === null) return
+    this.#state.apply(effect, tag, server)
+  }
+
+  statementSuspended(): void {
+    this.#effectAt += 1
+  }
+
+  definitionCompleted(): void {
+    this.#state.confirmDefinition()
+  }
+
+  serverParsed(): void {
+    this.parses.shift()
+  }
+
+  copyInStarted(): void {
+    this.#events.copyInStarted()
+  }
+
+  statementFailed(): void {
+    const { server } = this.relay
+    this.#state.undoDefinitions()
+    this.#state.fail()
+    for (const name of this.parses.splice(0)) server?.prepared.delete(name)
+    if (server !== null) server.unnamed = null
+    this.#events.copyInFailed()
+  }
+
+  exchangeFinished(server: ServerConnection): void {
+    const { transaction } = this.#state
+    if (transaction !== null) {
+      if (server.transactionStatus === 'I') this.#state.endTransaction('rolledBack')
+    } else if (this.relay.failed) {
+      // PostgreSQL has rolled back the settings that the failed string or pipeline made.
+      this.#state.settings = this.#settingsBefore
+      server.settings = this.#settingsBefore
+    }
+    this.#events.exchangeOver()
+  }
+
+  flushed(): void {
+    this.#events.exchangePaused(this.relay.failed)
+  }
+
+  serverLost(error: PgError): void {
+    if (!this.relay.failed) this.#output.error(error)
+    this.statementFailed()
+    if (this.relay.synced) this.#events.exchangeOver()
+    else this.#events.exchangePaused(true)
+  }
+}
