@@ -70,7 +70,12 @@ export type Plan =
   | { readonly kind: 'copyIn'; readonly copy: CopyInPlan }
   /** Needs no shard, or every shard that the transaction has. */
   | { readonly kind: 'session'; readonly command: SessionCommand }
-  | { readonly kind: 'refuse'; readonly error: PgError }
+  | {
+      readonly kind: 'refuse'
+      readonly error: PgError
+      /** A name was not found: the schema may be out of date, so it is worth loading once more. */
+      readonly unresolved?: boolean
+    }
 
 /** `sql` gives one row of text values per evaluated row; `rewrite` puts them into the statement. */
 export type EvaluateOnce = {

@@ -17,6 +17,8 @@ export type Column = {
   readonly defaultVolatile: boolean
   readonly identity: 'none' | 'always' | 'by_default'
   readonly generated: boolean
+  /** False under a nondeterministic collation, whose equal values may hash differently. Absent: true. */
+  readonly deterministic?: boolean
 }
 
 export type Relation = {
@@ -33,13 +35,20 @@ export type Relation = {
 
 export type Volatility = 'immutable' | 'stable' | 'volatile'
 
+export type FunctionTraits = {
+  readonly volatility: Volatility
+  readonly builtin: boolean
+  /** True when an overload is an aggregate or a window function; absent: known for built-in ones only. */
+  readonly aggregate?: boolean
+}
+
 export type Schema = {
   /** Differs after every load, so that plans made from an older one are not used. */
   readonly version: number
   /** Keyed by `schema.name`. */
   readonly relations: ReadonlyMap<string, Relation>
   /** Keyed by bare function name: the most volatile of all its overloads; user-defined ones marked. */
-  readonly functions: ReadonlyMap<string, { readonly volatility: Volatility; readonly builtin: boolean }>
+  readonly functions: ReadonlyMap<string, FunctionTraits>
   /** Schemas searched when the client has not set search_path; `"$user"` already resolved. */
   readonly defaultSearchPath: readonly string[]
 }
@@ -53,5 +62,8 @@ export type ShardingRules = {
   /** Power of two, fixed for the life of the cluster. */
   readonly vnodeCount: number
   /** Tables named in the configuration; `schema.name` or bare `name` (then of any schema). */
-  readonly tables: ReadonlyMap<string, { readonly key: string } | { readonly placement: 'reference' | 'home' }>
+  readonly tables: ReadonlyMap<
+    string,
+    { readonly key: string } | { readonly placement: 'reference' | 'home' }
+  >
 }

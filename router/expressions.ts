@@ -1,0 +1,112 @@
+// Walks expressions for what decides a route besides keys: functions, subqueries, system columns, parameters.
+import type { FuncCall, Node, SubLink } from '@pgsql/types'
+import type { Analysis } from './analysis.ts'
+import { isAggregate, noteFunction } from './functions.ts'
+import { namesOf } from './names.ts'
+import { resolve, type Scope } from './scope.ts'
+import { childrenOf, isNode } from './syntax.ts'
+
+const systemColumns = new Set(['ctid', 'xmin', 'xmax', 'cmin', 'cmax', 'tableoid'])
+const timeOfDay =
+  /^SVFOP_(?:CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|LOCALTIME|LOCALTIMESTAMP)(?:_N)?$/
+/** Aggregates whose result does not depend on the order of their input. */
+const orderless = new Set(['count', 'min', 'max', 'bool_and', 'bool_or', 'every'])
+
+/** Walks any part of a tree: an expression, a list of them, or a clause that holds some. */
+export function walk(analysis: Analysis, part: object | undefined, scope: Scope): void {
+  if (part === undefined) return
+  if (!isNode(part)) {
+    for (const child of childrenOf(part)) walk(analysis, child, scope)
+    return
+  }
+  if ('SubLink' in part) return walkSubLink(analysis, part.SubLink, scope)
+  if ('FuncCall' in part) return walkCall(analysis, part.FuncCall, scope)
+  if ('ColumnRef' in part) return noteColumn(analysis, namesOf(part.ColumnRef.fields), scope)
+  if ('ParamRef' in part) {
+    analysis.paramCount = Math.max(analysis.paramCount, part.ParamRef.number ?? 0)
+    return
+  }
+  noteNode(analysis, part, scope)
+  for (const child of childrenOf(part)) walk(analysis, child, scope)
+}
+
+/** A subquery as an expression: what it says of its own tables counts, not what it returns. */
+export function walkSubLink(analysis: Analysis, link: SubLink, scope: Scope): void {
+  walk(analysis, link.testexpr, scope)
+  if (link.subselect !== undefined) analysis.query(link.subselect, scope)
+}
+
+function noteNode(analysis: Analysis, node: Node, scope: Scope): void {
+  const { functions } = analysis
+  if ('SQLValueFunction' in node) {
+    const op = node.SQLValueFunction.op ?? ''
+    if (timeOfDay.test(op))
+      functions.clock ??= op.slice('SVFOP_'.length).replace(/_N$/, '').toLowerCase()
+    if (op === 'SVFOP_CURRENT_CATALOG') functions.server ??= 'current_catalog'
+  } else if ('TypeCast' in node) {
+    const type = namesOf(node.TypeCast.typeName?.names).at(-1) ?? ''
+    // Object identifiers differ from server to server.
+    if (/^reg[a-z]+$/.test(type)) analysis.shardLocal ??= `a cast to ${type}`
+  } else if ('GroupingFunc' in node) scope.aggregate ??= 'grouping'
+  else if ('JsonArrayAgg' in node || 'JsonObjectAgg' in node)
+    noteAggregate(analysis, 'json_agg', scope)
+  else if ('CurrentOfExpr' in node) analysis.refuseAcrossShards('WHERE CURRENT OF')
+  else if ('A_Indirection' in node) {
+    for (const field of namesOf(node.A_Indirection.indirection)) noteAttribute(analysis, field)
+  }
+}
+
+function noteColumn(analysis: Analysis, fields: readonly string[], scope: Scope): void {
+  const name = fields.at(-1) ?? ''
+  if (systemColumns.has(name)) analysis.shardLocal ??= `the system column "${name}"`
+  if (fields.length < 2 || name === '*') return
+  if (resolve(scope, fields).kind === 'attribute') noteAttribute(analysis, name)
+}
+
+/** `row.name` calls the function `name` when the row has no such column; `orders.count` is count(orders). */
+function noteAttribute(analysis: Analysis, name: string): void {
+  const { schema } = analysis.names
+  if (!schema.functions.has(name) && !isAggregate(name, schema)) return
+  analysis.shardLocal ??= `the function "${name}" in attribute notation`
+}
+
+function walkCall(analysis: Analysis, call: FuncCall, scope: Scope): void {
+  const names = namesOf(call.funcname)
+  const name = names.at(-1) ?? ''
+  const { schema } = analysis.names
+  const foreign = names.length > 1 && names[0] !== 'pg_catalog'
+  const args = call.args ?? []
+  if (foreign && schema.functions.get(name)?.builtin === true) {
+    analysis.functions.userDefined ??= names.join('.')
+    analysis.functions.mayWrite = true
+  } else if (name !== 'age' || args.length === 1) noteFunction(analysis.functions, name, schema)
+  if (call.over !== undefined) scope.window ??= name
+  else if (isAggregate(name, schema) || isMarked(call)) noteAggregate(analysis, name, scope, call)
+  const { args: _, funcname: __, ...rest } = call
+  walk(analysis, args, scope)
+  walk(analysis, rest, scope)
+}
+
+/** Marks that only an aggregate may carry. */
+function isMarked(call: FuncCall): boolean {
+  const star = call.agg_star === true || call.agg_distinct === true
+  return star || call.agg_filter !== undefined || (call.agg_order ?? []).length > 0
+}
+
+/** An aggregate over columns of an outer query belongs to that query (manual, 4.2.7). */
+function noteAggregate(analysis: Analysis, name: string, scope: Scope, call?: FuncCall): void {
+  if (!orderless.has(name)) analysis.orderDependent ??= `the aggregate ${name}`
+  const columns = columnsIn(call?.args ?? [])
+  const own = columns.some((fields) => {
+    const found = resolve(scope, fields)
+    return found.kind !== 'unknown' && found.scope === scope
+  })
+  scope.aggregate ??= name
+  if (own || columns.length === 0) return
+  for (let outer = scope.parent; outer !== null; outer = outer.parent) outer.aggregate ??= name
+}
+
+function columnsIn(part: object): string[][] {
+  if (isNode(part) && 'ColumnRef' in part) return [namesOf(part.ColumnRef.fields)]
+  return childrenOf(part).flatMap(columnsIn)
+}

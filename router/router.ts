@@ -1,0 +1,211 @@
+// The router's face: SQL bytes → statements (cached without their values) → plan. Pure but for its cache.
+import { PgError, pgError } from '../core/errors.ts'
+import type { BoundParams } from './key-source.ts'
+import { Lexer, type Lexed } from './lexer.ts'
+import { charactersIn, Literals, utf8Of } from './literals.ts'
+import { Names } from './names.ts'
+import { parseSql } from './parser.ts'
+import type { PinReason, Plan } from './plan.ts'
+import { type CacheContext, PlanCache, type PlacedShape } from './plan-cache.ts'
+import { planOf } from './planner.ts'
+import { type Command, refused, type Route, type Shape } from './route.ts'
+import type { Schema, ShardingRules } from './schema.ts'
+import { shapeOf } from './shape.ts'
+import { homeShard, type Topology } from './topology.ts'
+
+export type { BoundParams } from './key-source.ts'
+
+/** What a statement is planned against. `rules` null: the database is not sharded. */
+export type RouterContext = {
+  readonly topology: Topology
+  readonly schema: Schema | null
+  readonly rules: ShardingRules | null
+  readonly searchPath: readonly string[]
+}
+
+/** One statement of a string: its cached shape and its own text. */
+export class Statement {
+  readonly shape: Shape
+  /** From after the previous semicolon to before the next. */
+  readonly sql: string
+  /** Characters of the string before `sql`, counted as PostgreSQL counts positions. */
+  readonly start: number
+
+  constructor(shape: Shape, sql: string, start: number) {
+    this.shape = shape
+    this.sql = sql
+    this.start = start
+  }
+
+  get command(): Command {
+    return this.shape.command
+  }
+
+  get paramCount(): number {
+    return this.shape.paramCount
+  }
+
+  get isReadOnly(): boolean {
+    return this.shape.isReadOnly
+  }
+
+  /** Session state that it leaves behind on its server. */
+  get pin(): PinReason | null {
+    return this.shape.pin
+  }
+
+  /** True for a definition, after which servers' prepared plans are outdated. */
+  get ddl(): boolean {
+    return this.shape.command === 'ddl'
+  }
+
+  get route(): Route {
+    return this.shape.route
+  }
+}
+
+/** The statements of one text and that text's values. An empty text has one empty statement. */
+export type Prepared = { readonly statements: readonly Statement[]; readonly literals: Literals }
+
+export class Router {
+  readonly #lexer = new Lexer()
+  readonly #cache: PlanCache
+  readonly #contexts: CacheContext[] = []
+  #lastPath: readonly string[] = []
+  #last: CacheContext | undefined
+
+  constructor({ cacheEntriesMax }: { readonly cacheEntriesMax: number }) {
+    this.#cache = new PlanCache(cacheEntriesMax)
+  }
+
+  /**
+   * All statements of a simple query string or of a Parse; `sql` may be reused afterwards.
+   * @throws PgError 42601 when a sharded database's SQL has a syntax error, 54001, 54000
+   */
+  statements(sql: Uint8Array, context: RouterContext): Prepared {
+    const lexed = this.#lexer.scan(sql)
+    const literals = new Literals(lexed)
+    const cacheContext = this.#contextOf(context)
+    const exactKey = `\u0000${lexed.raw}`
+    let shapes =
+      lexed.template === null
+        ? ('exactOnly' as const)
+        : this.#cache.find(lexed.template, cacheContext)
+    if (shapes === 'exactOnly') shapes = this.#cache.find(exactKey, cacheContext)
+    if (shapes === undefined || shapes === 'exactOnly') {
+      shapes = shapesOf(lexed, literals, context)
+      const exact = lexed.template === null || shapes.some(({ shape }) => shape.exactOnly)
+      if (lexed.template !== null) {
+        this.#cache.keep(lexed.template, cacheContext, exact ? 'exactOnly' : shapes)
+      }
+      if (exact) this.#cache.keep(exactKey, cacheContext, shapes)
+    }
+    return { statements: statementsOf(lexed, shapes), literals }
+  }
+
+  /** Plan of statement `index` with its parameters. A client's mistake gives `refuse`. */
+  plan(
+    prepared: Prepared,
+    index: number,
+    params: BoundParams | null,
+    { topology, rules }: RouterContext,
+  ): Plan {
+    const statement = prepared.statements[index]
+    if (statement === undefined) return { kind: 'session', command: { kind: 'empty' } }
+    return planOf(statement.shape, { literals: prepared.literals, params }, topology, rules)
+  }
+
+  /** Interned, so that the cache may compare by identity. */
+  #contextOf({ schema, rules, searchPath }: RouterContext): CacheContext {
+    const schemaVersion = schema?.version ?? -1
+    if (this.#last?.schemaVersion === schemaVersion && this.#lastPath === searchPath)
+      return this.#last
+    const path = `${rules === null ? '' : 'sharded'}\u0000${searchPath.join('\u0000')}`
+    let found = this.#contexts.find(
+      (known) => known.schemaVersion === schemaVersion && known.path === path,
+    )
+    if (found === undefined) {
+      found = { schemaVersion, path }
+      this.#contexts.push(found)
+      if (this.#contexts.length > contextsMax) this.#contexts.shift()
+    }
+    this.#last = found
+    this.#lastPath = searchPath
+    return found
+  }
+}
+
+const contextsMax = 64
+
+function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): PlacedShape[] {
+  const { schema, rules, searchPath } = context
+  const text = lexed.ascii ? lexed.raw : utf8Of(lexed.raw)
+  if (rules !== null && !lexed.ascii && text.includes('\ufffd') && !isUtf8(lexed.raw)) {
+    throw pgError('unsupported', ['SQL in another encoding than UTF8'])
+  }
+  if (rules !== null && schema === null) {
+    const error = pgError('catalogUnavailable', [homeShard(context.topology)])
+    return [whole({ ...unparsed, route: refused(error, true) })]
+  }
+  const names = rules === null || schema === null ? null : new Names(schema, rules, searchPath)
+  try {
+    const parsed = parseSql(text)
+    if (parsed.length === 0) return [whole(empty)]
+    return parsed.map(({ node, start, end }) => {
+      const sql = utf8Of(lexed.raw.slice(start, end))
+      const shape = shapeOf(node, { names, schema, literals, sql })
+      return { shape, ...semicolonsAround(lexed, start, end) }
+    })
+  } catch (thrown) {
+    if (thrown instanceof RangeError) throw pgError('statementTooComplex', [], { cause: thrown })
+    // The server may know more than the grammar here; what it leaves behind nobody knows.
+    if (rules !== null || !(thrown instanceof PgError)) throw thrown
+    const pin = leavesState.test(text) ? ('session state' as const) : null
+    return [whole({ ...unparsed, pin })]
+  }
+}
+
+const leavesState =
+  /\b(?:set|set_config|prepare|listen|temp|temporary|load|hold|advisory|lock)\b|advisory/i
+
+const unparsed: Shape = {
+  command: 'utility',
+  route: { kind: 'home' },
+  isReadOnly: false,
+  pin: null,
+  paramCount: 0,
+  exactOnly: true,
+}
+
+const empty: Shape = {
+  ...unparsed,
+  command: 'empty',
+  route: { kind: 'session', command: { kind: 'empty' } },
+  isReadOnly: true,
+}
+
+function whole(shape: Shape): PlacedShape {
+  return { shape, after: -1, before: -1 }
+}
+
+function isUtf8(raw: string): boolean {
+  return Buffer.from(utf8Of(raw), 'utf8').toString('latin1') === raw
+}
+
+/** Numbers of the semicolons that a statement stands between. */
+function semicolonsAround(lexed: Lexed, start: number, end: number) {
+  return {
+    after: lexed.semicolons.indexOf(start - 1),
+    before: lexed.semicolons.indexOf(end),
+  }
+}
+
+function statementsOf(lexed: Lexed, shapes: readonly PlacedShape[]): Statement[] {
+  return shapes.map(({ shape, after, before }) => {
+    const start = after < 0 ? 0 : (lexed.semicolons[after] ?? 0) + 1
+    const end = before < 0 ? lexed.raw.length : (lexed.semicolons[before] ?? lexed.raw.length)
+    const raw = start === 0 && end === lexed.raw.length ? lexed.raw : lexed.raw.slice(start, end)
+    if (lexed.ascii) return new Statement(shape, raw, start)
+    return new Statement(shape, utf8Of(raw), charactersIn(utf8Of(lexed.raw.slice(0, start))))
+  })
+}

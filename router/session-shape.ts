@@ -1,0 +1,170 @@
+// Statements that change the session or the transaction rather than rows: BEGIN, SET, DISCARD, set_config().
+import type { Node, TransactionStmt, VariableSetStmt } from '@pgsql/types'
+import { pgError } from '../core/errors.ts'
+import { castTarget, namesOf } from './names.ts'
+import type { PinReason, ScalarSource, SessionCommand, SetConfigCall } from './plan.ts'
+import { refused, type Route } from './route.ts'
+import { constantText } from './syntax.ts'
+
+/** Route and pin of a session statement. */
+export type SessionShape = { readonly route: Route; readonly pin: PinReason | null }
+
+/** Undefined when `node` is none of them. */
+export function sessionShape(node: Node, sharded: boolean): SessionShape | undefined {
+  if ('TransactionStmt' in node) return transaction(node.TransactionStmt, sharded)
+  if ('VariableSetStmt' in node) return setting(node.VariableSetStmt, sharded)
+  if ('ConstraintsSetStmt' in node) return session({ kind: 'setLocal' })
+  if ('DiscardStmt' in node) {
+    return node.DiscardStmt.target === 'DISCARD_ALL'
+      ? session({ kind: 'discardAll' })
+      : onHome(null)
+  }
+  if ('DeallocateStmt' in node) {
+    return session({ kind: 'deallocate', name: node.DeallocateStmt.name ?? null })
+  }
+  if ('VariableShowStmt' in node) {
+    const name = node.VariableShowStmt.name ?? ''
+    if (/^ringfence\./i.test(name)) return session({ kind: 'showRingfence', name })
+    return { route: { kind: 'any' }, pin: null }
+  }
+  return 'SelectStmt' in node ? setConfigQuery(node, sharded) : undefined
+}
+
+function session(command: SessionCommand): SessionShape {
+  return { route: { kind: 'session', command }, pin: null }
+}
+
+function onHome(pin: PinReason | null): SessionShape {
+  return { route: { kind: 'home' }, pin }
+}
+
+function refusedSession(construct: string): SessionShape {
+  return { route: refused(pgError('unsupported', [construct])), pin: null }
+}
+
+function transaction(statement: TransactionStmt, sharded: boolean): SessionShape {
+  const { kind, chain = false, savepoint_name: name = '' } = statement
+  switch (kind) {
+    case 'TRANS_STMT_BEGIN':
+    case 'TRANS_STMT_START':
+      return session({ kind: 'begin' })
+    case 'TRANS_STMT_COMMIT':
+      return session({ kind: 'commit', chain })
+    case 'TRANS_STMT_ROLLBACK':
+      return session({ kind: 'rollback', chain })
+    case 'TRANS_STMT_SAVEPOINT':
+      return session({ kind: 'savepoint', name })
+    case 'TRANS_STMT_RELEASE':
+      return session({ kind: 'release', name })
+    case 'TRANS_STMT_ROLLBACK_TO':
+      return session({ kind: 'rollbackTo', name })
+    default:
+      // PREPARE TRANSACTION and what ends one: the proxy's own means of atomicity.
+      return sharded ? refusedSession('PREPARE TRANSACTION or COMMIT PREPARED') : onHome(null)
+  }
+}
+
+function setting(statement: VariableSetStmt, sharded: boolean): SessionShape {
+  const { kind, is_local: local = false } = statement
+  const name = (statement.name ?? '').toLowerCase()
+  if (kind === 'VAR_RESET_ALL') return session({ kind: 'resetAll' })
+  if (kind === 'VAR_SET_MULTI') return severalSettings(statement, name, sharded)
+  const refusal = sharded ? refusedSetting(statement, name, local) : null
+  if (refusal !== null) return refusedSession(refusal)
+  if (local) return session({ kind: 'setLocal' })
+  if (name === 'role' || name === 'session_authorization') {
+    if (sharded && kind !== 'VAR_RESET')
+      return refusedSession('SET ROLE or SET SESSION AUTHORIZATION')
+    return sharded ? session({ kind: 'reset', name }) : onHome('session state')
+  }
+  return session(kind === 'VAR_RESET' ? { kind: 'reset', name } : { kind: 'set', name })
+}
+
+/** SET TRANSACTION belongs to the transaction; SESSION CHARACTERISTICS are settings under other names. */
+function severalSettings(statement: VariableSetStmt, name: string, sharded: boolean): SessionShape {
+  if (name === 'transaction snapshot' && sharded) return refusedSession('SET TRANSACTION SNAPSHOT')
+  if (name !== 'session characteristics') return session({ kind: 'setLocal' })
+  const options = (statement.args ?? []).flatMap((arg) =>
+    'DefElem' in arg ? [arg.DefElem.defname ?? ''] : [],
+  )
+  // transaction_isolation is set through default_transaction_isolation, and so on.
+  if (options.length === 1) return session({ kind: 'set', name: `default_${options[0]}` })
+  return sharded
+    ? refusedSession('SET SESSION CHARACTERISTICS with several modes')
+    : onHome('session state')
+}
+
+/** Settings that would make the proxy read SQL differently from the servers. */
+function refusedSetting(statement: VariableSetStmt, name: string, local: boolean): string | null {
+  const values = (statement.args ?? []).map((arg) =>
+    'A_Const' in arg ? (constantText(arg.A_Const) ?? '').toLowerCase() : '',
+  )
+  if (name === 'search_path') {
+    if (local) return 'SET LOCAL search_path on a sharded database'
+    return values.some((value) => /pg_temp/.test(value)) ? 'a search_path with pg_temp' : null
+  }
+  if (statement.kind !== 'VAR_SET_VALUE') return null
+  if (name === 'standard_conforming_strings' && !isTrue(values[0])) {
+    return 'standard_conforming_strings = off'
+  }
+  const utf8 = /^(?:utf-?8|unicode)$/.test((values[0] ?? '').replaceAll('_', ''))
+  return name === 'client_encoding' && !utf8 ? 'a client_encoding other than UTF8' : null
+}
+
+function isTrue(value: string | undefined): boolean {
+  return ['on', 'true', 'yes', '1', 'tru', 'tr', 't', 'ye', 'y'].includes(value ?? '')
+}
+
+/** SELECT set_config(…), …: undefined when the query does anything else. */
+function setConfigQuery(node: Node, sharded: boolean): SessionShape | undefined {
+  if (!('SelectStmt' in node)) return undefined
+  const { targetList = [], limitOption, op, ...clauses } = node.SelectStmt
+  void limitOption
+  if (targetList.length === 0 || op !== 'SETOP_NONE' || Object.keys(clauses).length > 0)
+    return undefined
+  const calls: SetConfigCall[] = []
+  for (const target of targetList) {
+    const value = 'ResTarget' in target ? target.ResTarget.val : undefined
+    const call = value !== undefined && 'FuncCall' in value ? value.FuncCall : undefined
+    const names = namesOf(call?.funcname)
+    if (names.at(-1) !== 'set_config' || (names.length > 1 && names[0] !== 'pg_catalog')) {
+      return undefined
+    }
+    const [name, setTo, local, ...more] = (call?.args ?? []).map(scalarSource)
+    if (name === undefined || setTo === undefined || local === undefined) return undefined
+    if (name === null || setTo === null || local === null || more.length > 0) return undefined
+    calls.push({ name, value: setTo, local })
+  }
+  const refusal = sharded ? calls.map(refusedCall).find((reason) => reason !== null) : undefined
+  return refusal === undefined
+    ? session({ kind: 'setConfig', calls })
+    : refusedSession(refusal ?? 'set_config()')
+}
+
+function refusedCall({ name, value, local }: SetConfigCall): string | null {
+  if (!('constant' in name)) return 'set_config() of a setting that a parameter names'
+  const setting = (name.constant ?? '').toLowerCase()
+  const text = 'constant' in value ? (value.constant ?? '') : null
+  if (setting === 'search_path') {
+    const session = 'constant' in local && /^(?:f|false|off|0|no|n)$/i.test(local.constant ?? '')
+    return session && text !== null && !/pg_temp/i.test(text)
+      ? null
+      : 'this set_config() of search_path'
+  }
+  if (setting === 'standard_conforming_strings' && !isTrue(text?.toLowerCase())) {
+    return 'standard_conforming_strings = off'
+  }
+  if (setting === 'role' || setting === 'session_authorization') return `set_config() of ${setting}`
+  const utf8 = /^(?:utf-?_?8|unicode)$/i.test(text ?? '')
+  return setting === 'client_encoding' && !utf8 ? 'a client_encoding other than UTF8' : null
+}
+
+function scalarSource(node: Node): ScalarSource | null {
+  if ('ParamRef' in node) return { param: node.ParamRef.number ?? 0 }
+  if ('A_Const' in node) return { constant: constantText(node.A_Const) }
+  if (!('TypeCast' in node) || node.TypeCast.arg === undefined) return null
+  const { arg, typeName } = node.TypeCast
+  const names = namesOf(typeName?.names)
+  const target = castTarget(typeName)
+  return target?.family === 'text' || names.at(-1) === 'bool' ? scalarSource(arg) : null
+}
