@@ -80,9 +80,10 @@ async function leave(
   connection: RawConnection,
   random: Random,
 ): Promise<void> {
-  const way = random.below(4)
-  if (way === 0) return
-  if (way === 1) await listen(run, index, connection, random.below(30))
+  // Gone at once, closed at once, or first reading what comes until there is a moment of silence.
+  const way = random.pick(['vanish', 'close', 'read', 'read'])
+  if (way === 'vanish') return
+  if (way === 'read') await listen(run, index, connection, 3 + random.below(6))
   connection.finish()
   const end = await listen(run, index, connection, closeTimeoutMs)
   if (end === 'timeout')
