@@ -77,6 +77,18 @@ export const errorTable = {
     meaning: 'Parse uses a name that this client has already given to a statement.',
     retry: 'useless',
   },
+  bindParameterCount: {
+    sqlstate: '08P01',
+    message: 'bind message supplies %s parameters, but prepared statement "%s" requires %s',
+    meaning: 'Bind has another number of parameters than the statement.',
+    retry: 'useless',
+  },
+  bindFormatCount: {
+    sqlstate: '08P01',
+    message: 'bind message has %s parameter formats but %s parameters',
+    meaning: 'Bind has neither one format for all parameters nor one for each.',
+    retry: 'useless',
+  },
   multipleCommandsPrepared: {
     sqlstate: '42601',
     message: 'cannot insert multiple commands into a prepared statement',

@@ -4,6 +4,7 @@ import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import { frontend } from '../wire/codes.ts'
 import {
+  type BindMessage,
   decodeBind,
   decodeClose,
   decodeDescribe,
@@ -11,6 +12,7 @@ import {
   decodeParse,
 } from '../wire/frontend.ts'
 import type { Frame } from '../wire/framer.ts'
+import { endsFailure } from './query.ts'
 import type { SessionState } from './session-state.ts'
 import type { ClientStatement, Portal } from './statements.ts'
 import { type Where, mergeWhere, whereOf } from './where.ts'
@@ -36,10 +38,18 @@ export type BatchItem =
       readonly maxRows: number
     }
   | { readonly kind: 'closeStatement' }
+  /** `portal` undefined: no server has it. */
   | {
       readonly kind: 'closePortal'
       readonly frame: Uint8Array
       readonly portal: Portal | undefined
+    }
+  /** About a portal or statement of the server's own, made by SQL: passed on as it is. */
+  | {
+      readonly kind: 'foreign'
+      readonly frame: Uint8Array
+      readonly owes: 'bind' | 'describe' | 'execute' | 'close'
+      readonly shard: ShardId
     }
 
 export type Batch = {
@@ -61,10 +71,10 @@ export function readBatch(frames: readonly Frame[], state: SessionState): Batch 
     } catch (error) {
       const known = toPgError(error)
       if (known.severity === 'FATAL') throw known
-      return { items, where, error: known }
+      return { items, where: settleBegin(items, where), error: known }
     }
   }
-  return { items, where, error: null }
+  return { items, where: settleBegin(items, where), error: null }
 }
 
 function readItem({ code, bytes }: Frame, state: SessionState): BatchItem {
@@ -91,7 +101,8 @@ function readItem({ code, bytes }: Frame, state: SessionState): BatchItem {
       }
       const portal = state.portals.get(name)
       state.portals.delete(name)
-      return { kind: 'closePortal', frame: bytes, portal }
+      const own: BatchItem = { kind: 'closePortal', frame: bytes, portal }
+      return portal === undefined ? (foreign(bytes, 'close', state) ?? own) : own
     }
     default:
       throw pgError('protocolViolation', [`message type ${code} in a pipeline`])
@@ -112,50 +123,79 @@ function readParse(frame: Uint8Array, state: SessionState): BatchItem {
 
 function readBind(frame: Uint8Array, state: SessionState): BatchItem {
   const message = decodeBind(frame)
-  const statement = statementOf(message.statement, state)
+  const statement = state.statements.get(message.statement)
+  if (statement === undefined) {
+    state.portals.delete(message.portal)
+    return foreign(frame, 'bind', state) ?? unknown('S', message.statement)
+  }
   refuseInFailed(statement, state)
   const { paramFormats: formats, params: values } = message
+  checkParameters(message, statement)
   const params = { formats, values, types: statement.cached.paramTypes }
   const plan = state.plan(statement.prepared, 0, params)
-  if (plan.kind === 'refuse') throw plan.error
+  if (plan.kind === 'refuse' && state.failure !== 'server') throw plan.error
   const portal: Portal = { statement, params, plan, bindFrame: frame, shard: null }
   state.portals.set(message.portal, portal)
   return { kind: 'bind', frame, name: message.portal, portal }
 }
 
-/** A failed transaction takes nothing but its end, as PostgreSQL's exec_parse_message has it. */
-function refuseInFailed(statement: ClientStatement, state: SessionState): void {
-  if (state.transaction?.failed !== true) return
-  if (statement.prepared.statements.length === 0) return
-  const plan = state.plan(statement.prepared, 0, null)
-  const kind = plan.kind === 'session' ? plan.command.kind : plan.kind
-  if (kind === 'commit' || kind === 'rollback' || kind === 'rollbackTo') return
-  throw pgError('transactionAborted')
+/** The server would name the statement as we call it there. */
+function checkParameters(
+  { statement: name, paramFormats, params }: BindMessage,
+  { cached, prepared }: ClientStatement,
+): void {
+  const formats = paramFormats.length
+  if (formats > 1 && formats !== params.length) {
+    throw pgError('bindFormatCount', [formats, params.length])
+  }
+  const needed = Math.max(cached.paramTypes.length, prepared.statements[0]?.paramCount ?? 0)
+  if (prepared.statements.length === 1 && needed !== params.length) {
+    throw pgError('bindParameterCount', [params.length, name, needed])
+  }
 }
 
-function statementOf(name: string, state: SessionState): ClientStatement {
-  const statement = state.statements.get(name)
-  if (statement !== undefined) return statement
+/** Only the server can know it, if there is one that the client has to itself. */
+function foreign(
+  frame: Uint8Array,
+  owes: Extract<BatchItem, { kind: 'foreign' }>['owes'],
+  { knowingShard: shard }: SessionState,
+): BatchItem | null {
+  return shard === null ? null : { kind: 'foreign', frame, owes, shard }
+}
+
+function unknown(what: 'S' | 'P', name: string): never {
+  if (what === 'P') throw pgError('portalUnknown', [name])
   if (name === '') throw pgError('unnamedStatementUnknown')
   throw pgError('preparedStatementUnknown', [name])
 }
 
+/** A failure that no server knows of: nothing but the transaction's end may follow. */
+function refuseInFailed({ prepared }: ClientStatement, state: SessionState): void {
+  if (state.failure !== 'local') return
+  if (!endsFailure(state.plan(prepared, 0, null))) throw pgError('transactionAborted')
+}
+
+function statementOf(name: string, state: SessionState): ClientStatement {
+  return state.statements.get(name) ?? unknown('S', name)
+}
+
 function portalOf(name: string, state: SessionState): Portal {
-  const portal = state.portals.get(name)
-  if (portal === undefined) throw pgError('portalUnknown', [name])
-  return portal
+  return state.portals.get(name) ?? unknown('P', name)
 }
 
 /** Parse, Describe of a statement and Close are at home on any server. */
 function itemWhere(item: BatchItem, state: SessionState): Where {
   switch (item.kind) {
     case 'parse':
+      return isBegin(item.statement, state) ? '(begin)' : '(any)'
     case 'describeStatement':
       return '(any)'
     case 'closeStatement':
       return '(nowhere)'
     case 'closePortal':
       return item.portal === undefined ? '(nowhere)' : portalWhere(item.portal, state)
+    case 'foreign':
+      return item.shard
     case 'bind':
     case 'describePortal':
     case 'execute':
@@ -164,8 +204,21 @@ function itemWhere(item: BatchItem, state: SessionState): Where {
 }
 
 function portalWhere(portal: Portal, state: SessionState): Where {
-  const open: ShardId | null = portal.shard
-  return open ?? whereOf(portal.plan, state)
+  return portal.shard ?? whereOf(portal.plan, state)
+}
+
+function isBegin({ prepared }: ClientStatement, state: SessionState): boolean {
+  if (prepared.statements[0]?.command !== 'session' || state.transaction !== null) return false
+  const plan = state.plan(prepared, 0, null)
+  return plan.kind === 'session' && plan.command.kind === 'begin'
+}
+
+/** A BEGIN alone takes no server, unless its portal is left open for later. */
+function settleBegin(items: readonly BatchItem[], where: Where): Where {
+  if (where !== '(begin)') return where
+  const binds = items.filter(({ kind }) => kind === 'bind').length
+  const executes = items.filter(({ kind }) => kind === 'execute').length
+  return binds > 0 && binds === executes ? '(steps)' : '(any)'
 }
 
 /** True when one of its statements may write. */

@@ -11,18 +11,14 @@ export function effectOf(
   index: number,
   plan: Plan,
   params: BoundParams | null,
+  writes = false,
 ): Effect | null {
   const statement = prepared.statements[index]
   if (statement === undefined) return null
   const command = plan.kind === 'session' ? plan.command : null
   if (command === null && statement.pin === null && statement.command !== 'ddl') return null
-  return {
-    command,
-    sql: statement.sql,
-    params,
-    pin: statement.pin,
-    ddl: statement.command === 'ddl',
-  }
+  const { sql, pin } = statement
+  return { command, sql, params, pin, ddl: statement.command === 'ddl', writes }
 }
 
 /** @throws PgError 0A000 when the statement would pin its server and the configuration forbids that. */

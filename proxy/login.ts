@@ -9,6 +9,7 @@ import { PgError, pgError, toPgError } from '../core/errors.ts'
 import type { Outbox } from '../pool/outbox.ts'
 import {
   writeAuthenticationMd5Password,
+  writeAuthenticationOk,
   writeAuthenticationSasl,
   writeAuthenticationSaslContinue,
   writeAuthenticationSaslFinal,
@@ -216,6 +217,7 @@ export class Login {
     const startup = this.#startup
     if (account === null || startup === null) return this.#hangUp()
     this.#state = { kind: 'done' }
+    this.#send(writeAuthenticationOk)
     // What comes before ReadyForQuery waits in the socket.
     socket.pause()
     this.#framer.own()

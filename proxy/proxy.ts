@@ -6,12 +6,7 @@ import { pgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { FlushTurn, Outbox } from '../pool/outbox.ts'
 import { loadParser } from '../router/parser.ts'
-import {
-  writeAuthenticationOk,
-  writeBackendKeyData,
-  writeParameterStatus,
-  writeReadyForQuery,
-} from '../wire/backend.ts'
+import { writeBackendKeyData, writeParameterStatus, writeReadyForQuery } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
 import { Accounts, type AuthRuleOptions, type UserOptions } from './accounts.ts'
 import { AdminConsole } from './admin.ts'
@@ -273,7 +268,6 @@ export class Proxy {
     key?: { readonly pid: number; readonly secret: Uint8Array },
   ): void {
     const writer = new Writer(1024)
-    writeAuthenticationOk(writer)
     for (const [name, value] of parameters) writeParameterStatus(writer, name, value)
     if (key !== undefined) writeBackendKeyData(writer, key.pid, key.secret)
     writeReadyForQuery(writer, 'I')

@@ -20,23 +20,25 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
   const prepared = state.database.router.statements(sql, state.context())
   refusePin(prepared, state)
   const { statements } = prepared
+  const plans = statements.map((_, index) => state.plan(prepared, index, null))
+  const [first] = plans
+  if (first !== undefined && plans.length === 1) refuse(first, state)
   let where: Where = '(nowhere)'
-  let writes = false
-  const effects: (Effect | null)[] = []
-  for (let index = 0; index < statements.length; index += 1) {
-    const plan = state.plan(prepared, index, null)
-    if (statements.length === 1) refuse(plan, state)
+  for (const plan of plans) {
     where = mergeWhere(where, plan.kind === 'refuse' ? '(steps)' : whereOf(plan, state))
-    writes ||= plan.kind === 'single' && plan.writes
-    effects.push(effectOf(prepared, index, plan, null))
   }
-  if (state.needsOwnSchema) where = '(steps)'
+  // What follows a ROLLBACK in the same string may belong elsewhere than the failed server.
+  if (state.failure === 'server') where = plans.length === 1 ? '(any)' : '(steps)'
+  if (where === '(begin)' || state.needsOwnSchema) where = '(steps)'
+  const writes = plans.some((plan) => plan.kind === 'single' && plan.writes)
+  const effects = plans.map((plan, index) => effectOf(prepared, index, plan, null, writes))
   return { where, writes, effects }
 }
 
 /** A lone statement is refused at once, unless a fresh look at the schema may still find its relation. */
 function refuse(plan: Plan, state: SessionState): void {
-  if (state.transaction?.failed === true && !endsFailure(plan)) throw pgError('transactionAborted')
+  if (state.failure === 'server') return
+  if (state.failure === 'local' && !endsFailure(plan)) throw pgError('transactionAborted')
   if (plan.kind !== 'refuse') return
   if (plan.error.sqlstate !== unknownRelation && !state.needsOwnSchema) throw plan.error
 }

@@ -156,7 +156,7 @@ export class Relay implements ReplySink {
 
   /** True for the exchange of a simple query. */
   get simple(): boolean {
-    return this.#owed[0] === 'query'
+    return this.#owed[this.#at] === 'query'
   }
 
   #finished(): void {

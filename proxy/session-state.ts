@@ -1,5 +1,6 @@
 // What a client's session is made of, apart from its socket: settings, prepared statements, portals, the
 // transaction, the servers it holds. Changes are noted here when a server has confirmed them.
+import type { ShardId } from '../core/ids.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
 import type { Plan, ScalarSource, SetConfigCall } from '../router/plan.ts'
@@ -53,14 +54,27 @@ export class SessionState {
     return transaction.written.every((shard) => shard === plan.shard)
   }
 
-  /** True when the one server of the failed transaction knows that it has failed. */
-  get failedOnServer(): boolean {
+  /**
+   * What the transaction's failure is known to: its one server, which then answers everything as PostgreSQL does;
+   * or only to us, who must see to it that nothing is committed.
+   */
+  get failure(): 'none' | 'server' | 'local' {
     const { transaction } = this
-    if (transaction === null || transaction.participants.size !== 1) return false
-    for (const shard of transaction.participants.keys()) {
-      return this.leases.get(shard)?.server.transactionStatus === 'E'
-    }
-    return false
+    if (transaction?.failed !== true) return 'none'
+    const [only, ...others] = transaction.participants.keys()
+    if (only === undefined || others.length > 0) return 'local'
+    return this.leases.get(only)?.server.transactionStatus === 'E' ? 'server' : 'local'
+  }
+
+  /**
+   * Server that may know portals and statements which we do not: those of SQL's DECLARE and PREPARE. The only one of
+   * the transaction, else the only pinned one.
+   */
+  get knowingShard(): ShardId | null {
+    const joined = [...(this.transaction?.participants.keys() ?? [])]
+    if (joined.length > 0) return joined.length === 1 ? (joined[0] ?? null) : null
+    for (const { server, pinned } of this.leases) if (pinned !== null) return server.shard
+    return null
   }
 
   /** DDL ran in the transaction, and its outcome has not been read yet. */
@@ -141,7 +155,7 @@ export class SessionState {
     switch (command?.kind) {
       case 'begin':
         this.begin(sql)
-        this.transaction?.participants.set(server.shard, false)
+        this.transaction?.participants.set(server.shard, effect.writes)
         break
       case 'commit':
       case 'rollback':

@@ -28,6 +28,7 @@ import { readQuery, type SimpleQuery } from './query.ts'
 import type { Relay } from './relay.ts'
 import { type ExchangeEvents, Replies } from './replies.ts'
 import { SessionState } from './session-state.ts'
+import { isShard, type Where } from './where.ts'
 
 type Phase = 'ready' | 'waiting' | 'running' | 'copyIn' | 'working' | 'closed'
 type End = 'sync' | 'flush'
@@ -64,8 +65,12 @@ export class Session implements ExchangeEvents, ServerOwner {
   #skipping = false
   #frames: Frame[] = []
   #framesBytes = 0
+  /** A Query that waits until the pipeline before it has been run. */
+  #held: Frame | null = null
   #draining = false
   #pumping = false
+  /** COPY data waits for the server's socket: the client is not read. */
+  #serverLags = false
 
   constructor(options: SessionOptions, context: ProxyContext) {
     this.context = context
@@ -106,7 +111,8 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (this.#phase === 'closed') return
     this.#framer.push(chunk)
     this.#pump()
-    if (this.#phase !== 'ready' && this.#framer.bufferedBytes > highWaterBytes) this.#socket.pause()
+    const reading = this.#phase === 'ready' || this.#phase === 'copyIn'
+    if (!reading && this.#framer.bufferedBytes > highWaterBytes) this.#socket.pause()
   }
 
   /** The client is gone or must go: its transaction is rolled back, its servers given back or closed. */
@@ -144,7 +150,8 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#pumping = true
     try {
       while (this.#phase === 'ready' || this.#phase === 'copyIn') {
-        const frame = this.#framer.next()
+        const frame = this.#held ?? this.#framer.next()
+        this.#held = null
         if (frame === undefined) break
         this.#take(frame)
       }
@@ -157,7 +164,9 @@ export class Session implements ExchangeEvents, ServerOwner {
     // What is kept until more comes must survive the caller's buffer.
     this.#framer.own()
     this.#ownFrames()
-    if (this.#phase === 'ready') this.#socket.resume()
+    if (this.#phase === 'ready' || (this.#phase === 'copyIn' && !this.#serverLags)) {
+      this.#socket.resume()
+    }
   }
 
   #take(frame: Frame): void {
@@ -167,7 +176,8 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (this.#skipping && code !== frontend.sync && code !== frontend.terminate) return
     switch (code) {
       case frontend.query:
-        return this.#runQuery(frame.bytes)
+      case frontend.functionCall:
+        return this.#frames.length === 0 ? this.#runSimple(frame) : this.#hold(frame)
       case frontend.parse:
       case frontend.bind:
       case frontend.describe:
@@ -185,10 +195,6 @@ export class Session implements ExchangeEvents, ServerOwner {
       case frontend.copyFail:
         // Left over from a COPY that has failed: PostgreSQL drops them too.
         return
-      case frontend.functionCall:
-        throw pgError('unsupported', ['the function call protocol'], {
-          hint: 'Use SELECT instead.',
-        })
       default:
         throw pgError('protocolViolation', [`invalid frontend message type ${code}`])
     }
@@ -218,10 +224,23 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   // ---- one simple query
 
-  #runQuery(bytes: Uint8Array): void {
-    if (this.#frames.length > 0 || this.relay.server !== null) {
-      throw pgError('unsupported', ['a simple query inside an unfinished pipeline'])
+  /** Without Sync before it, a Query runs behind the pipeline that came first. */
+  #hold({ code, bytes }: Frame): void {
+    this.#held = { code, bytes: Uint8Array.from(bytes) }
+    this.#runBatch(this.#takeFrames(), 'flush')
+  }
+
+  #runSimple({ code, bytes }: Frame): void {
+    if (code === frontend.query) return this.#runQuery(bytes)
+    const { database } = this.state
+    if (database.options.rules !== null) {
+      return this.#refused(pgError('unsupported', ['the function call protocol']), 'sync')
     }
+    const query: SimpleQuery = { where: database.home, writes: true, effects: [] }
+    this.#sendQuery(query, bytes, (owned) => this.#runSimple({ code, bytes: owned }))
+  }
+
+  #runQuery(bytes: Uint8Array): void {
     const { state } = this
     state.statements.delete('')
     state.portals.delete('')
@@ -231,22 +250,43 @@ export class Session implements ExchangeEvents, ServerOwner {
     } catch (error) {
       return this.#refused(error, 'sync')
     }
-    const { where, writes, effects } = query
-    if (where === '(steps)' || where === '(nowhere)') {
+    const open = this.relay.server
+    if (query.where === '(steps)' || query.where === '(nowhere)') {
+      if (open !== null) return this.#refusedBehindFlush()
       const sql = Uint8Array.from(decodeQuery(bytes))
       return this.#work(() => runQuerySteps(this, sql), 'sync')
     }
+    this.#sendQuery(query, bytes, (owned) => this.#runQuery(owned))
+  }
+
+  #sendQuery(query: SimpleQuery, bytes: Uint8Array, again: (owned: Uint8Array) => void): void {
+    const { where, writes, effects } = query
+    const open = this.relay.server
     const shard = this.#shardOf(where)
+    if (open !== null && where !== '(any)' && shard !== open.shard)
+      return this.#refusedBehindFlush()
     let owned = bytes
-    const lease = this.#lease(shard, () => this.#runQuery(owned), 'sync')
+    const lease = this.#lease(open?.shard ?? shard, () => again(owned), 'sync')
     if (lease === null) {
       owned = Uint8Array.from(bytes)
       return
     }
-    this.replies.expect(effects)
-    joinServer(this, lease, writes)
+    if (open === null) {
+      this.replies.expect(effects)
+      joinServer(this, lease, writes)
+    } else {
+      for (const effect of effects) this.replies.addEffect(effect)
+    }
     this.#phase = 'running'
     sendSimple(this, lease.server, bytes)
+  }
+
+  /** The pipeline's server must roll back before the client hears that it has failed. */
+  #refusedBehindFlush(): void {
+    const { server } = this.relay
+    const error = pgError('unsupported', ['a pipeline that goes on to another shard after Flush'])
+    if (server === null) return this.#refused(error, 'sync')
+    this.#runOn(server, { items: [], where: '(nowhere)', error }, 'sync')
   }
 
   // ---- one pipeline up to Sync or Flush
@@ -284,8 +324,8 @@ export class Session implements ExchangeEvents, ServerOwner {
     sendBatch(this, server, batch, end)
   }
 
-  #shardOf(where: ShardId | '(any)'): ShardId {
-    if (where !== '(any)') return where
+  #shardOf(where: Where): ShardId {
+    if (isShard(where)) return where
     const joined = this.state.transaction?.participants.keys().next().value
     return joined ?? this.state.database.home
   }
@@ -323,6 +363,8 @@ export class Session implements ExchangeEvents, ServerOwner {
         await steps()
       } catch (error) {
         failure = toPgError(error)
+        // What came before has been done: only a failure at the end takes the last answer back.
+        this.output.flushDeferred()
       }
       // The transaction that PostgreSQL puts around a string or a pipeline ends with it.
       const over = end === 'sync' && !this.#copy.syncIgnored
@@ -429,8 +471,12 @@ export class Session implements ExchangeEvents, ServerOwner {
     else if (turn === 'ended') this.#phase = simple ? 'running' : 'ready'
     else if (turn === 'terminate') this.close()
     else if (server !== null && server.pendingBytes > highWaterBytes) {
+      this.#serverLags = true
       this.#socket.pause()
-      server.onDrain(() => this.#socket.resume())
+      server.onDrain(() => {
+        this.#serverLags = false
+        this.#socket.resume()
+      })
     }
   }
 

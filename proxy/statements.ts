@@ -30,4 +30,6 @@ export type Effect = {
   readonly pin: PinReason | null
   /** DDL: prepared plans of all servers are outdated. */
   readonly ddl: boolean
+  /** For a BEGIN that was sent along with statements that may write. */
+  readonly writes: boolean
 }

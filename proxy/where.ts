@@ -3,20 +3,44 @@ import type { ShardId } from '../core/ids.ts'
 import type { Plan, SessionCommand } from '../router/plan.ts'
 import type { SessionState } from './session-state.ts'
 
-/** `(steps)`: answered by the proxy, or by several shards (execute/steps.ts). */
-export type Where = '(nowhere)' | '(any)' | '(steps)' | ShardId
+/**
+ * `(steps)`: answered by the proxy, or by several shards (execute/steps.ts). `(begin)`: a BEGIN, which takes no server
+ * of its own but goes along with what comes with it.
+ */
+export type Where = '(nowhere)' | '(begin)' | '(any)' | '(steps)' | ShardId
 
 /** Place where both can run in one go. */
 export function mergeWhere(a: Where, b: Where): Where {
-  if (a === '(nowhere)' || a === b) return b
-  if (b === '(nowhere)') return a
-  if (a === '(any)' && b !== '(steps)') return b
-  if (b === '(any)' && a !== '(steps)') return a
-  return '(steps)'
+  if (a === b) return a
+  const [weaker, stronger] = strength(a) < strength(b) ? [a, b] : [b, a]
+  return strength(weaker) < strengthOfShard ? stronger : '(steps)'
+}
+
+/** True when `where` names a shard. */
+export function isShard(where: Where): where is ShardId {
+  return !where.startsWith('(')
+}
+
+const strengthOfShard = 3
+
+function strength(where: Where): number {
+  switch (where) {
+    case '(nowhere)':
+      return 0
+    case '(begin)':
+      return 1
+    case '(any)':
+      return 2
+    case '(steps)':
+      return strengthOfShard + 1
+    default:
+      return strengthOfShard
+  }
 }
 
 /** Where one planned statement goes, given what the transaction has touched. */
 export function whereOf(plan: Plan, state: SessionState): Where {
+  if (state.failure === 'server') return '(any)'
   switch (plan.kind) {
     case 'single':
       if (plan.anyShard) return '(any)'
@@ -37,10 +61,11 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
   const only = transaction?.participants.keys().next().value
   switch (command.kind) {
     case 'begin':
-      return transaction === null || transaction.implicit ? '(steps)' : '(any)'
+      if (transaction === null) return '(begin)'
+      return transaction.implicit ? '(steps)' : '(any)'
     case 'commit':
       // A failure that the server does not know of must become a rollback: not its COMMIT.
-      if (transaction?.failed === true && !state.failedOnServer) return '(steps)'
+      if (state.failure === 'local') return '(steps)'
       return transactionEnd(transaction === null, joined, only)
     case 'rollback':
       return transactionEnd(transaction === null, joined, only)
@@ -50,7 +75,7 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
     case 'set':
     case 'setLocal':
     case 'setConfig':
-      if (transaction?.failed === true && !state.failedOnServer) return '(steps)'
+      if (state.failure === 'local') return '(steps)'
       return joined > 1 ? '(steps)' : '(any)'
     case 'reset':
       return joined > 1 || state.startup.get(command.name) !== undefined ? '(steps)' : '(any)'

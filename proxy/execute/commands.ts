@@ -115,8 +115,8 @@ async function reset(
   const [first] = servers
   if (first === undefined) return
   state.set(sql, change, first)
-  session.output.tellParameters(first.parameters)
   complete(session, unit, 'RESET')
+  session.output.tellParameters(first.parameters)
 }
 
 async function discardAll(session: Session, unit: Unit): Promise<void> {
@@ -130,8 +130,9 @@ async function discardAll(session: Session, unit: Unit): Promise<void> {
   state.portals.clear()
   state.settings = state.startup
   if (transaction !== null) state.transaction = new Transaction('BEGIN', state.startup, true)
-  session.output.tellParameters(await state.database.reportedFor(state.startup, state.client))
+  const reported = await state.database.reportedFor(state.startup, state.client)
   complete(session, unit, 'DISCARD ALL')
+  session.output.tellParameters(reported)
 }
 
 function deallocate(session: Session, unit: Unit, name: string | null): void {

@@ -40,7 +40,8 @@ export async function rollbackTransaction(session: Session): Promise<void> {
   const { state } = session
   await Promise.all(
     joinedLeases(session).map(async ({ server }) => {
-      if (server.transactionStatus === 'I') return
+      // A server whose BEGIN is still on its way says I too.
+      if (server.transactionStatus === 'I' && server.exchangesOwed === 0) return
       try {
         await ask(server, 'ROLLBACK')
       } catch (error) {

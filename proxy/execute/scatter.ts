@@ -5,6 +5,7 @@ import { writeCommandComplete } from '../../wire/backend.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
+import { RowGate } from './row-gate.ts'
 import { type Outcome, runUnit, type Unit } from './unit.ts'
 
 /** @throws PgError the first shard's error; rows of others may have been sent, as with one PostgreSQL. */
@@ -19,13 +20,15 @@ export async function runScatter(
   const leases: Lease[] = []
   for (const shard of shards) leases.push(await joinShard(session, shard, false))
   const outcomes: Outcome[] = []
+  const gate = new RowGate((bytes) => session.output.forward(bytes))
   let first: PgError | null = null
   const running = leases.map(async ({ server }, at) => {
     const audience = at === 0 ? 'all' : 'rows'
-    const outcome = await runUnit(session, server, unit, { audience })
+    const outcome = await runUnit(session, server, unit, { audience, gate })
     outcomes.push(outcome)
     if (outcome.error === null || first !== null) return
     first = outcome.error
+    gate.close()
     for (const { pool, server } of leases) if (server.exchangesOwed > 0) void pool.cancel(server)
   })
   await Promise.all(running)

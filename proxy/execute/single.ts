@@ -13,7 +13,7 @@ import {
   writeSync,
 } from '../../wire/frontend.ts'
 import { Writer } from '../../wire/writer.ts'
-import type { Batch, BatchItem } from '../batch.ts'
+import { type Batch, type BatchItem, writesOf } from '../batch.ts'
 import { effectOf } from '../effects.ts'
 import { AnswerSink, sendQuery } from '../exchange.ts'
 import type { Lease } from '../leases.ts'
@@ -60,10 +60,10 @@ function prepend(session: Session, server: ServerConnection, sql: string): void 
   sendQuery(server, sql, sink)
 }
 
-/** Sends a simple query, a whole Query message. */
+/** Sends a Query or FunctionCall message; a pipeline that is open on the server ends with it. */
 export function sendSimple(session: Session, server: ServerConnection, frame: Uint8Array): void {
   const { relay } = session
-  relay.open(server)
+  if (relay.server === null) relay.open(server)
   relay.expect('query')
   server.unnamed = null
   server.send(frame)
@@ -83,7 +83,7 @@ export function sendBatch(
     relay.open(server)
     evict(session, server, writer)
   }
-  for (const item of batch.items) writeItem(session, server, item, writer)
+  for (const item of batch.items) writeItem(session, server, item, { batch, writer })
   if (batch.error !== null) {
     const error = new Writer(256)
     writeErrorResponse(error, batch.error)
@@ -105,7 +105,7 @@ function writeItem(
   session: Session,
   server: ServerConnection,
   item: BatchItem,
-  writer: Writer,
+  { batch, writer }: { readonly batch: Batch; readonly writer: Writer },
 ): void {
   const { relay } = session
   switch (item.kind) {
@@ -132,7 +132,8 @@ function writeItem(
     case 'execute': {
       writer.raw(item.frame)
       const { statement, plan, params } = item.portal
-      session.replies.addEffect(effectOf(statement.prepared, 0, plan, params))
+      const effect = effectOf(statement.prepared, 0, plan, params, writesOf(batch))
+      session.replies.addEffect(effect)
       return relay.expect('execute')
     }
     case 'closeStatement':
@@ -141,6 +142,10 @@ function writeItem(
       if (item.portal === undefined) return relay.expect('synthClosePortal')
       writer.raw(item.frame)
       return relay.expect('close')
+    case 'foreign':
+      writer.raw(item.frame)
+      if (item.owes === 'execute') session.replies.addEffect(null)
+      return relay.expect(item.owes)
   }
 }
 

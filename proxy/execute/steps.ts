@@ -91,6 +91,7 @@ async function runItem(session: Session, items: readonly BatchItem[], at: number
       return 0
     case 'bind':
       return runPortal(session, items, at)
+    case 'foreign':
     case 'describePortal':
     case 'execute':
       throw pgError('unsupported', ['a portal that stays open over several shards'])

@@ -20,6 +20,7 @@ import { ServerError } from '../exchange.ts'
 import type { Session } from '../session.ts'
 import type { Portal } from '../statements.ts'
 import { inject } from './inject.ts'
+import type { RowGate } from './row-gate.ts'
 
 export type Unit = {
   readonly plan: Plan
@@ -52,12 +53,20 @@ export type Outcome = {
 /** What becomes of the replies: `all` to the client, `rows` without their header, or nothing. */
 export type Audience = 'all' | 'rows' | 'nobody'
 
+export type UnitOptions = {
+  readonly audience: Audience
+  /** Replaces the statement's text. */
+  readonly sql?: string | undefined
+  /** Of a statement on several servers: rows wait until their header has gone out. */
+  readonly gate?: RowGate | undefined
+}
+
 /** Runs `unit` on `server`; errors are in the outcome, never thrown. `sql` replaces the statement's text. */
 export function runUnit(
   session: Session,
   server: ServerConnection,
   unit: Unit,
-  options: { readonly audience: Audience; readonly sql?: string | undefined },
+  options: UnitOptions,
 ): Promise<Outcome> {
   const { writer } = session.context
   writer.reset()
@@ -81,9 +90,7 @@ export function runUnit(
     writeSync(writer)
   }
   return new Promise((resolve) => {
-    server.begin(
-      new UnitSink(session, server, { unit, audience: options.audience, parses, resolve }),
-    )
+    server.begin(new UnitSink(session, server, { ...options, unit, parses, resolve }))
     server.send(writer.bytes())
   })
 }
@@ -91,6 +98,7 @@ export function runUnit(
 type SinkOptions = {
   readonly unit: Unit
   readonly audience: Audience
+  readonly gate?: RowGate | undefined
   readonly parses: string[]
   readonly resolve: (outcome: Outcome) => void
 }
@@ -131,7 +139,8 @@ class UnitSink implements ReplySink {
       case backend.copyInResponse:
         return refuseCopyIn(this.#server)
       default:
-        if (this.#hears(code)) this.#session.output.forward(bytes)
+        if (this.#hears(code)) this.#forward(bytes)
+        if (this.#opensGate(code)) this.#options.gate?.open()
     }
   }
 
@@ -153,7 +162,22 @@ class UnitSink implements ReplySink {
     }
   }
 
+  #forward(bytes: Uint8Array): void {
+    const { gate, audience } = this.#options
+    if (gate === undefined || audience === 'all') this.#session.output.forward(bytes)
+    else gate.pass(bytes, this.#server)
+  }
+
+  /** The last message before the rows, on the server whose header the client gets. */
+  #opensGate(code: number): boolean {
+    const { audience, unit } = this.#options
+    if (audience !== 'all') return false
+    const described = unit.extended === null || unit.extended.describe
+    return code === (described ? backend.rowDescription : backend.bindComplete)
+  }
+
   #finish(): void {
+    if (this.#error === null && this.#options.audience === 'all') this.#options.gate?.open()
     const complete = this.#complete
     const tag = complete === null ? '' : decodeCommandComplete(complete)
     this.#options.resolve({ error: this.#error, tag, complete })
