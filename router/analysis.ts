@@ -55,6 +55,8 @@ export class Analysis {
   locksReference = false
   /** INSERT … SELECT: what the rows' key must satisfy. */
   insertSelect: InsertTarget | null = null
+  /** nextval of a sequence that no sharded table's default uses. */
+  homeSequence: string | null = null
   paramCount = 0
   /** Constructs whose result depends on the order of rows, which copies of a table need not share. */
   orderDependent: string | null = null

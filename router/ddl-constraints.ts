@@ -2,7 +2,7 @@
 import type { ColumnDef, Constraint, CreateStmt, IndexStmt, Node } from '@pgsql/types'
 import { type PgError, pgError } from '../core/errors.ts'
 import { type Names, namesOf, writtenName } from './names.ts'
-import type { KeyType, Placement, Relation } from './schema.ts'
+import type { Column, KeyType, Placement, Relation } from './schema.ts'
 import { childrenOf } from './syntax.ts'
 
 /** The table that a constraint belongs to, existing or new. */
@@ -10,6 +10,9 @@ export type Table = {
   readonly self: string
   readonly placement: Placement
   readonly key: string | null
+  /** Columns that it has already, none for a new table. */
+  readonly columns: readonly Column[]
+  readonly primaryKey?: readonly string[]
 }
 
 /** First thing in CREATE TABLE that the shards could not keep; null when there is none. */
@@ -89,18 +92,18 @@ export function checkConstraint(
   if (table.placement !== 'sharded') return null
   if (contype === 'CONSTR_EXCLUSION') {
     const equal = (exclusions ?? []).some((pair) => excludesKey(pair, table.key))
-    return equal ? null : notEnforced('an exclusion constraint', table)
+    return equal ? null : notEnforced('an exclusion constraint', table.self, table.key)
   }
   const unique = contype === 'CONSTR_PRIMARY' || contype === 'CONSTR_UNIQUE'
   if (!unique || constraint.indexname !== undefined) return null
   const listed = namesOf(keys)
   if (listed.includes(table.key ?? '')) return null
   // Values that shards generate do not meet: sequences step by shard, uuids are random.
-  const generated = columns.some(
-    (column) => listed.includes(column.colname ?? '') && isGenerated(column),
-  )
+  const generated =
+    columns.some((column) => listed.includes(column.colname ?? '') && isGenerated(column)) ||
+    table.columns.some((column) => listed.includes(column.name) && generates(column))
   const what = contype === 'CONSTR_PRIMARY' ? 'a primary key' : 'a unique constraint'
-  return generated ? null : notEnforced(what, table)
+  return generated ? null : notEnforced(what, table.self, table.key)
 }
 
 /** CREATE UNIQUE INDEX. */
@@ -111,7 +114,7 @@ export function checkIndex(index: IndexStmt, relation: Relation): PgError | null
     'IndexElem' in param ? [param.IndexElem.name ?? ''] : [],
   )
   if (columns.includes(key ?? '')) return null
-  return notEnforced('a unique index', { self: name, placement, key })
+  return notEnforced('a unique index', name, key)
 }
 
 function checkForeignKey(constraint: Constraint, table: Table, names: Names): PgError | null {
@@ -127,7 +130,9 @@ function checkForeignKey(constraint: Constraint, table: Table, names: Names): Pg
     return pgError('unsupported', [`${both}, whose rows live on other shards,`])
   }
   const at = namesOf(own).indexOf(table.key ?? '')
-  const matches = at >= 0 && namesOf(other)[at] === target.key
+  // Without a list the foreign key refers to the primary key, which has the shard key in it or is one of ids.
+  const columns = other === undefined ? target.primaryKey : namesOf(other)
+  const matches = at >= 0 && (columns === undefined || columns[at] === target.key)
   if (!matches) {
     return pgError('unsupported', [`${both} that does not include both shard keys`], {
       hint: `List the columns on both sides, with "${table.key}" among them.`,
@@ -150,22 +155,18 @@ function tableOf(create: CreateStmt, names: Names): Table | undefined {
   const range = parent !== undefined && 'RangeVar' in parent ? parent.RangeVar : undefined
   if (range !== undefined) {
     const relation = names.relation(range)
-    return relation === undefined
-      ? undefined
-      : { self, placement: relation.placement, key: relation.key }
+    if (relation === undefined) return undefined
+    return { self, placement: relation.placement, key: relation.key, columns: [] }
   }
   const schema = create.relation?.schemaname ?? names.creationSchema
   const configured = names.configured(schema, self)
   if (configured !== undefined && 'placement' in configured) {
-    return {
-      self,
-      placement: configured.placement === 'reference' ? 'reference' : 'home',
-      key: null,
-    }
+    const placement = configured.placement === 'reference' ? 'reference' : 'home'
+    return { self, placement, key: null, columns: [] }
   }
   const key = configured?.key ?? names.rules.key
   const has = (create.tableElts ?? []).some((element) => hasColumn(element, key, names))
-  return has ? { self, placement: 'sharded', key } : { self, placement: 'home', key: null }
+  return { self, placement: has ? 'sharded' : 'home', key: has ? key : null, columns: [] }
 }
 
 function hasColumn(element: Node, key: string, names: Names): boolean {
@@ -226,12 +227,14 @@ function excludesKey(pair: Node, key: string | null): boolean {
   return column === key && namesOf(items).at(-1) === '='
 }
 
-function notEnforced(what: string, { self, key }: Table): PgError {
-  return pgError(
-    'unsupportedAcrossShards',
-    [`${what} on "${self}" without its shard key`, key ?? ''],
-    {
-      hint: `Add "${key}" to its columns; a generated serial, identity or uuid column may stand alone.`,
-    },
-  )
+/** The same of a column that exists. */
+function generates({ identity, typeOid, defaultSql }: Column): boolean {
+  const uuid = 2950
+  return identity !== 'none' || typeOid === uuid || /nextval|next_id/.test(defaultSql ?? '')
+}
+
+function notEnforced(what: string, table: string, key: string | null): PgError {
+  const construct = `${what} on "${table}" without its shard key`
+  const hint = `Add "${key}" to its columns; a generated serial, identity or uuid column may stand alone.`
+  return pgError('unsupportedAcrossShards', [construct], { hint })
 }

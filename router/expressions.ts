@@ -1,5 +1,6 @@
 // Walks expressions for what decides a route besides keys: functions, subqueries, system columns, parameters.
 import type { FuncCall, Node, SubLink } from '@pgsql/types'
+import { pgError } from '../core/errors.ts'
 import type { Analysis } from './analysis.ts'
 import { isAggregate, noteFunction } from './functions.ts'
 import { namesOf } from './names.ts'
@@ -24,6 +25,10 @@ export function walk(analysis: Analysis, part: object | undefined, scope: Scope)
   if ('ColumnRef' in part) return noteColumn(analysis, namesOf(part.ColumnRef.fields), scope)
   if ('ParamRef' in part) {
     analysis.paramCount = Math.max(analysis.paramCount, part.ParamRef.number ?? 0)
+    return
+  }
+  if ('SelectStmt' in part) {
+    analysis.query(part, scope)
     return
   }
   noteNode(analysis, part, scope)
@@ -76,15 +81,38 @@ function walkCall(analysis: Analysis, call: FuncCall, scope: Scope): void {
   const { schema } = analysis.names
   const foreign = names.length > 1 && names[0] !== 'pg_catalog'
   const args = call.args ?? []
-  if (foreign && schema.functions.get(name)?.builtin === true) {
+  if (names.length > 1 && names[0] === 'ringfence') {
+    // Our own: ringfence.vnode() is arithmetic, the others belong to a server.
+    if (name !== 'vnode') analysis.functions.server ??= names.join('.')
+  } else if (foreign && schema.functions.get(name)?.builtin === true) {
     analysis.functions.userDefined ??= names.join('.')
     analysis.functions.mayWrite = true
   } else if (name !== 'age' || args.length === 1) noteFunction(analysis.functions, name, schema)
+  if (name === 'nextval' || name === 'setval') noteSequence(analysis, name, args[0])
   if (call.over !== undefined) scope.window ??= name
   else if (isAggregate(name, schema) || isMarked(call)) noteAggregate(analysis, name, scope, call)
   const { args: _, funcname: __, ...rest } = call
   walk(analysis, args, scope)
   walk(analysis, rest, scope)
+}
+
+/** A sequence that feeds a column of a sharded table counts in steps on every shard; any other only at home. */
+function noteSequence(analysis: Analysis, call: string, argument: Node | undefined): void {
+  const inner = argument !== undefined && 'TypeCast' in argument ? argument.TypeCast.arg : argument
+  const constant = inner !== undefined && 'A_Const' in inner ? inner.A_Const : undefined
+  const name = (constant?.sval?.sval ?? '').replace(/^.*\./, '').replaceAll('"', '')
+  // The name decides, so the shape holds for no other.
+  analysis.exactOnly = true
+  const feeds = [...analysis.names.schema.relations.values()].some(
+    ({ placement, columns }) =>
+      placement === 'sharded' &&
+      columns.some(({ defaultSql }) => defaultSql?.match(/[\w$]+/g)?.includes(name) === true),
+  )
+  if (call === 'setval' && (feeds || name === '')) {
+    // One number for all shards would make their rows collide.
+    analysis.refuse(pgError('unsupported', [`setval('${name}')`]))
+  }
+  if (!feeds) analysis.homeSequence ??= name
 }
 
 /** Marks that only an aggregate may carry. */

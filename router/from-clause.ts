@@ -82,8 +82,12 @@ function readItem(analysis: Analysis, item: Node, scope: Scope): FromPart {
   if ('RangeSubselect' in item) return readSubselect(analysis, item.RangeSubselect, scope)
   if ('JoinExpr' in item) return readJoin(analysis, item.JoinExpr, scope)
   if ('RangeTableSample' in item) {
-    analysis.refuseAcrossShards('TABLESAMPLE')
-    return emptyPart
+    const { relation, ...sampling } = item.RangeTableSample
+    walk(analysis, sampling, scope)
+    const part = relation === undefined ? emptyPart : readItem(analysis, relation, scope)
+    if (part.drivers.length > 0) analysis.refuseAcrossShards('TABLESAMPLE')
+    analysis.orderDependent ??= 'TABLESAMPLE'
+    return part
   }
   // Functions, XMLTABLE, JSON_TABLE: rows without a shard key, columns unknown. All may be lateral.
   walk(analysis, item, scope)

@@ -12,7 +12,7 @@ export type FunctionFacts = {
   server: string | null
   /** nextval and setval. */
   sequence: string | null
-  /** currval and lastval: would need the server of an earlier nextval. */
+  /** currval and lastval, which need the server of an earlier nextval. */
   sequenceMemory: string | null
   /** Advisory locks and notifications live on the home shard. */
   lock: string | null
@@ -102,7 +102,7 @@ export function noteFunction(facts: FunctionFacts, name: string, schema: Schema 
   else if (clocks.has(name)) facts.clock ??= name
   else if (dice.has(name)) facts.dice ??= name
   else if (belongsToServer(name, volatility)) facts.server ??= name
-  const harmless = dice.has(name) || sleeps.has(name) || sequenceMemory.has(name)
+  const harmless = dice.has(name) || sleeps.has(name)
   if (volatility === 'volatile' && !harmless && !aggregates.has(name)) facts.mayWrite = true
 }
 

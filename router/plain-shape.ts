@@ -27,6 +27,8 @@ export function plainShape(node: Node, schema: Schema | null): Shape {
       else if ('LockingClause' in part || writers.some((tag) => tag in part)) writes = true
     }
     if ('relpersistence' in part && part.relpersistence === 't') temporary = true
+    if ('schemaname' in part && String(part.schemaname).startsWith('pg_temp')) temporary = true
+    if ('sval' in part && part.sval === 'pg_temp') temporary = true
     // SELECT … INTO, and EXPLAIN ANALYZE of whatever it may be.
     if ('intoClause' in part || ('defname' in part && part.defname === 'analyze')) writes = true
     for (const child of childrenOf(part)) visit(child)

@@ -1,4 +1,5 @@
 // The router's face: SQL bytes → statements (cached without their values) → plan. Pure but for its cache.
+import { isUtf8 as isUtf8Bytes } from 'node:buffer'
 import { PgError, pgError } from '../core/errors.ts'
 import type { BoundParams } from './key-source.ts'
 import { Lexer, type Lexed } from './lexer.ts'
@@ -139,10 +140,7 @@ const contextsMax = 64
 
 function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): PlacedShape[] {
   const { schema, rules, searchPath } = context
-  const text = lexed.ascii ? lexed.raw : utf8Of(lexed.raw)
-  if (rules !== null && !lexed.ascii && text.includes('\ufffd') && !isUtf8(lexed.raw)) {
-    throw pgError('unsupported', ['SQL in another encoding than UTF8'])
-  }
+  const text = textOf(lexed, rules !== null)
   if (rules !== null && schema === null) {
     const error = pgError('catalogUnavailable', [homeShard(context.topology)])
     return [whole({ ...unparsed, route: refused(error, true) })]
@@ -151,6 +149,9 @@ function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): Pla
   try {
     const parsed = parseSql(text)
     if (parsed.length === 0) return [whole(empty)]
+    if (parsed.length > 1 && !isUtf8(lexed)) {
+      throw pgError('unsupported', ['several statements in one string that is not UTF-8'])
+    }
     return parsed.map(({ node, start, end }) => {
       const sql = utf8Of(lexed.raw.slice(start, end))
       const shape = shapeOf(node, { names, schema, literals, sql })
@@ -159,7 +160,7 @@ function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): Pla
   } catch (thrown) {
     if (thrown instanceof RangeError) throw pgError('statementTooComplex', [], { cause: thrown })
     // The server may know more than the grammar here; what it leaves behind nobody knows.
-    if (rules !== null || !(thrown instanceof PgError)) throw thrown
+    if (rules !== null || !(thrown instanceof PgError) || thrown.sqlstate === '0A000') throw thrown
     const pin = leavesState.test(text) ? ('session state' as const) : null
     return [whole({ ...unparsed, pin })]
   }
@@ -188,14 +189,24 @@ function whole(shape: Shape): PlacedShape {
   return { shape, after: -1, before: -1 }
 }
 
-function isUtf8(raw: string): boolean {
-  return Buffer.from(utf8Of(raw), 'utf8').toString('latin1') === raw
+/** Text for the parser, whose offsets are those of the bytes sent. */
+function textOf(lexed: Lexed, sharded: boolean): string {
+  if (lexed.ascii) return lexed.raw
+  if (isUtf8(lexed)) return utf8Of(lexed.raw)
+  if (sharded) throw pgError('unsupported', ['SQL in another encoding than UTF8'])
+  // One shard needs the grammar alone: any letter will do for a byte of another encoding.
+  return lexed.raw.replaceAll(/[\x80-\xff]/g, 'x')
+}
+
+function isUtf8({ raw, ascii }: Lexed): boolean {
+  return ascii || isUtf8Bytes(Buffer.from(raw, 'latin1'))
 }
 
 /** Numbers of the semicolons that a statement stands between. */
 function semicolonsAround(lexed: Lexed, start: number, end: number) {
   return {
-    after: lexed.semicolons.indexOf(start - 1),
+    // The parser skips blanks and comments after the semicolon.
+    after: lexed.semicolons.findLastIndex((at) => at < start),
     before: lexed.semicolons.indexOf(end),
   }
 }

@@ -31,6 +31,8 @@ export type Relation = {
   readonly key: string | null
   /** In order of attnum. */
   readonly columns: readonly Column[]
+  /** Columns of the primary key in order; absent: not known. */
+  readonly primaryKey?: readonly string[]
 }
 
 export type Volatility = 'immutable' | 'stable' | 'volatile'

@@ -149,7 +149,7 @@ function explainRouting(node: Node, context: ShapeContext): Shape | undefined {
   if (options.length > 1) {
     return base('explain', refused(pgError('unsupported', ['EXPLAIN (ROUTE) with other options'])))
   }
-  const sql = context.sql.replace(/^[^(]*\([^)]*\)\s*/, '')
+  const sql = context.sql.replace(/^[^]*?\bexplain\s*\([^)]*\)\s*/i, '')
   const route: Route = { kind: 'session', command: { kind: 'explainRoute', sql } }
   return {
     ...base('explain', route),

@@ -85,13 +85,16 @@ function routeOf(analysis: Analysis, node: Node, output: QueryOutput, writes: bo
 }
 
 /** Functions that no sharded database can run correctly, wherever the statement goes. */
-function bannedFunction({ functions, uses }: Analysis): PgError | null {
+function bannedFunction({ functions, uses, homeSequence }: Analysis): PgError | null {
   if (functions.setConfig) return pgError('unsupported', ['set_config() inside of a statement'])
   const hidden = functions.hiddenSql ?? functions.sequenceMemory
   if (hidden !== null) return pgError('unsupported', [`the function ${hidden}()`])
   const sharded = uses.some(({ relation }) => relation.placement === 'sharded')
   if (functions.lock !== null && sharded) {
     return pgError('unsupported', [`the function ${functions.lock}() over a sharded table`])
+  }
+  if (homeSequence !== null && sharded) {
+    return pgError('unsupported', [`nextval('${homeSequence}') over a sharded table`])
   }
   return null
 }
@@ -101,7 +104,8 @@ function unshardedRoute(analysis: Analysis, node: Node, writes: boolean, usesHom
   const { functions, uses } = analysis
   if (functions.userDefined !== null) {
     // It may read or write any table, of which this shard might have but a part.
-    return refused(acrossShards(analysis, `the function ${functions.userDefined}()`))
+    const unknown = !analysis.names.schema.functions.has(functions.userDefined)
+    return refused(acrossShards(analysis, `the function ${functions.userDefined}()`), unknown)
   }
   const written = uses.find((use) => use.writes && use.relation.placement === 'reference')
   if (written !== undefined) {

@@ -113,7 +113,11 @@ function readMergeClause(
   // Inserted rows are one more mention of the table: its key must follow from the source's.
   const inserted = analysis.graph.add()
   analysis.uses.push({ relation, node: inserted, writes: true })
-  const from = keyNode({ analysis, scope, filter: new Set() }, value)
+  const scalar = analysis.scalar(value)
+  const from =
+    scalar === null
+      ? keyNode({ analysis, scope, filter: new Set() }, value)
+      : analysis.scalarSource(relation.key ?? '', [scalar])
   if (from !== null) analysis.graph.tie(from, inserted)
   else analysis.refuseAcrossShards('MERGE that inserts a shard key value not taken from its source')
   analysis.requireInsertable(relation)
