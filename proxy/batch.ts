@@ -85,13 +85,13 @@ function readItem({ code, bytes }: Frame, state: SessionState): BatchItem {
       return readBind(bytes, state)
     case frontend.describe: {
       const { what, name } = decodeDescribe(bytes)
-      if (what === 'P')
-        return { kind: 'describePortal', frame: bytes, portal: portalOf(name, state) }
-      return { kind: 'describeStatement', frame: bytes, statement: statementOf(name, state) }
+      return readDescribe(bytes, what, name, state)
     }
     case frontend.execute: {
       const { portal: name, maxRows } = decodeExecute(bytes)
-      return { kind: 'execute', frame: bytes, portal: portalOf(name, state), maxRows }
+      const portal = state.portals.get(name)
+      if (portal === undefined) return foreign(bytes, 'execute', state) ?? unknown('P', name)
+      return { kind: 'execute', frame: bytes, portal, maxRows }
     }
     case frontend.close: {
       const { what, name } = decodeClose(bytes)
@@ -107,6 +107,19 @@ function readItem({ code, bytes }: Frame, state: SessionState): BatchItem {
     default:
       throw pgError('protocolViolation', [`message type ${code} in a pipeline`])
   }
+}
+
+function readDescribe(
+  frame: Uint8Array,
+  what: 'S' | 'P',
+  name: string,
+  state: SessionState,
+): BatchItem {
+  const portal = what === 'P' ? state.portals.get(name) : undefined
+  const statement = what === 'S' ? state.statements.get(name) : undefined
+  if (portal !== undefined) return { kind: 'describePortal', frame, portal }
+  if (statement !== undefined) return { kind: 'describeStatement', frame, statement }
+  return foreign(frame, 'describe', state) ?? unknown(what, name)
 }
 
 function readParse(frame: Uint8Array, state: SessionState): BatchItem {
@@ -173,14 +186,6 @@ function unknown(what: 'S' | 'P', name: string): never {
 function refuseInFailed({ prepared }: ClientStatement, state: SessionState): void {
   if (state.failure !== 'local') return
   if (!endsFailure(state.plan(prepared, 0, null))) throw pgError('transactionAborted')
-}
-
-function statementOf(name: string, state: SessionState): ClientStatement {
-  return state.statements.get(name) ?? unknown('S', name)
-}
-
-function portalOf(name: string, state: SessionState): Portal {
-  return state.portals.get(name) ?? unknown('P', name)
 }
 
 /** Parse, Describe of a statement and Close are at home on any server. */

@@ -73,7 +73,8 @@ export class SessionState {
   get knowingShard(): ShardId | null {
     const joined = [...(this.transaction?.participants.keys() ?? [])]
     if (joined.length > 0) return joined.length === 1 ? (joined[0] ?? null) : null
-    for (const { server, pinned } of this.leases) if (pinned !== null) return server.shard
+    const home = this.leases.get(this.database.home)
+    if (home !== undefined && home.pinned !== null) return home.server.shard
     return null
   }
 
@@ -182,6 +183,9 @@ export class SessionState {
       case 'resetAll':
         this.set(sql, () => SettingsProfile.empty, server)
         break
+      case 'deallocate':
+        this.#deallocated(command.name, server)
+        break
       case 'setConfig':
         for (const call of command.calls) this.#setConfig(call, effect.params, server)
         break
@@ -198,6 +202,12 @@ export class SessionState {
     if (this.transaction !== null) return this.transaction.set(sql, change)
     this.settings = change(this.settings)
     server.settings = this.settings
+  }
+
+  #deallocated(name: string | null, server: ServerConnection): void {
+    if (name !== null) return
+    this.statements.clear()
+    server.prepared.clear()
   }
 
   #ended(tag: string, chain: boolean, server: ServerConnection): void {

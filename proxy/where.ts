@@ -82,8 +82,10 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
     case 'resetAll':
       return joined > 1 || state.startup.key !== '' ? '(steps)' : '(any)'
     case 'empty':
-    case 'discardAll':
+      return state.failure === 'local' ? '(steps)' : '(any)'
     case 'deallocate':
+      return knownToServer(command.name, state) ? '(any)' : '(steps)'
+    case 'discardAll':
     case 'explainRoute':
     case 'showRingfence':
       return '(steps)'
@@ -94,4 +96,9 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
 function transactionEnd(outside: boolean, joined: number, only: ShardId | undefined): Where {
   if (outside) return '(any)'
   return joined === 1 && only !== undefined ? only : '(steps)'
+}
+
+/** Statements of SQL's PREPARE are on the pinned server alone. */
+function knownToServer(name: string | null, { leases, statements }: SessionState): boolean {
+  return leases.pinReasons.includes('PREPARE') && (name === null || !statements.has(name))
 }

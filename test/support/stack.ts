@@ -146,7 +146,8 @@ export async function runSql(place: Place, sql: string): Promise<void> {
   const client = new Client(place)
   await client.connect()
   try {
-    for (const statement of sql.split(/\n\s*\n/)) if (statement.trim() !== '') await client.query(statement)
+    for (const statement of sql.split(/\n\s*\n/))
+      if (statement.trim() !== '') await client.query(statement)
   } finally {
     await client.end()
   }
