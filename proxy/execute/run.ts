@@ -1,0 +1,162 @@
+// Where a command goes: to one server as it is (single.ts), or through steps of our own (steps.ts). A command that must
+// wait for a server is read and planned again once it has one: the topology may have changed meanwhile.
+import { type PgError, pgError, toPgError } from '../../core/errors.ts'
+import type { ShardId } from '../../core/ids.ts'
+import type { ServerConnection } from '../../pool/server-connection.ts'
+import { frontend } from '../../wire/codes.ts'
+import type { Frame } from '../../wire/framer.ts'
+import { decodeQuery } from '../../wire/frontend.ts'
+import { type Batch, continued, readBatch, writesOf } from '../batch.ts'
+import { ownFrames, type PipelineEnd } from '../intake.ts'
+import type { Lease } from '../leases.ts'
+import { readQuery, type SimpleQuery } from '../query.ts'
+import type { Session } from '../session.ts'
+import { isShard, type Where } from '../where.ts'
+import { joinServer, sendBatch, sendSimple } from './single.ts'
+import { runBatchSteps, runQuerySteps } from './steps.ts'
+
+/** Runs a Query or FunctionCall message; its view may die afterwards. */
+export function runSimple(session: Session, { code, bytes }: Frame): void {
+  if (code === frontend.query) return runQuery(session, bytes)
+  const { database } = session.state
+  if (database.options.rules !== null) {
+    return session.refuse(pgError('unsupported', ['the function call protocol']), 'sync')
+  }
+  const query: SimpleQuery = { where: database.home, writes: true, effects: [] }
+  sendQuery(session, query, bytes, (owned) => runSimple(session, { code, bytes: owned }))
+}
+
+function runQuery(session: Session, bytes: Uint8Array): void {
+  const { state } = session
+  state.statements.delete('')
+  state.portals.delete('')
+  let query: SimpleQuery
+  try {
+    query = readQuery(decodeQuery(bytes), state)
+  } catch (error) {
+    return session.refuse(error, 'sync')
+  }
+  const open = session.relay.server
+  if (query.where === '(steps)' || query.where === '(nowhere)') {
+    if (open !== null) return refusedBehindFlush(session)
+    const sql = Uint8Array.from(decodeQuery(bytes))
+    return session.work(() => runQuerySteps(session, sql), 'sync')
+  }
+  sendQuery(session, query, bytes, (owned) => runQuery(session, owned))
+}
+
+function sendQuery(
+  session: Session,
+  query: SimpleQuery,
+  bytes: Uint8Array,
+  again: (owned: Uint8Array) => void,
+): void {
+  const { where, writes, effects } = query
+  const open = session.relay.server
+  const shard = shardOf(session, where)
+  if (open !== null && where !== '(any)' && shard !== open.shard) return refusedBehindFlush(session)
+  let owned = bytes
+  const lease = leaseOn(session, open?.shard ?? shard, () => again(owned), 'sync')
+  if (lease === null) {
+    owned = Uint8Array.from(bytes)
+    return
+  }
+  if (open === null) {
+    session.replies.expect(effects)
+    joinServer(session, lease, writes)
+  } else {
+    for (const effect of effects) session.replies.addEffect(effect)
+  }
+  session.enter('running')
+  sendSimple(session, lease.server, bytes)
+}
+
+/** The pipeline's server must roll back before the client hears that it has failed. */
+function refusedBehindFlush(session: Session): void {
+  const { server } = session.relay
+  const error = pgError('unsupported', ['a pipeline that goes on to another shard after Flush'])
+  if (server === null) return session.refuse(error, 'sync')
+  runOn(session, server, { items: [], where: '(nowhere)', error }, 'sync')
+}
+
+/** Runs the messages of a pipeline up to its Sync or Flush. */
+export function runBatch(session: Session, frames: readonly Frame[], end: PipelineEnd): void {
+  const { state, relay } = session
+  const batch = readBatch(frames, state)
+  const open = relay.server
+  if (open !== null) return runOn(session, open, continued(batch, open.shard), end)
+  if (batch.items.length === 0) {
+    if (batch.error !== null) return session.refuse(batch.error, end)
+    if (end === 'flush') return
+    if (state.transaction?.implicit !== true) return session.ready()
+    return session.work(() => Promise.resolve(), end)
+  }
+  if (batch.where === '(steps)' || batch.where === '(nowhere)') {
+    state.undoDefinitions()
+    const owned = ownFrames(frames)
+    return session.work(() => runBatchSteps(session, owned), end)
+  }
+  let owned = frames
+  const lease = leaseOn(
+    session,
+    shardOf(session, batch.where),
+    () => runBatch(session, owned, end),
+    end,
+  )
+  if (lease === null) {
+    owned = ownFrames(frames)
+    state.undoDefinitions()
+    return
+  }
+  joinServer(session, lease, writesOf(batch))
+  session.replies.expect([])
+  runOn(session, lease.server, batch, end)
+}
+
+/** Hands a pipeline to `server`, whose exchange is open or is opened now. */
+export function runOn(
+  session: Session,
+  server: ServerConnection,
+  batch: Batch,
+  end: PipelineEnd,
+): void {
+  session.enter('running')
+  sendBatch(session, server, batch, end)
+}
+
+function shardOf(session: Session, where: Where): ShardId {
+  if (isShard(where)) return where
+  const joined = session.state.transaction?.participants.keys().next().value
+  return joined ?? session.state.database.home
+}
+
+/** The session's server on `shard`; null when it must wait: then `again` runs once there is one. */
+function leaseOn(
+  session: Session,
+  shard: ShardId,
+  again: () => void,
+  end: PipelineEnd,
+): Lease | null {
+  const { state } = session
+  const held = state.leases.get(shard)
+  if (held !== undefined) return held
+  const pool = state.database.poolFor(shard, state.client)
+  const granted = () => {
+    session.enter('ready')
+    try {
+      again()
+    } catch (error) {
+      session.fatal(toPgError(error))
+    }
+    session.pump()
+  }
+  const refused = (error: PgError) => {
+    if (session.closed) return
+    session.enter('ready')
+    session.refuse(error, end)
+    session.pump()
+  }
+  const lease = state.leases.take(pool, state.settings, granted, refused)
+  if (lease === null) session.enter('waiting')
+  return lease
+}
