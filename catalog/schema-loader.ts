@@ -4,7 +4,10 @@ import type { Column, Relation, Schema, ShardingRules, Volatility } from '../rou
 import { placeRelations, type FoundRelation } from './schema-placement.ts'
 import { columnsSql, functionsSql, relationsSql } from './schema-queries.ts'
 
-/** Runs one statement by the simple protocol, outside a transaction; rows of text values. */
+/**
+ * Runs one statement by the simple protocol; rows of text values. Inside a transaction it loses its search_path:
+ * a savepoint brings that back.
+ */
 export type Ask = (sql: string) => Promise<readonly (readonly (string | null)[])[]>
 
 const volatilities: Readonly<Record<string, Volatility>> = {
@@ -22,9 +25,10 @@ export async function loadSchema(
   rules: ShardingRules | null,
   user: string,
 ): Promise<Schema> {
+  // First: the other two empty search_path for the rest of a transaction, if there is one around them.
+  const { functions, searchPath, schemas } = readFunctions(await ask(functionsSql))
   const columns = readColumns(await ask(columnsSql))
   const found = readRelations(await ask(relationsSql), columns)
-  const { functions, searchPath, schemas } = readFunctions(await ask(functionsSql))
   const placed = placeRelations(found, rules)
   const relations = new Map<string, Relation>()
   for (const { oid, schema, name, kind, columns } of found.values()) {

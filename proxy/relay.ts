@@ -86,12 +86,16 @@ export class Relay implements ReplySink {
     return this.#at === this.#owed.length
   }
 
+  /** The Sync of this exchange is ours: the client has sent a Flush and hears no ReadyForQuery. */
+  quiet = false
+
   /** Starts an exchange with `server`; `expect` says what is owed. */
   open(server: ServerConnection): void {
     this.#owed.length = 0
     this.#at = 0
     this.failed = false
     this.#synced = false
+    this.quiet = false
     this.#server = server
     server.begin(this)
   }

@@ -100,7 +100,8 @@ export class Replies implements RelayHost {
       this.#state.settings = this.#settingsBefore
       server.settings = this.#settingsBefore
     }
-    this.#events.exchangeOver()
+    if (this.relay.quiet) this.#events.exchangePaused(this.relay.failed)
+    else this.#events.exchangeOver()
   }
 
   flushed(): void {
@@ -110,7 +111,7 @@ export class Replies implements RelayHost {
   serverLost(error: PgError): void {
     if (!this.relay.failed) this.#output.error(error)
     this.statementFailed()
-    if (this.relay.synced) this.#events.exchangeOver()
+    if (this.relay.synced && !this.relay.quiet) this.#events.exchangeOver()
     else this.#events.exchangePaused(true)
   }
 }

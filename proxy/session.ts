@@ -234,6 +234,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   exchangePaused(failed: boolean): void {
     if (this.#phase === 'closed') return
     if (failed) this.#intake.skipToSync()
+    if (this.relay.server === null) this.state.settle()
     this.#phase = 'ready'
     this.pump()
   }

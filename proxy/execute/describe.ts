@@ -3,12 +3,24 @@ import { pgError } from '../../core/errors.ts'
 import type { ReplySink } from '../../pool/server-connection.ts'
 import type { PgError } from '../../core/errors.ts'
 import { backend } from '../../wire/codes.ts'
+import { writeNoData } from '../../wire/backend.ts'
 import { writeDescribe, writeSync } from '../../wire/frontend.ts'
 import { ServerError } from '../exchange.ts'
 import type { Session } from '../session.ts'
+import type { Writer } from '../../wire/writer.ts'
 import type { ClientStatement } from '../statements.ts'
 import { inject } from './inject.ts'
 import { joinShard } from './join-shard.ts'
+
+/** Commands that a failed transaction still describes: they have neither parameters nor rows. */
+const withoutRows: ReadonlySet<string> = new Set([
+  'begin',
+  'commit',
+  'rollback',
+  'rollbackTo',
+  'discardAll',
+  'deallocate',
+])
 
 /** Forwards ParameterDescription and RowDescription or NoData. @throws PgError the server's error. */
 export async function runDescribeStatement(
@@ -16,6 +28,11 @@ export async function runDescribeStatement(
   statement: ClientStatement,
 ): Promise<void> {
   const { state } = session
+  const plan = state.plan(statement.prepared, 0, null)
+  if (plan.kind === 'session' && withoutRows.has(plan.command.kind)) {
+    session.output.emit(writeNoParameters)
+    return session.output.emit(writeNoData)
+  }
   if (state.transaction?.failed === true) throw pgError('transactionAborted')
   const joined = state.transaction?.participants.keys().next().value
   const { server } = await joinShard(session, joined ?? state.database.home, false)
@@ -45,4 +62,10 @@ export async function runDescribeStatement(
     server.begin(sink)
     server.send(writer.bytes())
   })
+}
+
+function writeNoParameters(writer: Writer): void {
+  writer.begin(backend.parameterDescription)
+  writer.i16(0)
+  writer.end()
 }

@@ -79,7 +79,8 @@ export function sendBatch(
   const { relay } = session
   const writer = session.context.writer
   writer.reset()
-  if (relay.server === null) {
+  const opened = relay.server === null
+  if (opened) {
     relay.open(server)
     evict(session, server, writer)
   }
@@ -90,7 +91,12 @@ export function sendBatch(
     relay.poison(error.take())
     writeDescribe(writer, 'S', poisonName)
   }
-  if (end === 'sync') {
+  if (end === 'flush' && opened && definesOnly(batch)) {
+    // No statement has run: the server may go, whatever shard the next messages are for.
+    relay.quiet = true
+    relay.expect('sync')
+    writeSync(writer)
+  } else if (end === 'sync') {
     relay.expect('sync')
     writeSync(writer)
   } else {
@@ -99,6 +105,12 @@ export function sendBatch(
   server.send(writer.bytes())
   relay.pump()
   if (relay.settled) session.replies.flushed()
+}
+
+/** Parse, Describe and Close of statements: nothing that a transaction could hold. */
+function definesOnly({ items, error }: Batch): boolean {
+  const defining = ['parse', 'describeStatement', 'closeStatement']
+  return error === null && items.every(({ kind }) => defining.includes(kind))
 }
 
 function writeItem(
