@@ -1,0 +1,130 @@
+// From samples to the table and the file: a figure is the median over the rounds, a ratio the median
+// of the rounds' own ratios to the base, with the smallest and the largest beside it.
+import { renderTable } from '../cli/table.ts'
+import type { IdleResult } from './idle-clients.ts'
+import type { Sample } from './measure.ts'
+import type { PeerName } from './peers.ts'
+
+export type PeerResult = {
+  readonly name: PeerName
+  /** One per round, in order. */
+  readonly samples: readonly Sample[]
+  /** Why there are no more of them; null when all rounds were run. */
+  readonly failure: string | null
+}
+
+export type RowResult = {
+  readonly name: string
+  /** Null when no peer that could be one took part. */
+  readonly base: PeerName | null
+  /** Offered transactions per second; null: as many as go. */
+  readonly ratePerSecond: number | null
+  readonly peers: readonly PeerResult[]
+}
+
+/** Of the rounds' ratios to the base. */
+export type Spread = { readonly median: number; readonly min: number; readonly max: number }
+
+/** One figure of one peer in one row. */
+export type Figure = {
+  readonly median: number | null
+  /** Null for the base itself and where one of the two has no such figure. */
+  readonly ratio: Spread | null
+}
+
+type Metric = keyof Sample
+
+type Column = { readonly metric: Metric; readonly head: string; readonly digits: number }
+
+const columns: readonly Column[] = [
+  { metric: 'tps', head: 'tps', digits: 0 },
+  { metric: 'p50Ms', head: 'p50 ms', digits: 2 },
+  { metric: 'p99Ms', head: 'p99 ms', digits: 2 },
+  { metric: 'maxMs', head: 'max ms', digits: 1 },
+  { metric: 'proxyMicros', head: 'proxy µs', digits: 1 },
+  { metric: 'serverMicros', head: 'PG µs', digits: 1 },
+]
+
+/** The middle value, or the mean of the middle two. Null when there is none. */
+export function median(values: readonly number[]): number | null {
+  const sorted = values.toSorted((one, other) => one - other)
+  const upper = sorted[sorted.length >> 1]
+  const lower = sorted[(sorted.length - 1) >> 1]
+  return upper === undefined || lower === undefined ? null : (upper + lower) / 2
+}
+
+/** Ratios of two peers' figures, round by round. Null when no round has both. */
+export function spreadOfRatios(
+  values: readonly (number | null)[],
+  base: readonly (number | null)[],
+): Spread | null {
+  const ratios = values.flatMap((value, round) => {
+    const against = base[round] ?? null
+    return value === null || against === null || against === 0 ? [] : [value / against]
+  })
+  const middle = median(ratios)
+  if (middle === null) return null
+  return { median: middle, min: Math.min(...ratios), max: Math.max(...ratios) }
+}
+
+/** Every figure of one peer in a row. */
+export function figuresOf(row: RowResult, peer: PeerResult): Readonly<Record<Metric, Figure>> {
+  const base = row.peers.find(({ name }) => name === row.base && name !== peer.name)
+  const figure = (metric: Metric): Figure => {
+    const values = peer.samples.map((sample) => sample[metric])
+    const against = base?.samples.map((sample) => sample[metric]) ?? []
+    const known = values.filter((value) => value !== null)
+    return { median: median(known), ratio: spreadOfRatios(values, against) }
+  }
+  return {
+    tps: figure('tps'),
+    p50Ms: figure('p50Ms'),
+    p99Ms: figure('p99Ms'),
+    maxMs: figure('maxMs'),
+    proxyMicros: figure('proxyMicros'),
+    serverMicros: figure('serverMicros'),
+  }
+}
+
+/** One line per row and peer; a ratio stands behind its figure, the base's line says "base". */
+export function renderRows(rows: readonly RowResult[]): string {
+  const heads = columns.flatMap(({ head }) => [head, '×'])
+  const lines = rows.flatMap((row) => row.peers.map((peer) => lineOf(row, peer)))
+  const table = renderTable(['row', 'peer', ...heads, 'tps × min–max'], lines)
+  const failures = rows.flatMap((row) =>
+    row.peers.flatMap(({ name, failure }) =>
+      failure === null ? [] : [`${row.name}, ${name}: ${failure}\n`],
+    ),
+  )
+  const rates = rows.flatMap(({ name, ratePerSecond }) =>
+    ratePerSecond === null ? [] : [`${name}: ${ratePerSecond} transactions per second offered\n`],
+  )
+  return [table, ...rates, ...failures].join('')
+}
+
+/** One line per proxy. */
+export function renderIdle(results: readonly IdleResult[]): string {
+  const lines = results.map(({ peer, clients, emptyBytes, idleBytes }) => {
+    const perClient = (idleBytes - emptyBytes) / clients
+    return [peer, mebibytes(emptyBytes), mebibytes(idleBytes), (perClient / 1024).toFixed(1)]
+  })
+  const count = results[0]?.clients ?? 0
+  const heads = ['peer', 'RSS MiB at 0', `at ${count} idle clients`, 'KiB per client']
+  return results.length === 0 ? '' : renderTable(heads, lines)
+}
+
+function lineOf(row: RowResult, peer: PeerResult): string[] {
+  const figures = figuresOf(row, peer)
+  const isBase = row.base === peer.name
+  const cells = columns.flatMap(({ metric, digits }) => {
+    const { median: value, ratio } = figures[metric]
+    const shown = value === null ? '–' : value.toFixed(digits)
+    if (isBase) return [shown, value === null ? '' : 'base']
+    return [shown, ratio === null ? '' : ratio.median.toFixed(2)]
+  })
+  const { ratio } = figures.tps
+  const spread = ratio === null ? '' : `${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)}`
+  return [row.name, peer.name, ...cells, spread]
+}
+
+const mebibytes = (bytes: number) => (bytes / 1024 / 1024).toFixed(1)

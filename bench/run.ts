@@ -1,0 +1,186 @@
+// `npm run bench`: pgbench against PostgreSQL, PgBouncer and Ringfence on this machine, side by side.
+// What is measured and how: rows.ts, rounds.ts, measure.ts. Exit code 1 when Ringfence failed a row.
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { Command, InvalidArgumentError } from 'commander'
+import { createLog } from '../core/log.ts'
+import { findInstallation } from '../demo/installation.ts'
+import { demoRole } from '../demo/roles.ts'
+import { type IdleResult, measureIdleClients } from './idle-clients.ts'
+import { describeMachine, renderMachine } from './machine.ts'
+import type { Bench } from './measure.ts'
+import {
+  directPeer,
+  findPgbouncer,
+  type Peer,
+  preparePgbouncer,
+  prepareRingfence,
+  prepareSharded,
+  type StartPeer,
+} from './peers.ts'
+import { findPgbench, initializePgbench } from './pgbench.ts'
+import { figuresOf, renderIdle, renderRows, type RowResult } from './report.ts'
+import { runRow } from './rounds.ts'
+import { allRows, type Row } from './rows.ts'
+import { createShardedDatabase, fillShards, startServers } from './servers.ts'
+
+type Flags = {
+  readonly quick: boolean
+  readonly rows?: RegExp
+  readonly rounds?: number
+  readonly seconds?: number
+  readonly json?: string
+  readonly postgres: string
+}
+
+/** More than the most clients that update branches at once, or they would wait for each other. */
+const scale = 20
+const idleRow = 'idle clients'
+const idleClients = 1_000
+const idleClientsQuick = 200
+
+const program = new Command('bench')
+  .description('pgbench against PostgreSQL, PgBouncer (PGBOUNCER= or PATH) and Ringfence')
+  .option('--quick', 'few rows, 2 rounds of 1 s: less than two minutes', false)
+  .option('--rows <pattern>', 'only rows whose name matches this regular expression', pattern)
+  .option('--rounds <n>', 'rounds per row (5)', wholeNumber)
+  .option('--seconds <n>', 'seconds measured per round and peer (3)', wholeNumber)
+  .option('--json <file>', 'write the figures there, not to bench/results/<date>.json')
+  .option('--postgres <bin>', '"embedded", or a directory with PostgreSQL programs', 'embedded')
+  .parse()
+
+const flags = program.opts<Flags>()
+const stopping = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => stopping.abort(new Error(`stopped by ${signal}`)))
+}
+try {
+  process.exitCode = await bench(flags, stopping.signal)
+} catch (error) {
+  const reason = stopping.signal.aborted ? stopping.signal.reason : error
+  process.stderr.write(`bench: ${reason instanceof Error ? reason.message : String(reason)}\n`)
+  process.exitCode = 1
+}
+
+/** Everything from the first server to the last line; stops what it started. */
+async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
+  const rows = chooseRows(flags)
+  const wantsIdle = wanted(flags, idleRow)
+  if (rows.length === 0 && !wantsIdle) throw new Error('no row has such a name')
+  const pgbench = findPgbench()
+  await using resources = new AsyncDisposableStack()
+  const { cluster, direct, proxies } = await prepare(flags, { pgbench, signal, resources })
+  const peers = [direct]
+  for (const start of proxies) {
+    const peer = await start()
+    resources.defer(() => peer.stop())
+    peers.push(peer)
+    signal.throwIfAborted()
+  }
+  const machine = describeMachine(peers, pgbench)
+  say(renderMachine(machine))
+  const seconds = flags.seconds ?? (flags.quick ? 1 : 3)
+  const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
+  const results: RowResult[] = []
+  for (const [index, row] of rows.entries()) {
+    say(`${index + 1}/${rows.length} ${row.name}\n`)
+    const setting: Bench = { cluster, pgbench, seconds, signal }
+    results.push(await runRow(setting, row, { peers, rounds }))
+  }
+  const count = flags.quick ? idleClientsQuick : idleClients
+  const idle = wantsIdle ? await measureIdle(peers, proxies, { count, signal }) : []
+  process.stdout.write(`${renderRows(results)}${renderIdle(idle)}`)
+  const report = { machine, rounds, seconds, scale, rows: results.map(withFigures), idle }
+  await writeReport(flags.json ?? defaultFile(), report)
+  return results.some(hasFailed) ? 1 : 0
+}
+
+type Context = {
+  readonly pgbench: string
+  readonly signal: AbortSignal
+  readonly resources: AsyncDisposableStack
+}
+
+/** Servers with their tables, and how to start every proxy that there is. */
+async function prepare(flags: Flags, { pgbench, signal, resources }: Context) {
+  const log = createLog('error')
+  const installation = await findInstallation(flags.postgres)
+  const pgbouncer = await findPgbouncer(process.env)
+  if (pgbouncer === undefined) {
+    say('PgBouncer was not found: install it or name it by PGBOUNCER=\n')
+  }
+  say('starting servers and filling tables\n')
+  const cluster = await startServers(installation, log)
+  resources.defer(() => cluster.stop())
+  const direct = directPeer(cluster, installation.release)
+  const place = { program: pgbench, port: direct.port, database: demoRole.database, signal }
+  await initializePgbench(place, scale)
+  await createShardedDatabase(cluster)
+  const sharded = await prepareSharded(cluster)
+  await fillShards(cluster, { configFile: sharded.configFile, scale, log })
+  const proxies: StartPeer[] = [await prepareRingfence(cluster), sharded.start]
+  if (pgbouncer !== undefined) proxies.unshift(await preparePgbouncer(cluster, pgbouncer))
+  return { cluster, direct, proxies }
+}
+
+/** The proxies that served the rows are stopped first: each is measured as it starts. */
+async function measureIdle(
+  peers: readonly Peer[],
+  proxies: readonly StartPeer[],
+  { count, signal }: { readonly count: number; readonly signal: AbortSignal },
+): Promise<readonly IdleResult[]> {
+  say(`${idleRow}\n`)
+  for (const peer of peers) await peer.stop()
+  const results: IdleResult[] = []
+  for (const start of proxies) results.push(await measureIdleClients(start, count, signal))
+  return results
+}
+
+function chooseRows(flags: Flags): readonly Row[] {
+  return allRows(scale).filter(({ name, quick }) => wanted(flags, name) && (quick || !flags.quick))
+}
+
+function wanted({ rows }: Flags, name: string): boolean {
+  return rows === undefined || rows.test(name)
+}
+
+function hasFailed({ peers }: RowResult): boolean {
+  return peers.some(({ name, failure }) => name.startsWith('Ringfence') && failure !== null)
+}
+
+function withFigures(row: RowResult): object {
+  return {
+    ...row,
+    peers: row.peers.map((peer) => ({ ...peer, figures: figuresOf(row, peer) })),
+  }
+}
+
+function defaultFile(): string {
+  const instant = new Date().toISOString().slice(0, 19).replaceAll(':', '-')
+  return join(import.meta.dirname, 'results', `${instant}.json`)
+}
+
+async function writeReport(file: string, report: object): Promise<void> {
+  await mkdir(dirname(file), { recursive: true })
+  await writeFile(file, `${JSON.stringify(report, null, 2)}\n`)
+  say(`${file}\n`)
+}
+
+/** Progress goes to stderr: stdout is for the table. */
+function say(text: string): void {
+  process.stderr.write(text)
+}
+
+function wholeNumber(text: string): number {
+  const number = Number(text)
+  if (Number.isInteger(number) && number >= 1 && number <= 3600) return number
+  throw new InvalidArgumentError('It takes a whole number from 1 to 3600.')
+}
+
+function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text, 'i')
+  } catch {
+    throw new InvalidArgumentError('It is no regular expression.')
+  }
+}
