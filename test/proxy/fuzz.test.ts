@@ -15,7 +15,7 @@ import { startStack, type Stack } from '../support/stack.ts'
 import { runSetup } from '../support/wire-run.ts'
 import { parseWireScript } from '../support/wire-script.ts'
 
-const conversations = Number(process.env['RINGFENCE_FUZZ'] ?? 12_000)
+const conversations = Number(process.env['RINGFENCE_FUZZ'] ?? 8_000)
 const runSeed = Number(process.env['RINGFENCE_FUZZ_SEED'] ?? Date.now() % 1_000_000_000)
 const only = process.env['RINGFENCE_FUZZ_ONLY']
 const parallel = 32
@@ -127,9 +127,9 @@ async function settled<T>(look: () => Promise<readonly T[]> | readonly T[]): Pro
 }
 
 /** What the proxy itself says: clients that are still there, connections in use, clients that wait. */
-function busyInProxy({ instance, poolStats }: Stack): string[] {
-  const { leased, opening, waiting } = poolStats()
-  const clients = instance.sessions.size
+function busyInProxy(stack: Stack): string[] {
+  const { leased, opening, waiting } = stack.poolStats()
+  const clients = stack.instance.sessions.size
   if (clients + leased + opening + waiting === 0) return []
   return [`${clients} clients, ${leased} leased, ${opening} opening, ${waiting} waiting`]
 }

@@ -2,7 +2,7 @@
 // fields, which are made equal here: F, L, R of errors and notices (file, line, routine), the contents
 // of BackendKeyData, process ids, and the OIDs of objects that were created by the script itself.
 import { createHash } from 'node:crypto'
-import type { Arrival, ServerMessage } from './raw-connection.ts'
+import type { Arrival } from './raw-connection.ts'
 
 /** One line of a conversation; server lines are equal when text and digest are. */
 export type Entry = {
@@ -200,9 +200,4 @@ function quoted(bytes: Buffer): string {
     return `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`
   })
   return text === '' && rest === '' ? '""' : `"${text}"${rest}`
-}
-
-/** One message as it is shown, for tests that look at single messages. */
-export function describeMessage(message: ServerMessage): string {
-  return render(message.code, message.bytes)
 }
