@@ -51,6 +51,8 @@ export class Analysis {
   shardLocal: string | null = null
   /** Set when the shape holds for this very text only. */
   exactOnly = false
+  /** The first construct in a subquery of FROM that needs all of its rows at once. */
+  innerWhole: string | null = null
   locks = false
   locksReference = false
   /** INSERT … SELECT: what the rows' key must satisfy. */

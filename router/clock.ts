@@ -44,6 +44,8 @@ function clockType(node: Node): string | undefined {
   return builtin && clockFunctions.has(names.at(-1) ?? '') ? 'timestamptz' : undefined
 }
 
+/** The name as the grammar itself would give it: `date` is no keyword. */
 function typeNamed(name: string): TypeName {
-  return { names: [{ String: { sval: 'pg_catalog' } }, { String: { sval: name } }], typemod: -1 }
+  const names = name === 'date' ? [name] : ['pg_catalog', name]
+  return { names: names.map((sval) => ({ String: { sval } })), typemod: -1 }
 }

@@ -83,6 +83,10 @@ function relationName(node: Node): string {
   if ('IndexStmt' in node) return node.IndexStmt.relation?.relname ?? ''
   if ('ViewStmt' in node) return node.ViewStmt.view?.relname ?? ''
   if ('RenameStmt' in node) return node.RenameStmt.relation?.relname ?? ''
+  if ('TruncateStmt' in node) {
+    const [first] = node.TruncateStmt.relations ?? []
+    return first !== undefined && 'RangeVar' in first ? (first.RangeVar.relname ?? '') : ''
+  }
   return ''
 }
 
@@ -178,7 +182,7 @@ function checkRename(
   if (column !== undefined && column === relation.key) return unsupported('renaming the shard key')
   const configured = names.configured(relation.schema, relation.name) !== undefined
   return column === undefined && configured
-    ? unsupported(`renaming the table "${relation.name}", which the configuration names`)
+    ? unsupported(`renaming the table "${relation.name}", which the configuration names,`)
     : null
 }
 

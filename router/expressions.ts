@@ -57,7 +57,9 @@ function noteNode(analysis: Analysis, node: Node, scope: Scope): void {
     noteAggregate(analysis, 'json_agg', scope)
   else if ('CurrentOfExpr' in node) analysis.refuseAcrossShards('WHERE CURRENT OF')
   else if ('A_Indirection' in node) {
-    for (const field of namesOf(node.A_Indirection.indirection)) noteAttribute(analysis, field)
+    for (const field of namesOf(node.A_Indirection.indirection)) {
+      noteAttribute(analysis, field, scope)
+    }
   }
 }
 
@@ -65,13 +67,14 @@ function noteColumn(analysis: Analysis, fields: readonly string[], scope: Scope)
   const name = fields.at(-1) ?? ''
   if (systemColumns.has(name)) analysis.shardLocal ??= `the system column "${name}"`
   if (fields.length < 2 || name === '*') return
-  if (resolve(scope, fields).kind === 'attribute') noteAttribute(analysis, name)
+  if (resolve(scope, fields).kind === 'attribute') noteAttribute(analysis, name, scope)
 }
 
 /** `row.name` calls the function `name` when the row has no such column; `orders.count` is count(orders). */
-function noteAttribute(analysis: Analysis, name: string): void {
+function noteAttribute(analysis: Analysis, name: string, scope: Scope): void {
   const { schema } = analysis.names
   if (!schema.functions.has(name) && !isAggregate(name, schema)) return
+  if (mayAggregate(analysis, name)) scope.aggregate ??= name
   analysis.shardLocal ??= `the function "${name}" in attribute notation`
 }
 
@@ -90,7 +93,8 @@ function walkCall(analysis: Analysis, call: FuncCall, scope: Scope): void {
   } else if (name !== 'age' || args.length === 1) noteFunction(analysis.functions, name, schema)
   if (name === 'nextval' || name === 'setval') noteSequence(analysis, name, args[0])
   if (call.over !== undefined) scope.window ??= name
-  else if (isAggregate(name, schema) || isMarked(call)) noteAggregate(analysis, name, scope, call)
+  else if (mayAggregate(analysis, name) || isMarked(call))
+    noteAggregate(analysis, name, scope, call)
   const { args: _, funcname: __, ...rest } = call
   walk(analysis, args, scope)
   walk(analysis, rest, scope)
@@ -113,6 +117,14 @@ function noteSequence(analysis: Analysis, call: string, argument: Node | undefin
     analysis.refuse(pgError('unsupported', [`setval('${name}')`]))
   }
   if (!feeds) analysis.homeSequence ??= name
+}
+
+/** True unless it is known that the function looks at one row at a time. */
+function mayAggregate({ names: { schema } }: Analysis, name: string): boolean {
+  const traits = schema.functions.get(name)
+  if (isAggregate(name, schema) || traits === undefined) return true
+  // Every aggregate is IMMUTABLE in pg_proc.
+  return !traits.builtin && traits.volatility === 'immutable' && traits.aggregate !== false
 }
 
 /** Marks that only an aggregate may carry. */

@@ -132,6 +132,7 @@ function readSubselect(analysis: Analysis, range: RangeSubselect, scope: Scope):
     columns: renamed(columns, alias),
     relation: null,
   }
+  if (whole !== null) analysis.innerWhole ??= whole
   return partOf(entry, whole === null ? drivers : [])
 }
 

@@ -306,5 +306,7 @@ function refuse(construct: string): Reading {
 }
 
 function invalid(type: string, bytes: Uint8Array): Reading {
-  return { refused: pgError('keyInvalid', [type, textOf(bytes)]) }
+  const control = bytes.some((byte) => byte < 0x20)
+  const shown = control ? `\\x${Buffer.from(bytes).toString('hex')}` : textOf(bytes)
+  return { refused: pgError('keyInvalid', [type, shown]) }
 }

@@ -81,6 +81,7 @@ export class Lexer {
       case slash:
         return this.#sql[at + 1] === 0x2a ? this.#blockComment(at) : this.#copy(byte, at)
       case dot:
+        if (this.#sql[at + 1] === 0x2e) return this.#copyThrough(at, at + 2)
         return isDigit(this.#sql[at + 1]) ? this.#number(at) : this.#copy(byte, at)
       case semicolon:
         this.#semicolons.push(at)
@@ -173,7 +174,11 @@ export class Lexer {
   }
 
   #string(start: number, opening: number, escapes: boolean, kind: number): number {
-    const end = escapes ? this.#closingEscaped(opening + 1) : this.#closing(opening + 1, 0x27)
+    const end = escapes
+      ? this.#closingEscaped(opening + 1)
+      : kind === literalKind.bits
+        ? this.#firstQuote(opening + 1)
+        : this.#closing(opening + 1, 0x27)
     // A string goes on after white space with a newline: too rare to be worth more than the exact text.
     if (continues(this.#sql, end)) this.#plain = false
     return this.#literal(start, end, kind)
@@ -187,6 +192,12 @@ export class Lexer {
       if (this.#sql[found + 1] !== closing) return found + 1
       at = found + 2
     }
+  }
+
+  /** In a bit string a doubled quote is its end and the start of another string. */
+  #firstQuote(at: number): number {
+    const found = this.#sql.indexOf(0x27, at)
+    return found < 0 ? this.#unterminated() : found + 1
   }
 
   #closingEscaped(at: number): number {

@@ -91,7 +91,7 @@ function stringValue(raw: string, start: number, end: number): string {
   return unescape(raw.slice(start + 2, end - 1))
 }
 
-const escape = /''|\\(?:u([0-9a-f]{4})|U([0-9a-f]{8})|x([0-9a-f]{1,2})|([0-7]{1,3})|([^]))/gi
+const escape = /''|\\(?:u([\da-fA-F]{4})|U([\da-fA-F]{8})|x([\da-fA-F]{1,2})|([0-7]{1,3})|[^])/g
 const letters: Readonly<Record<string, string>> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' }
 
 /** Body of an E'…' string. */
@@ -99,7 +99,7 @@ function unescape(body: string): string {
   if (!body.includes('\\') && !body.includes("''")) return body
   // UTF-16 escapes may come as surrogate pairs, so they are joined before they become UTF-8.
   const joined = body.replaceAll(
-    /\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})/gi,
+    /\\u([dD][89abAB][\da-fA-F]{2})\\u([dD][c-fC-F][\da-fA-F]{2})/g,
     (_, high: string, low: string) => {
       const point =
         (Number.parseInt(high, 16) - 0xd800) * 0x400 + Number.parseInt(low, 16) - 0xdc00 + 0x10000
@@ -108,9 +108,9 @@ function unescape(body: string): string {
   )
   return joined.replace(escape, (all: string, u?: string, U?: string, x?: string, o?: string) => {
     if (all === "''") return "'"
-    if (all[1] === 'u' && u !== undefined) return utf8Char(Number.parseInt(u, 16))
-    if (all[1] === 'U' && U !== undefined) return utf8Char(Number.parseInt(U, 16))
-    if (all[1] === 'x' && x !== undefined) return String.fromCharCode(Number.parseInt(x, 16))
+    const point = u ?? U
+    if (point !== undefined) return utf8Char(Number.parseInt(point, 16))
+    if (x !== undefined) return String.fromCharCode(Number.parseInt(x, 16))
     if (o !== undefined) return String.fromCharCode(Number.parseInt(o, 8) & 0xff)
     const char = all[1] ?? ''
     return letters[char] ?? char

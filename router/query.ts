@@ -25,29 +25,27 @@ export function readSelect(
     return readSetOperation(analysis, select, scope)
   if ((select.valuesLists ?? []).length > 0) return readValues(analysis, select, scope)
   const from = readFrom(analysis, select.fromClause, scope)
-  const filter = new Set(from.nodes)
-  const mayFilterOuter = isPlainExists(select)
-  if (mayFilterOuter) for (const node of options.outerFilter ?? []) filter.add(node)
-  readCondition({ analysis, scope, filter }, select.whereClause)
   const { targetList, groupClause, havingClause, windowClause, sortClause, distinctClause } = select
   walk(analysis, [targetList, groupClause, havingClause, windowClause, sortClause], scope)
   walk(analysis, [distinctClause, select.limitCount, select.limitOffset], scope)
+  const filter = new Set(from.nodes)
+  const filtersOuter = isPlainExists(select, scope)
+  if (filtersOuter) for (const node of options.outerFilter ?? []) filter.add(node)
+  readCondition({ analysis, scope, filter }, select.whereClause)
   noteLocks(analysis, select, from)
   noteOrder(analysis, select, scope)
   const columns = outputColumns(analysis, select, scope, from)
   return { columns, drivers: from.drivers, whole: wholeOf(select, scope) }
 }
 
-/** Only rows of WHERE decide EXISTS of such a query, so its conditions are conditions of the outer query too. */
-function isPlainExists(select: SelectStmt): boolean {
+/**
+ * Only rows of WHERE decide EXISTS of such a query, so its conditions are conditions of the outer query too.
+ * With an aggregate there is always a row.
+ */
+function isPlainExists(select: SelectStmt, scope: Scope): boolean {
   const grouped = (select.groupClause ?? []).length > 0 || select.havingClause !== undefined
   const limited = select.limitCount !== undefined || select.limitOffset !== undefined
-  return !grouped && !limited && !mentionsCall(select.targetList)
-}
-
-/** A function call in the target list might be an aggregate, and then EXISTS is always true. */
-function mentionsCall(targets: readonly Node[] | undefined): boolean {
-  return JSON.stringify(targets ?? []).includes('"FuncCall"')
+  return !grouped && !limited && scope.aggregate === null
 }
 
 /** The first construct of the level that needs all rows at once; null when rows may come shard by shard. */

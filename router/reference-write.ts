@@ -11,13 +11,15 @@ import { namesOf } from './names.ts'
 import type { EvaluateOnce } from './plan.ts'
 import { refused, type Route } from './route.ts'
 import type { Column, Relation, Schema } from './schema.ts'
-import { childrenOf, listOf } from './syntax.ts'
+import { childrenOf, isNode, listOf } from './syntax.ts'
 import { isTimeType, mayBeCurrentTime } from './time-value.ts'
 
 /** Route of a statement that writes the reference table `relation` and reads nothing but reference tables. */
 export function referenceWrite(analysis: Analysis, statement: Node, relation: Relation): Route {
   try {
     const once = onceOf(analysis, statement, relation)
+    // What cannot be rewritten is refused now, not once values have been drawn.
+    once?.rewrite([])
     const timeColumns = relation.columns.some(({ type }) => isTimeType(type))
     return { kind: 'everywhere', what: 'reference', relation: relation.name, once, timeColumns }
   } catch (thrown) {
@@ -237,18 +239,18 @@ function differsByServer(schema: Schema, cell: Node, column: Column | undefined)
 function factsOf(parts: readonly object[], schema: Schema): FunctionFacts {
   const facts: FunctionFacts = { ...noFunctions }
   const visit = (part: object) => {
-    if ('FuncCall' in part && isNodeList(part.FuncCall)) {
+    if (isNode(part) && 'FuncCall' in part) {
       noteFunction(facts, namesOf(part.FuncCall.funcname).at(-1) ?? '', schema)
     }
-    if ('SQLValueFunction' in part) facts.clock ??= 'current_timestamp'
+    if (isNode(part) && 'SQLValueFunction' in part) {
+      const op = part.SQLValueFunction.op ?? ''
+      if (/TIME|DATE/.test(op)) facts.clock ??= 'current_timestamp'
+      if (op === 'SVFOP_CURRENT_CATALOG') facts.server ??= 'current_catalog'
+    }
     for (const child of childrenOf(part)) visit(child)
   }
   for (const part of parts) visit(part)
   return facts
-}
-
-function isNodeList(part: unknown): part is { funcname?: Node[] } {
-  return typeof part === 'object' && part !== null && 'funcname' in part
 }
 
 /** All string constants in a part of the tree. */

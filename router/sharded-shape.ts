@@ -155,7 +155,10 @@ function keyRoute(analysis: Analysis, output: QueryOutput, writes: boolean): Rou
     const inserted = analysis.insertSelect
     return { kind: 'key', covers: full.length > 0 ? full : covers, tables, inserted, scatter }
   }
-  return scatter.kind === 'rows' ? { kind: 'scatter' } : refused(scatter.error)
+  if (scatter.kind === 'rows') return { kind: 'scatter' }
+  const { userDefined } = analysis.functions
+  const unknown = userDefined !== null && !analysis.names.schema.functions.has(userDefined)
+  return refused(scatter.error, unknown)
 }
 
 /** Whether every shard's answer to the unchanged statement is a part of the whole answer. */
@@ -166,7 +169,7 @@ function scatterOf(
   isLinear: () => boolean,
 ): Scatter {
   const construct =
-    scatterProblem(analysis, output, writes) ?? (isLinear() ? null : joinProblem(analysis))
+    scatterProblem(analysis, output, writes) ?? (isLinear() ? null : joinProblem(analysis, output))
   if (construct === null) return { kind: 'rows' }
   return { kind: 'refused', error: acrossShards(analysis, construct) }
 }
@@ -188,11 +191,13 @@ function writeConstruct({ uses }: Analysis): string {
   return `a write to "${written?.relation.name ?? ''}" that is not tied to one shard key value`
 }
 
-function joinProblem({ uses }: Analysis): string {
+function joinProblem({ uses, innerWhole }: Analysis, { drivers }: QueryOutput): string {
+  if (innerWhole !== null) return `${innerWhole} in a subquery`
   const names = [
     ...new Set(uses.flatMap(({ relation, node }) => (node === null ? [] : [`"${relation.name}"`]))),
   ]
-  if (uses.length === 1) return `this use of table ${names[0] ?? ''}`
+  if (drivers.length === 0) return `this use of ${names.join(', ')} without one shard key value`
+  if (names.length === 1) return `joining ${names[0] ?? ''} with itself other than on the shard key`
   return `joining ${names.join(', ')} other than on the shard key`
 }
 
