@@ -1,7 +1,7 @@
-// Mutated conversations at a running proxy. Whatever clients send, the proxy goes on: others get their
-// own right answers in time, no server connection stays in use, memory stays bounded, nothing crashes.
-// RINGFENCE_FUZZ=100000 sets the number of conversations, RINGFENCE_FUZZ_SEED repeats a run,
-// RINGFENCE_FUZZ_ONLY=17 plays one conversation of it.
+// Mutated conversations at a running proxy. Whatever clients send, the proxy goes on: others get
+// their own right answers in time, no server connection stays in use, memory stays bounded,
+// nothing crashes. RINGFENCE_FUZZ=100000 sets the number of conversations, RINGFENCE_FUZZ_SEED
+// repeats a run, RINGFENCE_FUZZ_ONLY=17 plays one conversation of it.
 import { readdirSync, readFileSync } from 'node:fs'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
@@ -97,7 +97,10 @@ describe.each(setups)(
   },
 )
 
-/** Plays conversations 0 … count − 1, some at a time; gives how much memory grew after the first fifth. */
+/**
+ * Plays conversations 0 … count − 1, some at a time; gives how much memory grew after the first
+ * fifth.
+ */
 async function playAll(run: FuzzRun, count: number, enough: () => boolean): Promise<number> {
   const first = only === undefined ? 0 : Number(only)
   const last = only === undefined ? count : first + 1
@@ -126,7 +129,9 @@ async function settled<T>(look: () => Promise<readonly T[]> | readonly T[]): Pro
   return found
 }
 
-/** What the proxy itself says: clients that are still there, connections in use, clients that wait. */
+/**
+ * What the proxy itself says: clients that are still there, connections in use, clients that wait.
+ */
 function busyInProxy(stack: Stack): string[] {
   const { leased, opening, waiting } = stack.poolStats()
   const clients = stack.instance.sessions.size
@@ -134,7 +139,9 @@ function busyInProxy(stack: Stack): string[] {
   return [`${clients} clients, ${leased} leased, ${opening} opening, ${waiting} waiting`]
 }
 
-/** What the servers say: sessions on the proxy's database that run something or hold a transaction. */
+/**
+ * What the servers say: sessions on the proxy's database that run something or hold a transaction.
+ */
 async function busyOnServers(servers: TestServers, stack: Stack): Promise<string[]> {
   const database = await oneValue(stack.proxy, 'SELECT current_database()')
   const busy = await Promise.all(

@@ -1,5 +1,5 @@
-// The comparison itself can fail: a relay that changes one thing between PostgreSQL and the client is
-// found out, and what is documented as free to differ is not held against it.
+// The comparison itself can fail: a relay that changes one thing between PostgreSQL and the client
+// is found out, and what is documented as free to differ is not held against it.
 import { connect, createServer, type Server } from 'node:net'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import type { Endpoint } from '../support/raw-connection.ts'

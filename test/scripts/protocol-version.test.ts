@@ -1,5 +1,5 @@
-// Protocol versions are the proxy's own affair: it speaks 3.0 and 3.2 whatever the servers speak, so
-// the conversations are not compared with a server that knows 3.0 alone.
+// Protocol versions are the proxy's own affair: it speaks 3.0 and 3.2 whatever the servers speak,
+// so the conversations are not compared with a server that knows 3.0 alone.
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { cancelBytes, textBytes } from '../support/frontend-bytes.ts'
 import { type Arrival, RawConnection, type ServerMessage } from '../support/raw-connection.ts'

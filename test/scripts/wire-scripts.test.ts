@@ -1,4 +1,5 @@
-// Every wire script at PostgreSQL and at the proxy: the conversations must be equal (see README.md).
+// Every wire script at PostgreSQL and at the proxy: the conversations must be equal (see
+// README.md).
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { Endpoint } from '../support/raw-connection.ts'

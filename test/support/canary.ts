@@ -1,5 +1,5 @@
-// Clients that must not notice what others do to the proxy: each asks for tokens of its own, over and
-// over, and complains when an answer is late, wrong, or somebody else's.
+// Clients that must not notice what others do to the proxy: each asks for tokens of its own, over
+// and over, and complains when an answer is late, wrong, or somebody else's.
 import {
   bindBytes,
   executeBytes,

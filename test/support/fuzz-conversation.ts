@@ -1,4 +1,5 @@
-// One conversation of the fuzz test: connect, perhaps log in, send damaged bytes, leave one way or another.
+// One conversation of the fuzz test: connect, perhaps log in, send damaged bytes, leave one way or
+// another.
 import { tokenPattern } from './canary.ts'
 import { startupBytes, textBytes } from './frontend-bytes.ts'
 import { mutatedMessages, mutatedPassword, mutatedStartup, type Seeds } from './mutations.ts'

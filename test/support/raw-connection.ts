@@ -1,5 +1,5 @@
-// A PostgreSQL connection of the tests: a socket and a parser of its own, on purpose not wire/, so that
-// a mistake in our codec shows as a difference instead of cancelling itself out.
+// A PostgreSQL connection of the tests: a socket and a parser of its own, on purpose not wire/, so
+// that a mistake in our codec shows as a difference instead of cancelling itself out.
 import { connect, type Socket } from 'node:net'
 
 /** Where to connect and as whom; both sides of a comparison have one. */

@@ -1,5 +1,6 @@
-// Logs a raw connection in: startup packet, then trust, cleartext, md5 or SCRAM-SHA-256 as the server
-// asks. Written apart from wire/scram.ts, so that the two check each other (RFC 5802, RFC 7677).
+// Logs a raw connection in: startup packet, then trust, cleartext, md5 or SCRAM-SHA-256 as the
+// server asks. Written apart from wire/scram.ts, so that the two check each other (RFC 5802, RFC
+// 7677).
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 import { saslInitialBytes, saslResponseBytes, startupBytes, textBytes } from './frontend-bytes.ts'
 import type { Arrival, Endpoint, RawConnection } from './raw-connection.ts'
@@ -10,7 +11,10 @@ export type StartupWish = {
   readonly parameters: readonly (readonly [string, string])[]
 }
 
-/** Sends the startup packet and answers for the password; gives all but the authentication's middle. */
+/**
+ * Sends the startup packet and answers for the password; gives all but the authentication's
+ * middle.
+ */
 export type Login = (connection: RawConnection, wish: StartupWish) => Promise<readonly Arrival[]>
 
 /** Longest time that a login may take, in milliseconds. */

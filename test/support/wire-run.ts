@@ -21,7 +21,10 @@ type Party = {
   keyData: Buffer
 }
 
-/** The conversation of `script` with `endpoint`, after its setup was run there (see Tolerance for `manyShards`). */
+/**
+ * The conversation of `script` with `endpoint`, after its setup was run there (see Tolerance for
+ * `manyShards`).
+ */
 export async function playScript(
   script: WireScript,
   endpoint: Endpoint,
@@ -178,7 +181,10 @@ class Play {
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Everything that was held back leaves in one socket write, or in the chunks that the script asked for. */
+/**
+ * Everything that was held back leaves in one socket write, or in the chunks that the script asked
+ * for.
+ */
 async function flush(party: Party): Promise<void> {
   const bytes = Buffer.concat(party.held.splice(0))
   if (bytes.length === 0) return

@@ -13,13 +13,17 @@ import {
 } from './frontend-bytes.ts'
 import type { StartupWish } from './raw-login.ts'
 
-/** What ends a wait: the count-th message of a type, any `count` messages, or the connection's end. */
+/**
+ * What ends a wait: the count-th message of a type, any `count` messages, or the connection's end.
+ */
 export type WaitGoal =
   | { readonly kind: 'type'; readonly code: string; readonly count: number }
   | { readonly kind: 'any'; readonly count: number }
   | { readonly kind: 'close' }
 
-/** One thing that a script does; messages are held back until the next step that is not a message. */
+/**
+ * One thing that a script does; messages are held back until the next step that is not a message.
+ */
 export type Step =
   | { readonly kind: 'message'; readonly line: string; readonly bytes: Buffer }
   | { readonly kind: 'send' }
@@ -132,7 +136,10 @@ function milliseconds(text: string): number {
   return Number(found[1])
 }
 
-/** `wait ready [N]`, `wait flush N`, `wait close`, `wait copy`, `wait suspended`, `wait notification`. */
+/**
+ * `wait ready [N]`, `wait flush N`, `wait close`, `wait copy`, `wait suspended`, `wait
+ * notification`.
+ */
 function parseGoal(tokens: Tokens): WaitGoal {
   const what = tokens.word()
   if (what === 'close') return { kind: 'close' }

@@ -1,6 +1,9 @@
 // Splits one line of a `.wire` script: bare words, "strings" with escapes, @sizes, and [lists].
 
-/** Cursor over the tokens of a line; each method takes the next one and throws when it is of another kind. */
+/**
+ * Cursor over the tokens of a line; each method takes the next one and throws when it is of
+ * another kind.
+ */
 export type Tokens = {
   readonly more: () => boolean
   readonly word: () => string

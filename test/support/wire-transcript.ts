@@ -1,6 +1,7 @@
-// What a conversation is compared by. Every byte of a server's message counts except the documented
-// fields, which are made equal here: F, L, R of errors and notices (file, line, routine), the contents
-// of BackendKeyData, process ids, and the OIDs of objects that were created by the script itself.
+// What a conversation is compared by. Every byte of a server's message counts except the
+// documented fields, which are made equal here: F, L, R of errors and notices (file, line,
+// routine), the contents of BackendKeyData, process ids, and the OIDs of objects that were created
+// by the script itself.
 import { createHash } from 'node:crypto'
 import type { Arrival } from './raw-connection.ts'
 
