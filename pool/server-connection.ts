@@ -35,6 +35,9 @@ export interface ServerOwner {
   serverClosed(server: ServerConnection, error: PgError): void
 }
 
+/** A generation that no pool has: statements are prepared anew at the next checkout. */
+const outdated = -1
+
 export type TransactionStatus = 'I' | 'T' | 'E'
 
 export type ServerIdentity = {
@@ -191,6 +194,8 @@ export class ServerConnection {
     } else if (code === backend.errorResponse) {
       const fields = decodeErrorFields(bytes)
       if (fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC') this.#lastFatal = fields
+      // "cached plan must not change result type": DDL that we did not see has outdated our statements.
+      if (fields.get('R') === 'RevalidateCachedQuery') this.preparedGeneration = outdated
     }
     const sink = this.#exchanges[0]
     if (sink === undefined) {

@@ -83,7 +83,10 @@ export class Database {
   #schema: Schema | null = null
   #refreshing: Promise<void> | null = null
   #refreshedAtMs = Number.NEGATIVE_INFINITY
+  readonly #searchPaths = new Map<string, readonly string[]>()
   clients = 0
+  /** Grows with every change of topology or schema. */
+  version = 0
 
   constructor(options: DatabaseOptions, context: DatabaseContext) {
     this.options = options
@@ -128,6 +131,7 @@ export class Database {
     this.#store = store
     store.onChange((topology) => {
       this.#topology = topology
+      this.version += 1
       log.info({ database: this.options.name, epoch: topology.epoch }, 'topology changed')
     })
     store.onSchemaChange(() => void this.refreshSchema('now'))
@@ -154,13 +158,24 @@ export class Database {
   contextFor(settings: SettingsProfile, user: string, schema?: Schema | null): RouterContext {
     const known = schema ?? this.#schema
     const sql = settings.get('search_path')
-    const searchPath = sql === undefined ? known?.defaultSearchPath : searchPathOf(sql, user)
+    const searchPath = sql === undefined ? known?.defaultSearchPath : this.#searchPath(sql, user)
     return {
       topology: this.#topology,
       schema: known,
       rules: this.options.rules,
       searchPath: searchPath ?? [],
     }
+  }
+
+  /** Read once per statement that sets it: the plan cache compares paths by identity first. */
+  #searchPath(sql: string, user: string): readonly string[] {
+    const key = `${user}\0${sql}`
+    const known = this.#searchPaths.get(key)
+    if (known !== undefined) return known
+    const path = searchPathOf(sql, user) ?? []
+    if (this.#searchPaths.size >= profileEntriesMax) this.#searchPaths.clear()
+    this.#searchPaths.set(key, path)
+    return path
   }
 
   /** Pool of `shard`'s primary for a client that logged in as `client`. */
@@ -285,6 +300,7 @@ export class Database {
       if (replay !== '') await ask(server, replay)
       server.settings = SettingsProfile.empty
       this.#schema = await this.loadSchemaBy(async (sql) => (await ask(server, sql)).rows)
+      this.version += 1
       this.#refreshedAtMs = this.#context.clock.nowMs()
     } finally {
       pool.release(server)

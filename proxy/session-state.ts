@@ -11,6 +11,12 @@ import type { Leases } from './leases.ts'
 import type { ClientStatement, Effect, Portal } from './statements.ts'
 import { Transaction } from './transaction.ts'
 
+type CachedContext = {
+  readonly settings: SettingsProfile
+  readonly version: number
+  readonly ownSchema: Schema | null
+  readonly context: RouterContext
+}
 type JournalEntry = { readonly name: string; readonly before: ClientStatement | undefined }
 type Single = Extract<Plan, { kind: 'single' }>
 
@@ -27,6 +33,7 @@ export class SessionState {
   transaction: Transaction | null = null
   /** Schema with the transaction's own DDL; null when it is the shared one. */
   ownSchema: Schema | null = null
+  #context: CachedContext | null = null
   #journal: JournalEntry[] = []
   #confirmed = 0
 
@@ -38,9 +45,18 @@ export class SessionState {
     this.leases = leases
   }
 
+  /** What statements are planned against now; the same object until something of it changes. */
   context(): RouterContext {
     const settings = this.transaction?.effective ?? this.settings
-    return this.database.contextFor(settings, this.client.name, this.ownSchema)
+    const { version } = this.database
+    const known = this.#context
+    if (known?.settings === settings && known.version === version) {
+      if (known.ownSchema === this.ownSchema) return known.context
+    }
+    const { ownSchema } = this
+    const context = this.database.contextFor(settings, this.client.name, ownSchema)
+    this.#context = { settings, version, ownSchema, context }
+    return context
   }
 
   plan(prepared: Prepared, index: number, params: BoundParams | null): Plan {

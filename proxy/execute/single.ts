@@ -15,7 +15,7 @@ import {
 import { Writer } from '../../wire/writer.ts'
 import { type Batch, type BatchItem, writesOf } from '../batch.ts'
 import { effectOf } from '../effects.ts'
-import { AnswerSink, sendQuery } from '../exchange.ts'
+import { AnswerSink, sendQuery, ServerError } from '../exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 import { inject } from './inject.ts'
@@ -53,7 +53,8 @@ export function joinServer(session: Session, lease: Lease, writes: boolean): voi
  * session ends: what follows it may have run in a state that the client did not ask for. */
 function prepend(session: Session, server: ServerConnection, sql: string): void {
   const sink = new AnswerSink((error) => {
-    if (error === null) return
+    // A server that died is told of by the statement behind; a client that is gone hears nothing.
+    if (!(error instanceof ServerError) || session.closed) return
     session.context.log.error({ shard: server.shard, error }, 'session state could not be replayed')
     session.fatal(pgError('replayFailed', [server.shard, error.message], { cause: error }))
   })
