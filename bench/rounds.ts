@@ -25,6 +25,22 @@ export async function runRow(
   return { name: row.name, base, ratePerSecond, peers: runs.map(resultOf) }
 }
 
+/**
+ * Runs every proxy once under a load that it will meet, and forgets the figures: one that has just
+ * started is still compiling itself, which would be charged to its first row.
+ */
+export async function warmUp(
+  bench: Bench,
+  rows: readonly Row[],
+  peers: readonly Peer[],
+): Promise<void> {
+  for (const peer of peers.filter(({ proxyPid }) => proxyPid !== null)) {
+    const row = rows.find(({ peers }) => peers.includes(peer.name))
+    if (row === undefined) continue
+    await runOnce(bench, startRun(peer), { load: row.load, ratePerSecond: null })
+  }
+}
+
 type Run = { readonly peer: Peer; readonly samples: Sample[]; failure: string | null }
 
 const startRun = (peer: Peer): Run => ({ peer, samples: [], failure: null })

@@ -20,7 +20,7 @@ import {
 } from './peers.ts'
 import { findPgbench, initializePgbench } from './pgbench.ts'
 import { figuresOf, renderIdle, renderRows, type RowResult } from './report.ts'
-import { runRow } from './rounds.ts'
+import { runRow, warmUp } from './rounds.ts'
 import { allRows, type Row } from './rows.ts'
 import { createShardedDatabase, fillShards, startServers } from './servers.ts'
 
@@ -82,9 +82,10 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
   const seconds = flags.seconds ?? (flags.quick ? 1 : 3)
   const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
   const results: RowResult[] = []
+  const setting: Bench = { cluster, pgbench, seconds, signal }
+  await warmUp({ ...setting, seconds: 1 }, rows, peers)
   for (const [index, row] of rows.entries()) {
     say(`${index + 1}/${rows.length} ${row.name}\n`)
-    const setting: Bench = { cluster, pgbench, seconds, signal }
     results.push(await runRow(setting, row, { peers, rounds }))
   }
   const count = flags.quick ? idleClientsQuick : idleClients
@@ -115,6 +116,7 @@ async function prepare(flags: Flags, { pgbench, signal, resources }: Context) {
   const direct = directPeer(cluster, installation.release)
   const place = { program: pgbench, port: direct.port, database: demoRole.database, signal }
   await initializePgbench(place, scale)
+  signal.throwIfAborted()
   await createShardedDatabase(cluster)
   const sharded = await prepareSharded(cluster)
   await fillShards(cluster, { configFile: sharded.configFile, scale, log })
