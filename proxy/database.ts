@@ -78,6 +78,7 @@ export class Database {
   readonly #poolsOf = new Map<ShardId, Map<string, Pool>>()
   readonly #pools: Pool[] = []
   readonly #reported = new Map<string, ReportedParameters>()
+  readonly #reporting = new Map<string, Promise<ReportedParameters>>()
   #store: TopologyStore | null = null
   #topology: Topology
   #schema: Schema | null = null
@@ -240,6 +241,23 @@ export class Database {
     const key = `${client.name}\0${settings.key}`
     const known = this.#reported.get(key)
     if (known !== undefined) return known
+    // Clients that come all at once ask once.
+    const asked = this.#reporting.get(key)
+    if (asked !== undefined) return asked
+    const asking = this.#askReported(settings, client, key)
+    this.#reporting.set(key, asking)
+    try {
+      return await asking
+    } finally {
+      this.#reporting.delete(key)
+    }
+  }
+
+  async #askReported(
+    settings: SettingsProfile,
+    client: Credentials,
+    key: string,
+  ): Promise<ReportedParameters> {
     const pool = this.poolFor(this.home, client)
     const server = await leaseOnce(pool, settings)
     try {
