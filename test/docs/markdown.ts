@@ -5,7 +5,7 @@ import { join } from 'node:path'
 /** The project's folder. */
 export const root = join(import.meta.dirname, '../..')
 
-export type Fence = {
+type Fence = {
   /** What stands behind the three backticks, such as `sql setup`. */
   readonly info: string
   readonly text: string
