@@ -3,7 +3,10 @@
 // shape of the statement is cached, so that statements that differ in values alone are parsed once.
 // Equal templates have equal tokens apart from the values, so a template is compared as a whole, never hashed.
 
-/** Kinds of literals; the number is also the byte that stands for one in a template. */
+/**
+ * Kinds of literals, as the grammar tells them apart; the number is also the byte that stands for one in a template.
+ * An integer beyond 32 bits is a `decimal`.
+ */
 export const literalKind = { integer: 1, decimal: 2, string: 3, bits: 4 } as const
 
 export type Lexed = {
@@ -32,6 +35,7 @@ const control = 10
 
 const classes = makeClasses()
 const newline = 0x0a
+const int4Max = 2_147_483_647
 const templateBytesMax = 64 * 1024
 
 /** Reusable scanner: keeps its scratch space between statements. */
@@ -152,7 +156,7 @@ export class Lexer {
     if (base === 0x78 || base === 0x6f || base === 0x62) {
       let at = start + 2
       while (isWordByte(sql[at])) at += 1
-      return this.#literal(start, at, literalKind.integer)
+      return this.#integer(start, at)
     }
     let at = digitsEnd(sql, start)
     let kind: number = literalKind.integer
@@ -170,7 +174,14 @@ export class Lexer {
     }
     // A letter right behind a number is an error or an alias, depending on the server's version.
     if (isWordByte(sql[at])) this.#plain = false
-    return this.#literal(start, at, kind)
+    return kind === literalKind.integer ? this.#integer(start, at) : this.#literal(start, at, kind)
+  }
+
+  /** What does not fit 32 bits is another token to the grammar, which takes it in fewer places. */
+  #integer(start: number, end: number): number {
+    const short = end - start < 9
+    const fits = short || Number(latin1(this.#sql, start, end).replaceAll('_', '')) <= int4Max
+    return this.#literal(start, end, fits ? literalKind.integer : literalKind.decimal)
   }
 
   #string(start: number, opening: number, escapes: boolean, kind: number): number {

@@ -25,7 +25,7 @@ export function shardedShape(node: Node, names: Names, literals: Literals): Shap
     isReadOnly: !writes && !analysis.locks && !analysis.functions.mayWrite,
     pin: pinOf(analysis),
     paramCount: analysis.paramCount,
-    exactOnly: analysis.exactOnly || route.kind === 'everywhere',
+    exactOnly: analysis.exactOnly,
   }
 }
 
@@ -109,6 +109,8 @@ function unshardedRoute(analysis: Analysis, node: Node, writes: boolean, usesHom
   }
   const written = uses.find((use) => use.writes && use.relation.placement === 'reference')
   if (written !== undefined) {
+    // Constants become part of what is computed once, or are reasons to refuse.
+    analysis.exactOnly = true
     const other = uses.find(({ relation }) => relation.placement !== 'reference')
     const inside = uses.filter((use) => use.writes).length > 1 || isInside(node)
     if (other === undefined && !inside) return referenceWrite(analysis, node, written.relation)

@@ -67,7 +67,7 @@ const sharded = (columns: readonly string[], key = 'tenant_id'): TableSpec => ({
 })
 
 /** Tables whose key has type `keySqlType`. */
-export function sampleRelations(keySqlType: string): ReadonlyMap<string, Relation> {
+function sampleRelations(keySqlType: string): ReadonlyMap<string, Relation> {
   const key = `tenant_id ${keySqlType}`
   return new Map([
     relation('public.tenants', sharded([`id ${keySqlType}`, 'name text'], 'id')),
