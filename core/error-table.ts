@@ -143,6 +143,21 @@ export const errorTable = {
     meaning: 'The server closed the connection while it was working for this client.',
     retry: 'unsafe',
   },
+  transactionLost: {
+    sqlstate: '08006',
+    message: 'the transaction was rolled back: %s',
+    hint: 'Nothing of the transaction was kept; send it again.',
+    meaning: 'A server of the transaction died between two statements.',
+    retry: 'safe',
+  },
+  sessionStateLost: {
+    sqlstate: '08006',
+    severity: 'FATAL',
+    message: 'session state was lost: %s',
+    hint: 'Connect again; temporary tables and session locks must be made anew.',
+    meaning: 'The server that a client was pinned to has died, and its session state with it.',
+    retry: 'unsafe',
+  },
   outcomeInDoubt: {
     sqlstate: '08007',
     message: 'connection to shard "%s" was lost while the transaction was being decided',

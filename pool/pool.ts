@@ -107,7 +107,7 @@ export class Pool implements ServerOwner {
 
   /** Gives back a server in state I with nothing owed; anything else is closed instead. */
   release(server: ServerConnection): void {
-    if (server.closed) return
+    if (server.closed) return this.#forget(server)
     server.owner = this
     if (server.transactionStatus !== 'I' || server.exchangesOwed > 0) {
       return this.discard(server, 'it was given back in the middle of a transaction')
@@ -157,13 +157,18 @@ export class Pool implements ServerOwner {
   }
 
   serverClosed(server: ServerConnection, error: PgError): void {
-    this.#all.delete(server)
-    this.#parked.delete(server)
     const at = this.#idle.indexOf(server)
     if (at >= 0) {
       this.#idle.splice(at, 1)
       this.#options.log.debug({ shard: this.shard, reason: error.message }, 'idle server closed')
     }
+    this.#forget(server)
+  }
+
+  /** It is dead: its place is free for another. */
+  #forget(server: ServerConnection): void {
+    this.#all.delete(server)
+    this.#parked.delete(server)
     if (this.#queue.size > 0) this.#open()
   }
 

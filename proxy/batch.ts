@@ -185,7 +185,7 @@ function unknown(what: 'S' | 'P', name: string): never {
 /** A failure that no server knows of: nothing but the transaction's end may follow. */
 function refuseInFailed({ prepared }: ClientStatement, state: SessionState): void {
   if (state.failure !== 'local') return
-  if (!endsFailure(state.plan(prepared, 0, null))) throw pgError('transactionAborted')
+  if (!endsFailure(state.plan(prepared, 0, null))) throw state.aborted
 }
 
 /** Parse, Describe of a statement and Close are at home on any server. */

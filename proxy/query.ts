@@ -1,5 +1,4 @@
 // Reads a simple query: one statement or several, and where the string can run as it is.
-import { pgError } from '../core/errors.ts'
 import type { Plan } from '../router/plan.ts'
 import { effectOf, refusePin } from './effects.ts'
 import type { SessionState } from './session-state.ts'
@@ -38,7 +37,7 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
 /** A lone statement is refused at once, unless a fresh look at the schema may still find its relation. */
 function refuse(plan: Plan, state: SessionState): void {
   if (state.failure === 'server') return
-  if (state.failure === 'local' && !endsFailure(plan)) throw pgError('transactionAborted')
+  if (state.failure === 'local' && !endsFailure(plan)) throw state.aborted
   if (plan.kind !== 'refuse') return
   if (plan.error.sqlstate !== unknownRelation && !state.needsOwnSchema) throw plan.error
 }

@@ -1,5 +1,6 @@
 // What a client's session is made of, apart from its socket: settings, prepared statements, portals, the
 // transaction, the servers it holds. Changes are noted here when a server has confirmed them.
+import { type PgError, pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
@@ -132,7 +133,22 @@ export class SessionState {
 
   /** A failure outside any server's knowledge: the transaction, if any, can only be rolled back. */
   fail(): void {
-    if (this.transaction !== null) this.transaction.failed = true
+    if (this.transaction === null) return
+    this.transaction.failed = true
+    this.transaction.lost = null
+  }
+
+  /** A server of the transaction has died: its client is told with the next statement, if not already. */
+  lose(error: PgError): void {
+    const { transaction } = this
+    if (transaction === null || transaction.failed) return
+    transaction.failed = true
+    transaction.lost = pgError('transactionLost', [error.message], { cause: error })
+  }
+
+  /** Why the failed transaction takes no statement. */
+  get aborted(): PgError {
+    return this.transaction?.lost ?? pgError('transactionAborted')
   }
 
   /** Begins an explicit transaction, or makes an explicit one of the implicit one under way. */

@@ -243,9 +243,13 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.output.forward(bytes)
   }
 
-  serverClosed(server: ServerConnection): void {
-    this.state.leases.forget(server)
-    if (this.state.transaction?.participants.delete(server.shard) === true) this.state.fail()
+  serverClosed(server: ServerConnection, error: PgError): void {
+    const { leases, transaction } = this.state
+    const pinned = leases.get(server.shard)?.pinned ?? null
+    leases.forget(server)
+    if (transaction?.participants.delete(server.shard) === true) this.state.lose(error)
+    // Temporary tables and session locks are gone: to go on would be to pretend they were there.
+    if (pinned !== null) this.fatal(pgError('sessionStateLost', [error.message], { cause: error }))
   }
 
   /** ReadyForQuery to the client: the statement or pipeline is over. */

@@ -3,6 +3,7 @@
 // BEGIN takes no server. The first statement opens the transaction on its shard; each further shard is sent
 // BEGIN and the log: savepoints that are open and settings made since, in order. `implicit` is the
 // transaction that PostgreSQL puts around a multi-statement string or a pipeline by itself.
+import type { PgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 
@@ -20,6 +21,8 @@ export class Transaction {
   implicit: boolean
   /** A statement failed: nothing but ROLLBACK (TO) may follow. */
   failed = false
+  /** A server died with it and its client has not been told yet. */
+  lost: PgError | null = null
   /** Shards that have joined, in order; true once something was written there. */
   readonly participants = new Map<ShardId, boolean>()
   /** Written to all shards (DDL, reference table): it commits in two phases anyway. */

@@ -68,8 +68,11 @@ async function endTransaction(
   const { state } = session
   const before = state.transaction
   const committing = how === 'commit' && before?.failed !== true
+  const lost = how === 'commit' ? before?.lost : null
   if (committing) await commitTransaction(session)
   else await rollbackTransaction(session)
+  // ROLLBACK as an answer to COMMIT is enough only for who knows of the failure.
+  if (lost !== undefined && lost !== null) throw lost
   if (chain && before !== null) state.begin(before.beginSql)
   complete(session, unit, committing ? 'COMMIT' : 'ROLLBACK')
 }

@@ -1,5 +1,4 @@
 // Describe of a prepared statement outside a one-shard pipeline: any server knows its types.
-import { pgError } from '../../core/errors.ts'
 import type { ReplySink } from '../../pool/server-connection.ts'
 import type { PgError } from '../../core/errors.ts'
 import { backend } from '../../wire/codes.ts'
@@ -33,7 +32,7 @@ export async function runDescribeStatement(
     session.output.emit(writeNoParameters)
     return session.output.emit(writeNoData)
   }
-  if (state.transaction?.failed === true) throw pgError('transactionAborted')
+  if (state.transaction?.failed === true) throw state.aborted
   const joined = state.transaction?.participants.keys().next().value
   const { server } = await joinShard(session, joined ?? state.database.home, false)
   const { writer } = session.context

@@ -131,7 +131,7 @@ async function runPortal(
 async function runStep(session: Session, unit: Unit): Promise<void> {
   const { plan } = unit
   const { state } = session
-  if (state.transaction?.failed === true && !endsFailure(plan)) throw pgError('transactionAborted')
+  if (state.transaction?.failed === true && !endsFailure(plan)) throw state.aborted
   switch (plan.kind) {
     case 'refuse':
       throw plan.error
@@ -176,9 +176,10 @@ export async function finishImplicit(
   const { transaction } = session.state
   if (transaction?.implicit !== true) return failure
   try {
-    if (failure === null && !transaction.failed) await commitTransaction(session)
+    const { failed, lost } = transaction
+    if (failure === null && !failed) await commitTransaction(session)
     else await rollbackTransaction(session)
-    return failure
+    return failure ?? lost
   } catch (error) {
     return failure ?? toPgError(error)
   }
