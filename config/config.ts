@@ -68,7 +68,7 @@ export type DatabaseConfig = {
 }
 
 /** A primary and its replicas. */
-export type ShardConfig = {
+type ShardConfig = {
   readonly id: string
   readonly primary: ServerAddress
   readonly replicas: readonly ServerAddress[]

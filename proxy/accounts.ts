@@ -14,7 +14,7 @@ export type UserOptions = {
 
 export type AuthMethod = 'trust' | 'scram' | 'md5' | 'reject'
 
-export type NetworkOptions = {
+type NetworkOptions = {
   readonly family: 'ipv4' | 'ipv6'
   readonly address: string
   readonly prefixBits: number

@@ -3,7 +3,7 @@
 const nameOrString = /\s*(?:"((?:[^"]|"")*)"|'((?:[^']|'')*)'|([^\s,"']+))\s*(?:,|$)/gy
 
 /** Schema names of a search_path value such as `"$user", public`; `$user` becomes `user`. */
-export function parseSearchPath(value: string, user: string): readonly string[] {
+function parseSearchPath(value: string, user: string): readonly string[] {
   const names: string[] = []
   nameOrString.lastIndex = 0
   for (const match of value.matchAll(nameOrString)) {

@@ -6,7 +6,7 @@ import { Reader, readI32, violation } from './reader.ts'
 import type { Writer } from './writer.ts'
 
 /** Largest startup packet, its length field not counted: PostgreSQL's MAX_STARTUP_PACKET_LENGTH. */
-export const startupBytesMax = 10_000
+const startupBytesMax = 10_000
 
 /** First packet of a connection. `secret` is a view. */
 export type StartupPacket =

@@ -33,7 +33,7 @@ export type Unit = {
   readonly extended: ExtendedUnit | null
 }
 
-export type ExtendedUnit = {
+type ExtendedUnit = {
   readonly portal: Portal
   readonly portalName: string
   /** The client waits for BindComplete. */
@@ -51,7 +51,7 @@ export type Outcome = {
 }
 
 /** What becomes of the replies: `all` to the client, `rows` without their header, or nothing. */
-export type Audience = 'all' | 'rows' | 'nobody'
+type Audience = 'all' | 'rows' | 'nobody'
 
 export type UnitOptions = {
   readonly audience: Audience
