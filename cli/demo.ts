@@ -55,7 +55,11 @@ const drainMs = 500
 /** Runs until a signal. Resolves with the exit code. */
 export async function demoCommand(options: DemoOptions): Promise<number> {
   const log = createLog(options.json ? 'info' : 'warn')
-  const stopped = untilStopped(() => log.info('stopping'))
+  const stopped = untilStopped(() => {
+    log.info('stopping')
+    // A terminal and npm both pass Ctrl-C on: the second one must not cut the cleaning up short.
+    void untilStopped(() => log.info('already stopping'))
+  })
   const installation = await findInstallation(options.postgres)
   const { shards, replicas, dir } = options
   const cluster = await startCluster({ shards, replicas, installation, dir, log })
