@@ -26,6 +26,8 @@ export type QueryOutput = {
   readonly drivers: readonly NodeId[]
   /** The first construct that needs all rows at once, such as ORDER BY. */
   readonly whole: string | null
+  /** OFFSET of a value that is 0 in practice: then it needs nothing. */
+  readonly offset?: Scalar | null
 }
 
 export type QueryOptions = {

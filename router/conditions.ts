@@ -22,10 +22,9 @@ export function readCondition(place: Place, condition: Node | undefined): void {
 }
 
 /** Node of the key column that an expression is, or null. */
-export function keyNode({ analysis, scope }: Place, node: Node | undefined): NodeId | null {
+export function keyNode({ scope }: Place, node: Node | undefined): NodeId | null {
   if (node === undefined || !('ColumnRef' in node)) return null
   const found = resolve(scope, namesOf(node.ColumnRef.fields))
-  void analysis
   return found.kind === 'column' ? found.node : null
 }
 

@@ -46,8 +46,9 @@ function readPlain(
       : analysis.query(ctequery, scope)
   const reads = ctequery !== undefined && 'SelectStmt' in ctequery
   const single = reads && mentions(owner, name) === 1
-  if (reads && output.whole !== null) analysis.innerWhole ??= output.whole
-  const drivers = single && output.whole === null ? output.drivers : []
+  const whole = output.whole ?? (output.offset ? 'OFFSET' : null)
+  if (reads && whole !== null) analysis.innerWhole ??= whole
+  const drivers = single && whole === null ? output.drivers : []
   const columns = renamed(output.columns, { colnames: expression.aliascolnames ?? [] })
   return { name, columns, single, drivers }
 }

@@ -125,7 +125,8 @@ function readSubselect(analysis: Analysis, range: RangeSubselect, scope: Scope):
   if (subquery === undefined) return emptyPart
   // Without LATERAL it sees the CTEs of its level, but not its neighbours.
   const outer = lateral === true ? scope : { ...newScope(scope.parent), ctes: scope.ctes }
-  const { columns, drivers, whole } = analysis.query(subquery, outer)
+  const { columns, drivers, whole: own, offset } = analysis.query(subquery, outer)
+  const whole = own ?? (offset ? 'OFFSET' : null)
   const entry: Entry = {
     alias: alias?.aliasname ?? '',
     qualified: null,
@@ -162,8 +163,13 @@ function readJoin(analysis: Analysis, join: JoinExpr, scope: Scope): FromPart {
     columns.push({ name, node: mergedNode(join, one, other) })
   }
   readCondition(place, join.quals)
+  // JOIN … USING (…) AS x: the merged columns under a name of their own, beside those of both sides.
+  const named = join.join_using_alias?.aliasname
+  const using: Entry[] =
+    named === undefined ? [] : [{ alias: named, qualified: null, columns, relation: null }]
   const part = {
     ...both,
+    entries: [...both.entries, ...using],
     merged: [...columns, ...both.merged],
     columns: starColumns(columns, both.columns),
     drivers: driversOf(join, left, right),

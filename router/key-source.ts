@@ -105,6 +105,24 @@ export function keysOf(source: KeySource, bindings: Bindings): Keys | PgError {
   return { values: keys, nothing }
 }
 
+/** True for NULL and zero, and for a parameter while none are bound: the server will ask for it. */
+export function isZero({ from }: Scalar, { literals, params }: Bindings): boolean {
+  if (from.kind === 'null') return true
+  if (from.kind !== 'param') {
+    const { raw } = from.kind === 'constant' ? from.constant : literals.at(from.index)
+    return /^0+$/.test(raw)
+  }
+  const bytes = params?.values[from.param - 1]
+  if (params === null || bytes === null) return true
+  const digit = formatOf(params, from.param) === 1 ? 0 : 0x30
+  return bytes !== undefined && bytes.length > 0 && bytes.every((byte) => byte === digit)
+}
+
+/** 0 text, 1 binary: one format may stand for all parameters. */
+function formatOf({ formats }: BoundParams, param: number): number {
+  return (formats.length === 1 ? formats[0] : formats[param - 1]) ?? 0
+}
+
 function readScalar(source: KeySource, scalar: Scalar, bindings: Bindings): Reading {
   const { from } = scalar
   switch (from.kind) {
@@ -189,9 +207,8 @@ function readParam(
     return { refused: pgError('parameterMissing', [param]) }
   }
   if (bytes === null) return 'matchesNothing'
-  const format = params.formats.length === 1 ? params.formats[0] : params.formats[param - 1]
   const declared = params.types[param - 1] ?? 0
-  return readTyped(source, bytes, format === 1, { declared, cast })
+  return readTyped(source, bytes, formatOf(params, param) === 1, { declared, cast })
 }
 
 type ValueType = { readonly declared: number; readonly cast: CastFamily | null }
@@ -231,8 +248,7 @@ function readArray(source: KeySource, array: Scalar, bindings: Bindings): Readin
   if (from.kind === 'param') {
     const { params } = bindings
     bytes = params?.values[from.param - 1]
-    binary =
-      (params?.formats.length === 1 ? params.formats[0] : params?.formats[from.param - 1]) === 1
+    binary = params !== null && formatOf(params, from.param) === 1
     declared = params?.types[from.param - 1] ?? 0
     if (bytes === undefined) return [{ refused: pgError('parameterMissing', [from.param]) }]
   } else if (from.kind !== 'null') {

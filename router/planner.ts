@@ -4,7 +4,7 @@ import { unreachable } from '../core/assert.ts'
 import { PgError, pgError } from '../core/errors.ts'
 import type { ShardId, Vnode } from '../core/ids.ts'
 import { type KeyValue, vnodeBitsOf, vnodeOfKey } from './key-hash.ts'
-import { type Bindings, keysOf, type Keys, misfitOf } from './key-source.ts'
+import { type Bindings, isZero, keysOf, type Keys, misfitOf, type Scalar } from './key-source.ts'
 import { utf8Of } from './literals.ts'
 import type { Plan } from './plan.ts'
 import type { Cover, Route, Shape } from './route.ts'
@@ -31,7 +31,7 @@ export function planOf(
     case 'reference':
       return { ...onHome(shape, topology), anyShard: true }
     case 'scatter':
-      return scatter(topology.shards, bindings)
+      return scatter(topology.shards, route.offset, bindings, rules)
     case 'everywhere':
       return planEverywhere(route, bindings, topology)
     case 'copyIn':
@@ -79,7 +79,7 @@ function planKey(shape: Shape, route: KeyRoute, bindings: Bindings, place: Place
   if (agreed !== null) return single(shape, ownersOf([agreed], place), place)
   if (several === undefined) return { kind: 'refuse', error: refusal ?? differentKeys(place.rules) }
   if (route.scatter.kind === 'refused') return { kind: 'refuse', error: route.scatter.error }
-  return scatter(several, bindings)
+  return scatter(several, route.scatter.offset, bindings, place.rules)
 }
 
 function single(shape: Shape, owners: Owners, { topology }: Place): SinglePlan {
@@ -138,7 +138,16 @@ function differentKeys(rules: ShardingRules): PgError {
   return pgError('unsupportedAcrossShards', ['using different shard key values', rules.key])
 }
 
-function scatter(shards: readonly ShardId[], bindings: Bindings): Plan {
+function scatter(
+  shards: readonly ShardId[],
+  offset: Scalar | null,
+  bindings: Bindings,
+  rules: ShardingRules | null,
+): Plan {
+  if (offset !== null && !isZero(offset, bindings)) {
+    const error = pgError('unsupportedAcrossShards', ['OFFSET', rules?.key ?? ''])
+    return { kind: 'refuse', error }
+  }
   const clock = readsClock(bindings)
   if (clock) {
     const construct = "a constant such as 'now', which shards read by their own clocks,"

@@ -35,7 +35,8 @@ export function readSelect(
   noteLocks(analysis, select, from)
   noteOrder(analysis, select, scope)
   const columns = outputColumns(analysis, select, scope, from)
-  return { columns, drivers: from.drivers, whole: wholeOf(select, scope) }
+  const offset = analysis.scalar(select.limitOffset)
+  return { columns, drivers: from.drivers, whole: wholeOf(select, scope, offset), offset }
 }
 
 /**
@@ -49,7 +50,7 @@ function isPlainExists(select: SelectStmt, scope: Scope): boolean {
 }
 
 /** The first construct of the level that needs all rows at once; null when rows may come shard by shard. */
-function wholeOf(select: SelectStmt, scope: Scope): string | null {
+function wholeOf(select: SelectStmt, scope: Scope, offset: Scalar | null): string | null {
   if ((select.distinctClause ?? []).length > 0) return 'DISTINCT'
   if ((select.groupClause ?? []).length > 0) return 'GROUP BY'
   if (select.havingClause !== undefined) return 'HAVING'
@@ -57,7 +58,7 @@ function wholeOf(select: SelectStmt, scope: Scope): string | null {
   if (scope.aggregate !== null) return `the aggregate ${scope.aggregate}`
   if ((select.sortClause ?? []).length > 0) return 'ORDER BY'
   if (select.limitCount !== undefined) return 'LIMIT'
-  if (select.limitOffset !== undefined) return 'OFFSET'
+  if (select.limitOffset !== undefined && offset === null) return 'OFFSET'
   if ((select.lockingClause ?? []).length > 0) return 'FOR UPDATE or FOR SHARE'
   return null
 }

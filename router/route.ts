@@ -1,6 +1,6 @@
 // What is fixed of a statement's plan before its values and the topology are known: the cached part of a plan.
 import type { PgError } from '../core/errors.ts'
-import type { InsertTarget, KeySource } from './key-source.ts'
+import type { InsertTarget, KeySource, Scalar } from './key-source.ts'
 import type { CopyInPlan, EvaluateOnce, PinReason, SessionCommand } from './plan.ts'
 
 /** One origin of key values, and which of the statement's sharded tables follow from it (bit per table). */
@@ -8,7 +8,8 @@ export type Cover = { readonly source: KeySource; readonly tables: bigint }
 
 /** Whether the unchanged statement, asked of every shard, gives each row of the answer once. */
 export type Scatter =
-  | { readonly kind: 'rows' }
+  /** `offset`: an OFFSET that must turn out to be 0. */
+  | { readonly kind: 'rows'; readonly offset: Scalar | null }
   | { readonly kind: 'refused'; readonly error: PgError }
 
 export type Route =
@@ -25,7 +26,7 @@ export type Route =
       readonly inserted: InsertTarget | null
       readonly scatter: Scatter
     }
-  | { readonly kind: 'scatter' }
+  | { readonly kind: 'scatter'; readonly offset: Scalar | null }
   | {
       readonly kind: 'everywhere'
       readonly what: 'ddl' | 'reference'

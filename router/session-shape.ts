@@ -118,8 +118,7 @@ function isTrue(value: string | undefined): boolean {
 /** SELECT set_config(…), …: undefined when the query does anything else. */
 function setConfigQuery(node: Node, sharded: boolean): SessionShape | undefined {
   if (!('SelectStmt' in node)) return undefined
-  const { targetList = [], limitOption, op, ...clauses } = node.SelectStmt
-  void limitOption
+  const { targetList = [], limitOption: _, op, ...clauses } = node.SelectStmt
   if (targetList.length === 0 || op !== 'SETOP_NONE' || Object.keys(clauses).length > 0)
     return undefined
   const calls: SetConfigCall[] = []

@@ -157,7 +157,7 @@ function keyRoute(analysis: Analysis, output: QueryOutput, writes: boolean): Rou
     const inserted = analysis.insertSelect
     return { kind: 'key', covers: full.length > 0 ? full : covers, tables, inserted, scatter }
   }
-  if (scatter.kind === 'rows') return { kind: 'scatter' }
+  if (scatter.kind === 'rows') return { kind: 'scatter', offset: scatter.offset }
   const { userDefined } = analysis.functions
   const unknown = userDefined !== null && !analysis.names.schema.functions.has(userDefined)
   return refused(scatter.error, unknown)
@@ -172,7 +172,7 @@ function scatterOf(
 ): Scatter {
   const construct =
     scatterProblem(analysis, output, writes) ?? (isLinear() ? null : joinProblem(analysis, output))
-  if (construct === null) return { kind: 'rows' }
+  if (construct === null) return { kind: 'rows', offset: output.offset ?? null }
   return { kind: 'refused', error: acrossShards(analysis, construct) }
 }
 

@@ -28,7 +28,7 @@ export function readInsert(
 ): QueryOutput {
   const scope = newScope(parent)
   readCtes(analysis, insert.withClause, scope, insert)
-  const target = openTarget(analysis, insert.relation, scope)
+  const target = openTarget(analysis, insert.relation)
   if (target === null) return nothing
   readInsertedRows(analysis, insert, target.use, scope)
   scope.entries.push(target.entry)
@@ -43,7 +43,7 @@ export function readUpdate(
 ): QueryOutput {
   const scope = newScope(parent)
   readCtes(analysis, update.withClause, scope, update)
-  const target = openTarget(analysis, update.relation, scope)
+  const target = openTarget(analysis, update.relation)
   if (target === null) return nothing
   scope.entries.push(target.entry)
   const from = readFrom(analysis, update.fromClause, scope)
@@ -63,7 +63,7 @@ export function readDelete(
 ): QueryOutput {
   const scope = newScope(parent)
   readCtes(analysis, remove.withClause, scope, remove)
-  const target = openTarget(analysis, remove.relation, scope)
+  const target = openTarget(analysis, remove.relation)
   if (target === null) return nothing
   scope.entries.push(target.entry)
   const from = readFrom(analysis, remove.usingClause, scope)
@@ -76,7 +76,7 @@ export function readDelete(
 export function readMerge(analysis: Analysis, merge: MergeStmt, parent: Scope | null): QueryOutput {
   const scope = newScope(parent)
   readCtes(analysis, merge.withClause, scope, merge)
-  const target = openTarget(analysis, merge.relation, scope)
+  const target = openTarget(analysis, merge.relation)
   if (target === null) return nothing
   const source = merge.sourceRelation === undefined ? [] : [merge.sourceRelation]
   const from = readFrom(analysis, source, scope)
@@ -125,8 +125,7 @@ function readMergeClause(
 
 type Target = { readonly use: TableUse; readonly entry: Entry }
 
-function openTarget(analysis: Analysis, range: RangeVar | undefined, scope: Scope): Target | null {
-  void scope
+function openTarget(analysis: Analysis, range: RangeVar | undefined): Target | null {
   const use = range === undefined ? undefined : analysis.use(range, true)
   if (range === undefined || use === undefined) return null
   const { kind, placement, name } = use.relation
