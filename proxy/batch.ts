@@ -12,9 +12,10 @@ import {
   decodeParse,
 } from '../wire/frontend.ts'
 import type { Frame } from '../wire/framer.ts'
+import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
 import type { SessionState } from './session-state.ts'
-import type { ClientStatement, Portal } from './statements.ts'
+import { ClientStatement, type Portal } from './statements.ts'
 import { type Where, mergeWhere, whereOf } from './where.ts'
 
 export type BatchItem =
@@ -125,10 +126,12 @@ function readDescribe(
 function readParse(frame: Uint8Array, state: SessionState): BatchItem {
   const { name, sql, paramTypes } = decodeParse(frame)
   if (name !== '' && state.statements.has(name)) throw pgError('preparedStatementExists', [name])
-  const prepared = state.database.router.statements(sql, state.context())
+  const context = state.context()
+  const prepared = state.database.router.statements(sql, context)
   if (prepared.statements.length > 1) throw pgError('multipleCommandsPrepared')
+  refusePin(prepared, state)
   const cached = state.database.statements.intern(sql, paramTypes)
-  const statement = { cached, named: name !== '', prepared }
+  const statement = new ClientStatement(cached, name !== '', context, prepared)
   refuseInFailed(statement, state)
   state.define(name, statement)
   return { kind: 'parse', frame, statement }
@@ -143,11 +146,13 @@ function readBind(frame: Uint8Array, state: SessionState): BatchItem {
   }
   refuseInFailed(statement, state)
   const { paramFormats: formats, params: values } = message
-  checkParameters(message, statement)
+  const prepared = state.preparedNow(statement)
+  const parameters = prepared.statements[0]?.paramCount ?? 0
+  checkParameters(message, Math.max(statement.cached.paramTypes.length, parameters))
   const params = { formats, values, types: statement.cached.paramTypes }
-  const plan = state.plan(statement.prepared, 0, params)
+  const plan = state.plan(prepared, 0, params)
   if (plan.kind === 'refuse' && state.failure !== 'server') throw plan.error
-  const portal: Portal = { statement, params, plan, bindFrame: frame, shard: null }
+  const portal: Portal = { statement, prepared, params, plan, bindFrame: frame, shard: null }
   state.portals.set(message.portal, portal)
   return { kind: 'bind', frame, name: message.portal, portal }
 }
@@ -155,14 +160,13 @@ function readBind(frame: Uint8Array, state: SessionState): BatchItem {
 /** The server would name the statement as we call it there. */
 function checkParameters(
   { statement: name, paramFormats, params }: BindMessage,
-  { cached, prepared }: ClientStatement,
+  needed: number,
 ): void {
   const formats = paramFormats.length
   if (formats > 1 && formats !== params.length) {
     throw pgError('bindFormatCount', [formats, params.length])
   }
-  const needed = Math.max(cached.paramTypes.length, prepared.statements[0]?.paramCount ?? 0)
-  if (prepared.statements.length === 1 && needed !== params.length) {
+  if (needed !== params.length) {
     throw pgError('bindParameterCount', [params.length, name, needed])
   }
 }
@@ -183,9 +187,9 @@ function unknown(what: 'S' | 'P', name: string): never {
 }
 
 /** A failure that no server knows of: nothing but the transaction's end may follow. */
-function refuseInFailed({ prepared }: ClientStatement, state: SessionState): void {
+function refuseInFailed(statement: ClientStatement, state: SessionState): void {
   if (state.failure !== 'local') return
-  if (!endsFailure(state.plan(prepared, 0, null))) throw state.aborted
+  if (!endsFailure(state.plan(state.preparedNow(statement), 0, null))) throw state.aborted
 }
 
 /** Parse, Describe of a statement and Close are at home on any server. */
@@ -212,7 +216,8 @@ function portalWhere(portal: Portal, state: SessionState): Where {
   return portal.shard ?? whereOf(portal.plan, state)
 }
 
-function isBegin({ prepared }: ClientStatement, state: SessionState): boolean {
+function isBegin(statement: ClientStatement, state: SessionState): boolean {
+  const prepared = state.preparedNow(statement)
   if (prepared.statements[0]?.command !== 'session' || state.transaction !== null) return false
   const plan = state.plan(prepared, 0, null)
   return plan.kind === 'session' && plan.command.kind === 'begin'

@@ -1,6 +1,6 @@
 // The servers that one session holds, at most one per shard. A server comes from its pool clean and goes back
 // clean, or is closed; while it is pinned it stays with the session between transactions.
-import { type PgError, pgError, toPgError } from '../core/errors.ts'
+import { type PgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { Pool, Waiter } from '../pool/pool.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
@@ -109,12 +109,12 @@ export class Leases {
     }
   }
 
-  /** Leaves the queue it stands in, if any; who waits hears that it is over. */
-  stopWaiting(): void {
+  /** Leaves the queue it stands in, if any; who waits is refused with `error`. */
+  stopWaiting(error: PgError): void {
     const waiting = this.#waiting
     if (waiting === null) return
     waiting.pool.leave(waiting.waiter)
-    waiting.waiter.refused(pgError('shuttingDown'))
+    waiting.waiter.refused(error)
   }
 
   /** The client is gone: idle servers are rolled back and given back, busy ones stopped and closed. */

@@ -71,6 +71,11 @@ export class SessionState {
     return transaction.written.every((shard) => shard === plan.shard)
   }
 
+  /** What a prepared statement means to the session as it is now. */
+  preparedNow(statement: ClientStatement): Prepared {
+    return statement.preparedIn(this.database.router, this.context())
+  }
+
   /**
    * What the transaction's failure is known to: its one server, which then answers everything as PostgreSQL does;
    * or only to us, who must see to it that nothing is committed.
@@ -166,6 +171,7 @@ export class SessionState {
       if (server !== undefined && outcome === 'committed') server.settings = transaction.session
     }
     if (outcome === 'committed') this.settings = transaction.session
+    if (outcome === 'committed' && transaction.schemaChanged) this.database.invalidatePrepared()
     this.transaction = null
     this.ownSchema = null
     this.portals.clear()
@@ -183,7 +189,10 @@ export class SessionState {
       const lease = this.leases.get(server.shard)
       if (lease !== undefined) lease.pinned ??= effect.pin
     }
-    if (effect.ddl) this.database.invalidatePrepared()
+    if (effect.ddl) {
+      this.database.invalidatePrepared()
+      if (this.transaction !== null) this.transaction.schemaChanged = true
+    }
     const { command, sql } = effect
     switch (command?.kind) {
       case 'begin':

@@ -91,8 +91,9 @@ export class Session implements ExchangeEvents, ServerOwner {
     return [...this.state.leases].filter(({ server }) => server.exchangesOwed > 0)
   }
 
-  /** CancelRequest: stops what its servers are doing for it now, and nobody else. */
+  /** CancelRequest: stops what its servers are doing for it now, or its wait for one, and nobody else. */
   cancel(): void {
+    this.state.leases.stopWaiting(pgError('statementCancelled'))
     for (const { pool, server } of this.workingServers) void pool.cancel(server)
   }
 
@@ -111,7 +112,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     const working = this.#phase === 'working' || this.#copy.reading
     this.#phase = 'closed'
     this.output.end()
-    this.state.leases.stopWaiting()
+    this.state.leases.stopWaiting(pgError('shuttingDown'))
     // Steps under way notice the closed session themselves and roll back what they have begun.
     if (working) for (const { pool, server } of this.workingServers) void pool.cancel(server)
     else this.state.leases.abandon()

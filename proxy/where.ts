@@ -66,6 +66,10 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
     case 'commit':
       // A failure that the server does not know of must become a rollback: not its COMMIT.
       if (state.failure === 'local') return '(steps)'
+      // DDL is followed by a look at the new schema.
+      if (transaction?.schemaChanged === true && state.database.options.rules !== null) {
+        return '(steps)'
+      }
       return transactionEnd(transaction === null, joined, only)
     case 'rollback':
       return transactionEnd(transaction === null, joined, only)

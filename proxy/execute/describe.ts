@@ -27,7 +27,7 @@ export async function runDescribeStatement(
   statement: ClientStatement,
 ): Promise<void> {
   const { state } = session
-  const plan = state.plan(statement.prepared, 0, null)
+  const plan = state.plan(state.preparedNow(statement), 0, null)
   if (plan.kind === 'session' && withoutRows.has(plan.command.kind)) {
     session.output.emit(writeNoParameters)
     return session.output.emit(writeNoData)

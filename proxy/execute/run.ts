@@ -82,6 +82,10 @@ function refusedBehindFlush(session: Session): void {
 /** Runs the messages of a pipeline up to its Sync or Flush. */
 export function runBatch(session: Session, frames: readonly Frame[], end: PipelineEnd): void {
   const { state, relay } = session
+  if (state.needsOwnSchema && frames.length > 0 && relay.server === null) {
+    const owned = ownFrames(frames)
+    return session.work(() => runBatchSteps(session, owned), end)
+  }
   const batch = readBatch(frames, state)
   const open = relay.server
   if (open !== null) return runOn(session, open, continued(batch, open.shard), end)

@@ -144,8 +144,8 @@ function writeItem(
       return relay.expect('describe')
     case 'execute': {
       writer.raw(item.frame)
-      const { statement, plan, params } = item.portal
-      const effect = effectOf(statement.prepared, 0, plan, params, writesOf(batch))
+      const { prepared, plan, params } = item.portal
+      const effect = effectOf(prepared, 0, plan, params, writesOf(batch))
       session.replies.addEffect(effect)
       return relay.expect('execute')
     }

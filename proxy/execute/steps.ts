@@ -115,11 +115,11 @@ async function runPortal(
   if (!execute || last.maxRows > 0) {
     throw pgError('unsupported', ['a portal that stays open over several shards'])
   }
-  const { statement, params } = portal
-  const text = statement.prepared.statements[0]?.sql ?? ''
+  const { prepared, params } = portal
+  const text = prepared.statements[0]?.sql ?? ''
   await runStep(session, {
-    plan: session.state.plan(statement.prepared, 0, params),
-    prepared: statement.prepared,
+    plan: session.state.plan(prepared, 0, params),
+    prepared,
     index: 0,
     params,
     sql: text,
