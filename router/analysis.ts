@@ -1,5 +1,6 @@
-// What one statement says, gathered while its tree is walked: tables, ties of shard keys, functions. The walk is
-// spread over from-clause, conditions, expressions, query and write; this is the state they share.
+// What one statement says, gathered while its tree is walked: tables, ties of shard keys,
+// functions. The walk is spread over from-clause, conditions, expressions, query and write; this is
+// the state they share.
 import type { Node, RangeVar } from '@pgsql/types'
 import type { PgError } from '../core/errors.ts'
 import { pgError } from '../core/errors.ts'
@@ -22,7 +23,10 @@ export type TableUse = {
 /** What a query gives to the level around it. */
 export type QueryOutput = {
   readonly columns: readonly KeyColumn[] | null
-  /** Key columns of tables whose rows each row comes from, one of each: what a scatter may be split by. */
+  /**
+   * Key columns of tables whose rows each row comes from, one of each: what a scatter may be split
+   * by.
+   */
   readonly drivers: readonly NodeId[]
   /** The first construct that needs all rows at once, such as ORDER BY. */
   readonly whole: string | null
@@ -62,7 +66,9 @@ export class Analysis {
   /** nextval of a sequence that no sharded table's default uses. */
   homeSequence: string | null = null
   paramCount = 0
-  /** Constructs whose result depends on the order of rows, which copies of a table need not share. */
+  /**
+   * Constructs whose result depends on the order of rows, which copies of a table need not share.
+   */
   orderDependent: string | null = null
   #sourceOf = new Map<NodeId, KeySource>()
 

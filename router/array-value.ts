@@ -1,9 +1,12 @@
-// Elements of a PostgreSQL array value, from its text form ('{1,"a b",NULL}', manual 8.15.2) or its binary form
-// (array_recv: dimensions, flags, element type, then length and bounds of each dimension, then the elements).
+// Elements of a PostgreSQL array value, from its text form ('{1,"a b",NULL}', manual 8.15.2) or its
+// binary form (array_recv: dimensions, flags, element type, then length and bounds of each
+// dimension, then the elements).
 
 const elementsMax = 1_000_000
 
-/** All elements, of all dimensions; null for NULL. Undefined when the server would refuse the value. */
+/**
+ * All elements, of all dimensions; null for NULL. Undefined when the server would refuse the value.
+ */
 export function arrayElements(
   bytes: Uint8Array,
   binary: boolean,

@@ -1,5 +1,5 @@
-// Replaces the STABLE functions of time in a statement by values: they have one value per transaction, so they may
-// be asked of one server and told to the others.
+// Replaces the STABLE functions of time in a statement by values: they have one value per
+// transaction, so they may be asked of one server and told to the others.
 import type { Node, TypeName } from '@pgsql/types'
 import { deparseExpression } from './deparser.ts'
 import { namesOf } from './names.ts'
@@ -17,7 +17,9 @@ const valueTypes: ReadonlyMap<string, string> = new Map([
   ['SVFOP_LOCALTIMESTAMP', 'timestamp'],
 ])
 
-/** The calls of a statement in order; with `values`, the statement that has those in their places. */
+/**
+ * The calls of a statement in order; with `values`, the statement that has those in their places.
+ */
 export function replaceClocks(
   statement: Node,
   values: readonly Node[] = [],

@@ -1,5 +1,6 @@
-// Conditions → ties. A conjunct in a filtering place says that only rows where it is true matter; `filter` names
-// the key columns for which the place is one (all of the level's for WHERE, the nullable side's for LEFT JOIN ON).
+// Conditions → ties. A conjunct in a filtering place says that only rows where it is true matter;
+// `filter` names the key columns for which the place is one (all of the level's for WHERE, the
+// nullable side's for LEFT JOIN ON).
 import type { A_Expr, Node, SubLink } from '@pgsql/types'
 import type { Analysis } from './analysis.ts'
 import { walk, walkSubLink } from './expressions.ts'
@@ -68,7 +69,9 @@ function readComparison(place: Place, expression: A_Expr): void {
   }
 }
 
-/** A key column that a comparison limits to values; `array` instead of `scalars` for an array value. */
+/**
+ * A key column that a comparison limits to values; `array` instead of `scalars` for an array value.
+ */
 type Constraint = {
   readonly column: NodeId
   readonly name: string
@@ -165,7 +168,9 @@ function pairsOf(left: Node | undefined, right: Node | undefined): [Node, Node][
   })
 }
 
-/** `k = 1 OR k = 2`: a column that every alternative limits is limited to all their values together. */
+/**
+ * `k = 1 OR k = 2`: a column that every alternative limits is limited to all their values together.
+ */
 function readAlternatives(place: Place, alternatives: readonly Node[]): void {
   const limits = alternatives.map((alternative) =>
     conjunctsOf(alternative).flatMap((conjunct) =>

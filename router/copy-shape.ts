@@ -1,4 +1,5 @@
-// COPY → route. Into a sharded table the rows say which shard, so everything that splits them must be understood.
+// COPY → route. Into a sharded table the rows say which shard, so everything that splits them must
+// be understood.
 import type { CopyStmt, Node } from '@pgsql/types'
 import { pgError } from '../core/errors.ts'
 import { type Names, namesOf, keyFamily, writtenName } from './names.ts'
@@ -66,7 +67,9 @@ function copyIn(copy: CopyStmt, relation: Relation, names: Names): Route {
 
 type CopyFormat = Omit<CopyInPlan, 'relation' | 'keyColumn' | 'keyIndex' | 'columnCount'>
 
-/** The options' meaning, or the name of one that changes how rows are read in a way not known here. */
+/**
+ * The options' meaning, or the name of one that changes how rows are read in a way not known here.
+ */
 function readOptions(options: readonly Node[]): CopyFormat | string {
   const given = new Map<string, string | null>()
   for (const option of options) {

@@ -53,7 +53,10 @@ function readPlain(
   return { name, columns, single, drivers }
 }
 
-/** Its own column is known when the first arm's is and, supposing that, every other arm's is as well. */
+/**
+ * Its own column is known when the first arm's is and, supposing that, every other arm's is as
+ * well.
+ */
 function readRecursive(analysis: Analysis, expression: CommonTableExpr, scope: Scope): Cte {
   const { ctequery, ctename: name = '' } = expression
   const alias = { colnames: expression.aliascolnames ?? [] }

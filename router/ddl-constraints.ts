@@ -1,4 +1,5 @@
-// Constraints of new tables and columns: what one shard alone cannot enforce is refused when it is declared.
+// Constraints of new tables and columns: what one shard alone cannot enforce is refused when it is
+// declared.
 import type { ColumnDef, Constraint, CreateStmt, IndexStmt, Node } from '@pgsql/types'
 import { type PgError, pgError } from '../core/errors.ts'
 import { type Names, namesOf, writtenName } from './names.ts'
@@ -80,7 +81,10 @@ function checkColumnConstraints(
   return null
 }
 
-/** `columns`: definitions that stand beside the constraint, to see which of them generate their values. */
+/**
+ * `columns`: definitions that stand beside the constraint, to see which of them generate their
+ * values.
+ */
 export function checkConstraint(
   constraint: Constraint,
   columns: readonly ColumnDef[],
@@ -130,7 +134,8 @@ function checkForeignKey(constraint: Constraint, table: Table, names: Names): Pg
     return pgError('unsupported', [`${both}, whose rows live on other shards,`])
   }
   const at = namesOf(own).indexOf(table.key ?? '')
-  // Without a list the foreign key refers to the primary key, which has the shard key in it or is one of ids.
+  // Without a list the foreign key refers to the primary key, which has the shard key in it or is
+  // one of ids.
   const columns = other === undefined ? target.primaryKey : namesOf(other)
   const matches = at >= 0 && (columns === undefined || columns[at] === target.key)
   if (!matches) {

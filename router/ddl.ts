@@ -1,5 +1,5 @@
-// Statements that define things → run on every shard in one transaction, unless a shard could not enforce what they
-// promise, or they cannot run inside of a transaction.
+// Statements that define things → run on every shard in one transaction, unless a shard could not
+// enforce what they promise, or they cannot run inside of a transaction.
 import type { AlterTableCmd, AlterTableStmt, Node, RangeVar } from '@pgsql/types'
 import type { PgError } from '../core/errors.ts'
 import { pgError } from '../core/errors.ts'

@@ -1,5 +1,5 @@
-// Parse tree → SQL text, for the few statements that are rewritten. The text is parsed again and must give the
-// same tree: a deparser's mistake becomes a refusal, never another statement.
+// Parse tree → SQL text, for the few statements that are rewritten. The text is parsed again and
+// must give the same tree: a deparser's mistake becomes a refusal, never another statement.
 import type { Node } from '@pgsql/types'
 import { deparseSync } from 'pgsql-deparser'
 import { pgError } from '../core/errors.ts'

@@ -11,7 +11,10 @@ import { ownerOf } from './topology.ts'
 /** Aspect and value. The aspect `error` stands in the rows of a statement that would be refused. */
 export type RouteRow = readonly [aspect: string, value: string]
 
-/** How every statement of `sql` would go; parameters are unknown here. Nothing is thrown for a wrong statement. */
+/**
+ * How every statement of `sql` would go; parameters are unknown here. Nothing is thrown for a wrong
+ * statement.
+ */
 export function explainRoute(
   sql: string,
   router: Router,

@@ -1,4 +1,5 @@
-// Walks expressions for what decides a route besides keys: functions, subqueries, system columns, parameters.
+// Walks expressions for what decides a route besides keys: functions, subqueries, system columns,
+// parameters.
 import type { FuncCall, Node, SubLink } from '@pgsql/types'
 import { pgError } from '../core/errors.ts'
 import type { Analysis } from './analysis.ts'
@@ -70,7 +71,10 @@ function noteColumn(analysis: Analysis, fields: readonly string[], scope: Scope)
   if (resolve(scope, fields).kind === 'attribute') noteAttribute(analysis, name, scope)
 }
 
-/** `row.name` calls the function `name` when the row has no such column; `orders.count` is count(orders). */
+/**
+ * `row.name` calls the function `name` when the row has no such column; `orders.count` is
+ * count(orders).
+ */
 function noteAttribute(analysis: Analysis, name: string, scope: Scope): void {
   const { schema } = analysis.names
   if (!schema.functions.has(name) && !isAggregate(name, schema)) return
@@ -100,7 +104,10 @@ function walkCall(analysis: Analysis, call: FuncCall, scope: Scope): void {
   walk(analysis, rest, scope)
 }
 
-/** A sequence that feeds a column of a sharded table counts in steps on every shard; any other only at home. */
+/**
+ * A sequence that feeds a column of a sharded table counts in steps on every shard; any other only
+ * at home.
+ */
 function noteSequence(analysis: Analysis, call: string, argument: Node | undefined): void {
   const inner = argument !== undefined && 'TypeCast' in argument ? argument.TypeCast.arg : argument
   const constant = inner !== undefined && 'A_Const' in inner ? inner.A_Const : undefined

@@ -163,7 +163,8 @@ function readJoin(analysis: Analysis, join: JoinExpr, scope: Scope): FromPart {
     columns.push({ name, node: mergedNode(join, one, other) })
   }
   readCondition(place, join.quals)
-  // JOIN … USING (…) AS x: the merged columns under a name of their own, beside those of both sides.
+  // JOIN … USING (…) AS x: the merged columns under a name of their own, beside those of both
+  // sides.
   const named = join.join_using_alias?.aliasname
   const using: Entry[] =
     named === undefined ? [] : [{ alias: named, qualified: null, columns, relation: null }]
@@ -195,7 +196,10 @@ function driversOf(join: JoinExpr, left: FromPart, right: FromPart): readonly No
   return join.jointype === 'JOIN_RIGHT' ? right.drivers : []
 }
 
-/** The column that USING makes of two: of an outer join the one of the side that is never NULL-extended. */
+/**
+ * The column that USING makes of two: of an outer join the one of the side that is never
+ * NULL-extended.
+ */
 function mergedNode(join: JoinExpr, left: NodeId | null, right: NodeId | null): NodeId | null {
   if (join.jointype === 'JOIN_INNER') return left ?? right
   if (join.jointype === 'JOIN_LEFT') return left

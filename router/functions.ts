@@ -1,8 +1,12 @@
-// What a function call means for routing. Volatility comes from the schema; the sets below name what volatility
-// alone does not tell: aggregates, clocks, functions whose answer or effect belongs to one server.
+// What a function call means for routing. Volatility comes from the schema; the sets below name
+// what volatility alone does not tell: aggregates, clocks, functions whose answer or effect belongs
+// to one server.
 import type { FunctionTraits, Schema } from './schema.ts'
 
-/** Everything a statement's function calls imply; each field keeps the first function found, for messages. */
+/**
+ * Everything a statement's function calls imply; each field keeps the first function found, for
+ * messages.
+ */
 export type FunctionFacts = {
   /** STABLE functions of time: shards would read different clocks. */
   clock: string | null
@@ -25,7 +29,9 @@ export type FunctionFacts = {
   userDefined: string | null
   /** User-defined and IMMUTABLE: may still be an aggregate where the schema does not say. */
   maybeAggregate: string | null
-  /** Writes or may write, by PostgreSQL's own notion: VOLATILE and not on the list of harmless ones. */
+  /**
+   * Writes or may write, by PostgreSQL's own notion: VOLATILE and not on the list of harmless ones.
+   */
   mayWrite: boolean
 }
 

@@ -1,6 +1,6 @@
-// Where a statement's shard key values come from (literals, parameters, arrays of them), and how they are read
-// once a text and its parameters are at hand. A value is read exactly as the server would read it in that
-// place, or it is refused: a wrong reading would be a wrong shard.
+// Where a statement's shard key values come from (literals, parameters, arrays of them), and how
+// they are read once a text and its parameters are at hand. A value is read exactly as the server
+// would read it in that place, or it is refused: a wrong reading would be a wrong shard.
 import type { PgError } from '../core/errors.ts'
 import { pgError } from '../core/errors.ts'
 import {
@@ -144,7 +144,8 @@ function readConstant(source: KeySource, constant: Constant, cast: CastFamily | 
   if (kind === 'bits') return refuse('a bit string as shard key value')
   if (kind === 'string') return readText(source, bytesOf(raw), cast ?? familyOf(source.keyType))
   if (source.keyType === 'bigint') return readNumber(source, raw, cast)
-  // Assigned to a text column, an integer becomes its decimal text; compared with one, it is an error.
+  // Assigned to a text column, an integer becomes its decimal text; compared with one, it is an
+  // error.
   const integer = cast === null && source.keyType === 'text' ? integerOf(raw) : undefined
   if (source.insert === null || integer === undefined || /[.e]/i.test(raw)) {
     return refuse(`a number as shard key value of type ${source.keyType}`)
@@ -171,7 +172,10 @@ function within64Bits(source: KeySource, integer: bigint, raw: string): Reading 
   return { refused: pgError('keyOutOfRange', [raw, 'bigint']) }
 }
 
-/** A string, or a parameter in text format, that the server reads with the input function of `family`. */
+/**
+ * A string, or a parameter in text format, that the server reads with the input function of
+ * `family`.
+ */
 function readText(source: KeySource, bytes: Uint8Array, family: CastFamily): Reading {
   if (source.keyType === 'text') {
     return family === 'text' ? { kind: 'text', bytes } : refuse('a cast of a text shard key')
@@ -219,7 +223,8 @@ function readTyped(
   binary: boolean,
   { declared, cast }: ValueType,
 ): Reading {
-  // The server infers the type of an undeclared parameter from the cast, or else from the key's column.
+  // The server infers the type of an undeclared parameter from the cast, or else from the key's
+  // column.
   const own = declared === 0 ? (cast ?? familyOf(source.keyType)) : familyOfOid(declared)
   if (own === undefined) return refuse(`a parameter of type ${declared} as shard key value`)
   // What is read as text may then be cast; every other change of type could change the value.
@@ -269,7 +274,9 @@ function readArray(source: KeySource, array: Scalar, bindings: Bindings): Readin
   )
 }
 
-/** The integer that a number's text stands for, whatever its notation; undefined when it is none. */
+/**
+ * The integer that a number's text stands for, whatever its notation; undefined when it is none.
+ */
 function integerOf(text: string): bigint | undefined {
   const match = /^([-+]?)(\d[\d_]*|\d*)(?:\.([\d_]*))?(?:e([-+]?\d+))?$/i.exec(text)
   if (match === null) {
@@ -296,7 +303,10 @@ function integerOf(text: string): bigint | undefined {
   return sign === '-' ? -value : value
 }
 
-/** Error for a key that its column would not take as it is: text longer than the column, whose blanks PostgreSQL cuts. */
+/**
+ * Error for a key that its column would not take as it is: text longer than the column, whose
+ * blanks PostgreSQL cuts.
+ */
 export function misfitOf(
   key: KeyValue,
   { charsMax, column, relation }: InsertTarget,

@@ -1,10 +1,12 @@
 // One pass over a statement's bytes by PostgreSQL's lexical rules (src/backend/parser/scan.l, with
-// standard_conforming_strings on). It cuts the literals out: what is left is the template under which the
-// shape of the statement is cached, so that statements that differ in values alone are parsed once.
-// Equal templates have equal tokens apart from the values, so a template is compared as a whole, never hashed.
+// standard_conforming_strings on). It cuts the literals out: what is left is the template under
+// which the shape of the statement is cached, so that statements that differ in values alone are
+// parsed once. Equal templates have equal tokens apart from the values, so a template is compared
+// as a whole, never hashed.
 
 /**
- * Kinds of literals, as the grammar tells them apart; the number is also the byte that stands for one in a template.
+ * Kinds of literals, as the grammar tells them apart; the number is also the byte that stands for
+ * one in a template.
  * An integer beyond 32 bits is a `decimal`.
  */
 export const literalKind = { integer: 1, decimal: 2, string: 3, bits: 4 } as const
@@ -12,7 +14,10 @@ export const literalKind = { integer: 1, decimal: 2, string: 3, bits: 4 } as con
 export type Lexed = {
   /** The SQL with one byte per character: a byte of UTF-8 is a character U+0000 to U+00FF. */
   readonly raw: string
-  /** `raw` with a byte 1 to 4 for every literal, comments as blanks; null when only the exact text may be cached. */
+  /**
+   * `raw` with a byte 1 to 4 for every literal, comments as blanks; null when only the exact text
+   * may be cached.
+   */
   readonly template: string | null
   /** Start, end and kind of every literal, in bytes: three numbers each. */
   readonly literals: readonly number[]
@@ -190,7 +195,8 @@ export class Lexer {
       : kind === literalKind.bits
         ? this.#firstQuote(opening + 1)
         : this.#closing(opening + 1, 0x27)
-    // A string goes on after white space with a newline: too rare to be worth more than the exact text.
+    // A string goes on after white space with a newline: too rare to be worth more than the exact
+    // text.
     if (continues(this.#sql, end)) this.#plain = false
     return this.#literal(start, end, kind)
   }

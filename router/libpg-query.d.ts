@@ -1,5 +1,5 @@
-// The WASM build of PostgreSQL's grammar, below the package's own wrapper: several instances can be made of it,
-// so that one whose stack overflowed is thrown away. Only router/parser.ts uses it.
+// The WASM build of PostgreSQL's grammar, below the package's own wrapper: several instances can be
+// made of it, so that one whose stack overflowed is thrown away. Only router/parser.ts uses it.
 declare module 'libpg-query/wasm/libpg-query.js' {
   /** One instance: memory and functions of its own. Pointers are byte addresses. */
   export type Instance = {

@@ -29,7 +29,9 @@ export class Literals {
     return { kind: kind === literalKind.bits ? 'bits' : 'number', raw: raw.slice(start, end) }
   }
 
-  /** Literal that starts at byte `offset`, or follows the minus sign there; undefined when neither. */
+  /**
+   * Literal that starts at byte `offset`, or follows the minus sign there; undefined when neither.
+   */
   find(offset: number): { readonly index: number; readonly negative: boolean } | undefined {
     const { literals, raw } = this.#lexed
     let low = 0
@@ -46,7 +48,10 @@ export class Literals {
     return /^-\s*$/.test(between) ? { index: low, negative: true } : undefined
   }
 
-  /** True when the literal has the value that the parser gave for it: the two then speak of the same token. */
+  /**
+   * True when the literal has the value that the parser gave for it: the two then speak of the same
+   * token.
+   */
   means(found: { readonly index: number; readonly negative: boolean }, parsed: string): boolean {
     const { kind, raw } = this.at(found.index)
     if (kind === 'string') return !found.negative && utf8Of(raw) === parsed

@@ -50,7 +50,9 @@ export function namesOf(nodes: readonly Node[] | undefined): string[] {
   })
 }
 
-/** Family of a key column, by its type; undefined when its values cannot be hashed as the rules say. */
+/**
+ * Family of a key column, by its type; undefined when its values cannot be hashed as the rules say.
+ */
 export function keyFamily(column: Column): CastFamily | undefined {
   if (column.typeOid === 20 || column.typeOid === 21 || column.typeOid === 23) return 'integer'
   if (column.typeOid === 2950) return 'uuid'
@@ -74,7 +76,9 @@ const families: ReadonlyMap<string, CastFamily> = new Map([
   ['uuid', 'uuid'],
 ])
 
-/** Family of a cast's target and whether it is an array; undefined when the cast may change a value. */
+/**
+ * Family of a cast's target and whether it is an array; undefined when the cast may change a value.
+ */
 export function castTarget(
   type: TypeName | undefined,
 ): { readonly family: CastFamily; readonly array: boolean } | undefined {

@@ -1,7 +1,7 @@
-// SQL text → PostgreSQL's own raw parse tree: the narrow adapter over libpg-query (grammar of PostgreSQL 18).
-// A statement nested too deeply overflows the WASM stack and leaves the instance's memory unusable, so such
-// an instance is dropped at once and a spare one takes over. This is the one place of module state: WASM
-// instances are made asynchronously, and parsing must not wait.
+// SQL text → PostgreSQL's own raw parse tree: the narrow adapter over libpg-query (grammar of
+// PostgreSQL 18). A statement nested too deeply overflows the WASM stack and leaves the instance's
+// memory unusable, so such an instance is dropped at once and a spare one takes over. This is the
+// one place of module state: WASM instances are made asynchronously, and parsing must not wait.
 import type { Node, ParseResult } from '@pgsql/types'
 import createInstance, { type Instance } from 'libpg-query/wasm/libpg-query.js'
 import { PgError, pgError } from '../core/errors.ts'
@@ -15,7 +15,10 @@ export type ParsedStatement = {
   readonly end: number
 }
 
-/** A longer string is not parsed: parsing costs about 0.3 s per MB of it, during which nobody is served. */
+/**
+ * A longer string is not parsed: parsing costs about 0.3 s per MB of it, during which nobody is
+ * served.
+ */
 export const parsedSqlBytesMax = 8 * 1024 * 1024
 
 const sparesWanted = 3
@@ -30,7 +33,8 @@ export async function loadParser(): Promise<void> {
 
 /**
  * All statements of `sql`, which holds no NUL; empty for white space and comments alone.
- * @throws PgError 42601 with PostgreSQL's own message, 54001 when nested too deeply, 54000 when too long
+ * @throws PgError 42601 with PostgreSQL's own message, 54001 when nested too deeply, 54000 when too
+ * long
  */
 export function parseSql(sql: string): ParsedStatement[] {
   const instance = instances[0]
@@ -63,7 +67,9 @@ function refill(): void {
   }
 }
 
-/** Layouts of PgQueryParseResult and PgQueryError in libpg_query's pg_query.h: 4 bytes per field. */
+/**
+ * Layouts of PgQueryParseResult and PgQueryError in libpg_query's pg_query.h: 4 bytes per field.
+ */
 function parseWith(instance: Instance, sql: string, bytes: number): string {
   const text = instance._malloc(bytes + 1)
   instance.stringToUTF8(sql, text, bytes + 1)

@@ -1,5 +1,6 @@
-// Statements of a database with one shard: all of them go home, so only what they leave behind in the session is of
-// interest. Also used for what every statement's tree tells alike: parameters, writes, locks.
+// Statements of a database with one shard: all of them go home, so only what they leave behind in
+// the session is of interest. Also used for what every statement's tree tells alike: parameters,
+// writes, locks.
 import type { Node } from '@pgsql/types'
 import { noFunctions, noteFunction } from './functions.ts'
 import { namesOf } from './names.ts'

@@ -1,9 +1,11 @@
-// Shapes by template, and by exact text where a template is not enough. Bounded; an entry holds one variant per
-// search path, since the same words may name other tables there.
+// Shapes by template, and by exact text where a template is not enough. Bounded; an entry holds one
+// variant per search path, since the same words may name other tables there.
 import { LRUCache } from 'lru-cache'
 import type { Shape } from './route.ts'
 
-/** A statement's shape and its place among the semicolons of the string: −1 stands for start or end. */
+/**
+ * A statement's shape and its place among the semicolons of the string: −1 stands for start or end.
+ */
 export type PlacedShape = {
   readonly shape: Shape
   readonly after: number

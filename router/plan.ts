@@ -45,7 +45,9 @@ export type PinReason =
   | 'session state'
 
 export type Plan =
-  /** Passed on unchanged to one shard. `vnode` is null when no key decided (home table, no table). */
+  /**
+   * Passed on unchanged to one shard. `vnode` is null when no key decided (home table, no table).
+   */
   | {
       readonly kind: 'single'
       readonly shard: ShardId
@@ -56,7 +58,10 @@ export type Plan =
     }
   /** The same statement on every named shard at once; rows are concatenated, tags added up. */
   | { readonly kind: 'scatter'; readonly shards: readonly ShardId[] }
-  /** The same statement on every shard, home first, in one two-phase transaction; home's answer counts. */
+  /**
+   * The same statement on every shard, home first, in one two-phase transaction; home's answer
+   * counts.
+   */
   | {
       readonly kind: 'everywhere'
       readonly shards: readonly ShardId[]

@@ -1,5 +1,5 @@
-// A statement's route and its values → plan at the topology in force. On the way of every statement: no parsing, no
-// walking, one reading of the key and one lookup.
+// A statement's route and its values → plan at the topology in force. On the way of every
+// statement: no parsing, no walking, one reading of the key and one lookup.
 import { unreachable } from '../core/assert.ts'
 import { PgError, pgError } from '../core/errors.ts'
 import type { ShardId, Vnode } from '../core/ids.ts'
@@ -12,7 +12,10 @@ import type { ShardingRules } from './schema.ts'
 import { mayBeCurrentTime } from './time-value.ts'
 import { homeShard, ownerOf, type Topology } from './topology.ts'
 
-/** Plan of a shape with these values. Refusals are plans too: nothing is thrown for a client's mistake. */
+/**
+ * Plan of a shape with these values. Refusals are plans too: nothing is thrown for a client's
+ * mistake.
+ */
 export function planOf(
   shape: Shape,
   bindings: Bindings,

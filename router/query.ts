@@ -1,4 +1,5 @@
-// A query level (SELECT, VALUES, set operation, WITH) → its tables' ties and the key columns it gives.
+// A query level (SELECT, VALUES, set operation, WITH) → its tables' ties and the key columns it
+// gives.
 import type { Node, SelectStmt } from '@pgsql/types'
 import { unreachable } from '../core/assert.ts'
 import type { Analysis, QueryOptions, QueryOutput } from './analysis.ts'
@@ -40,7 +41,8 @@ export function readSelect(
 }
 
 /**
- * Only rows of WHERE decide EXISTS of such a query, so its conditions are conditions of the outer query too.
+ * Only rows of WHERE decide EXISTS of such a query, so its conditions are conditions of the outer
+ * query too.
  * With an aggregate there is always a row.
  */
 function isPlainExists(select: SelectStmt, scope: Scope): boolean {
@@ -49,7 +51,10 @@ function isPlainExists(select: SelectStmt, scope: Scope): boolean {
   return !grouped && !limited && scope.aggregate === null
 }
 
-/** The first construct of the level that needs all rows at once; null when rows may come shard by shard. */
+/**
+ * The first construct of the level that needs all rows at once; null when rows may come shard by
+ * shard.
+ */
 function wholeOf(select: SelectStmt, scope: Scope, offset: Scalar | null): string | null {
   if ((select.distinctClause ?? []).length > 0) return 'DISTINCT'
   if ((select.groupClause ?? []).length > 0) return 'GROUP BY'
@@ -175,11 +180,15 @@ function exported(
   return node === null ? null : analysis.graph.addDerived([node], isPushable(select, scope, node))
 }
 
-/** True when filtering the query's rows by the column is the same as filtering the table's rows by it. */
+/**
+ * True when filtering the query's rows by the column is the same as filtering the table's rows by
+ * it.
+ */
 function isPushable(select: SelectStmt, scope: Scope, node: NodeId): boolean {
   if (select.limitCount !== undefined || select.limitOffset !== undefined) return false
   if (scope.window !== null) return false
-  // DISTINCT over whole rows keeps keys apart; DISTINCT ON need not. Plain DISTINCT is a list of one empty node.
+  // DISTINCT over whole rows keeps keys apart; DISTINCT ON need not. Plain DISTINCT is a list of
+  // one empty node.
   const distinct = select.distinctClause ?? []
   if (distinct.some((item) => Object.keys(item).length > 0)) return false
   const groups = select.groupClause ?? []

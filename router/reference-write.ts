@@ -1,5 +1,6 @@
-// Writes to reference tables: the same statement runs on every shard, so everything in it that two servers could
-// compute differently is computed once, on the home shard, and written into the statement as constants.
+// Writes to reference tables: the same statement runs on every shard, so everything in it that two
+// servers could compute differently is computed once, on the home shard, and written into the
+// statement as constants.
 import type { InsertStmt, Node } from '@pgsql/types'
 import { PgError, pgError } from '../core/errors.ts'
 import type { Analysis } from './analysis.ts'
@@ -14,7 +15,10 @@ import type { Column, Relation, Schema } from './schema.ts'
 import { childrenOf, isNode, listOf } from './syntax.ts'
 import { isTimeType, mayBeCurrentTime } from './time-value.ts'
 
-/** Route of a statement that writes the reference table `relation` and reads nothing but reference tables. */
+/**
+ * Route of a statement that writes the reference table `relation` and reads nothing but reference
+ * tables.
+ */
 export function referenceWrite(analysis: Analysis, statement: Node, relation: Relation): Route {
   try {
     const once = onceOf(analysis, statement, relation)
@@ -155,7 +159,10 @@ function defaultSql({ schema, name }: Relation, column: Column): string {
   return `nextval(pg_get_serial_sequence(${quoteText(table)}, ${quoteText(column.name)}))::text`
 }
 
-/** An assignment to varchar(n) complains where a cast would cut, so the length is left to the assignment. */
+/**
+ * An assignment to varchar(n) complains where a cast would cut, so the length is left to the
+ * assignment.
+ */
 function assignedType({ type }: Column): string {
   if (type.startsWith('character(')) return 'bpchar'
   return type.replace(/^(character varying|bit varying)\(\d+\)/, '$1')

@@ -1,9 +1,13 @@
-// What is fixed of a statement's plan before its values and the topology are known: the cached part of a plan.
+// What is fixed of a statement's plan before its values and the topology are known: the cached part
+// of a plan.
 import type { PgError } from '../core/errors.ts'
 import type { InsertTarget, KeySource, Scalar } from './key-source.ts'
 import type { CopyInPlan, EvaluateOnce, PinReason, SessionCommand } from './plan.ts'
 
-/** One origin of key values, and which of the statement's sharded tables follow from it (bit per table). */
+/**
+ * One origin of key values, and which of the statement's sharded tables follow from it (bit per
+ * table).
+ */
 export type Cover = { readonly source: KeySource; readonly tables: bigint }
 
 /** Whether the unchanged statement, asked of every shard, gives each row of the answer once. */
@@ -32,7 +36,9 @@ export type Route =
       readonly what: 'ddl' | 'reference'
       readonly relation: string
       readonly once: EvaluateOnce | null
-      /** The table has columns of time: a parameter such as 'now' would differ from shard to shard. */
+      /**
+       * The table has columns of time: a parameter such as 'now' would differ from shard to shard.
+       */
       readonly timeColumns: boolean
     }
   | { readonly kind: 'copyIn'; readonly copy: CopyInPlan }

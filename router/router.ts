@@ -1,4 +1,5 @@
-// The router's face: SQL bytes → statements (cached without their values) → plan. Pure but for its cache.
+// The router's face: SQL bytes → statements (cached without their values) → plan. Pure but for its
+// cache.
 import { isUtf8 as isUtf8Bytes } from 'node:buffer'
 import { PgError, pgError } from '../core/errors.ts'
 import type { BoundParams } from './key-source.ts'

@@ -1,7 +1,9 @@
 // What the router knows of the database: relations, columns, functions. Plain data, loaded by
 // catalog/schema-loader.ts from the home shard, never changed after it was built.
 
-/** Where a relation's rows live. `catalog`: system catalogs; `mixed`: a view over sharded tables. */
+/**
+ * Where a relation's rows live. `catalog`: system catalogs; `mixed`: a view over sharded tables.
+ */
 export type Placement = 'sharded' | 'reference' | 'home' | 'catalog' | 'mixed'
 
 export type Column = {
@@ -17,14 +19,19 @@ export type Column = {
   readonly defaultVolatile: boolean
   readonly identity: 'none' | 'always' | 'by_default'
   readonly generated: boolean
-  /** False under a nondeterministic collation, whose equal values may hash differently. Absent: true. */
+  /**
+   * False under a nondeterministic collation, whose equal values may hash differently. Absent:
+   * true.
+   */
   readonly deterministic?: boolean
 }
 
 export type Relation = {
   readonly schema: string
   readonly name: string
-  /** pg_class.relkind: r table, p partitioned, v view, m materialized view, S sequence, f foreign. */
+  /**
+   * pg_class.relkind: r table, p partitioned, v view, m materialized view, S sequence, f foreign.
+   */
   readonly kind: string
   readonly placement: Placement
   /** Shard key column; null unless sharded. */
@@ -40,7 +47,10 @@ export type Volatility = 'immutable' | 'stable' | 'volatile'
 export type FunctionTraits = {
   readonly volatility: Volatility
   readonly builtin: boolean
-  /** True when an overload is an aggregate or a window function; absent: known for built-in ones only. */
+  /**
+   * True when an overload is an aggregate or a window function; absent: known for built-in ones
+   * only.
+   */
   readonly aggregate?: boolean
 }
 
@@ -49,7 +59,9 @@ export type Schema = {
   readonly version: number
   /** Keyed by `schema.name`. */
   readonly relations: ReadonlyMap<string, Relation>
-  /** Keyed by bare function name: the most volatile of all its overloads; user-defined ones marked. */
+  /**
+   * Keyed by bare function name: the most volatile of all its overloads; user-defined ones marked.
+   */
   readonly functions: ReadonlyMap<string, FunctionTraits>
   /** Schemas searched when the client has not set search_path; `"$user"` already resolved. */
   readonly defaultSearchPath: readonly string[]

@@ -1,11 +1,13 @@
-// Which names a query level sees, and which of its columns carry the shard key. One Scope per level, linked to
-// the level around it; entries stand in FROM order.
+// Which names a query level sees, and which of its columns carry the shard key. One Scope per
+// level, linked to the level around it; entries stand in FROM order.
 import type { Alias } from '@pgsql/types'
 import { namesOf } from './names.ts'
 import type { Relation } from './schema.ts'
 import type { NodeId } from './ties.ts'
 
-/** A column by name (null: of a name that nobody can write) and the node that carries the key in it. */
+/**
+ * A column by name (null: of a name that nobody can write) and the node that carries the key in it.
+ */
 export type KeyColumn = { readonly name: string | null; readonly node: NodeId | null }
 
 /** One item of FROM. */

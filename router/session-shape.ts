@@ -1,4 +1,5 @@
-// Statements that change the session or the transaction rather than rows: BEGIN, SET, DISCARD, set_config().
+// Statements that change the session or the transaction rather than rows: BEGIN, SET, DISCARD,
+// set_config().
 import type { Node, TransactionStmt, VariableSetStmt } from '@pgsql/types'
 import { pgError } from '../core/errors.ts'
 import { castTarget, namesOf } from './names.ts'
@@ -80,7 +81,10 @@ function setting(statement: VariableSetStmt, sharded: boolean): SessionShape {
   return session(kind === 'VAR_RESET' ? { kind: 'reset', name } : { kind: 'set', name })
 }
 
-/** SET TRANSACTION belongs to the transaction; SESSION CHARACTERISTICS are settings under other names. */
+/**
+ * SET TRANSACTION belongs to the transaction; SESSION CHARACTERISTICS are settings under other
+ * names.
+ */
 function severalSettings(statement: VariableSetStmt, name: string, sharded: boolean): SessionShape {
   if (name === 'transaction snapshot' && sharded) return refusedSession('SET TRANSACTION SNAPSHOT')
   if (name !== 'session characteristics') return session({ kind: 'setLocal' })

@@ -1,5 +1,5 @@
-// Parse tree of one statement → its shape. Session commands first, then rows, then definitions; what none of them
-// knows is refused on a sharded database and goes home on any other.
+// Parse tree of one statement → its shape. Session commands first, then rows, then definitions;
+// what none of them knows is refused on a sharded database and goes home on any other.
 import type { Node } from '@pgsql/types'
 import { pgError } from '../core/errors.ts'
 import { copyRoute } from './copy-shape.ts'
@@ -141,7 +141,9 @@ function explainShape(
   return { ...shape, route: refused(error) }
 }
 
-/** EXPLAIN (ROUTE) …, which the proxy answers itself; undefined when `node` is another statement. */
+/**
+ * EXPLAIN (ROUTE) …, which the proxy answers itself; undefined when `node` is another statement.
+ */
 function explainRouting(node: Node, context: ShapeContext): Shape | undefined {
   if (!('ExplainStmt' in node)) return undefined
   const options = optionNames(node)

@@ -1,5 +1,5 @@
-// SELECT, INSERT, UPDATE, DELETE, MERGE on a sharded database → route. Everything that is not shown to be answered
-// exactly is refused, with the construct that stands in the way.
+// SELECT, INSERT, UPDATE, DELETE, MERGE on a sharded database → route. Everything that is not shown
+// to be answered exactly is refused, with the construct that stands in the way.
 import type { Node } from '@pgsql/types'
 import type { PgError } from '../core/errors.ts'
 import { pgError } from '../core/errors.ts'

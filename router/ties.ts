@@ -1,14 +1,18 @@
-// Which table references of a statement are tied to which shard key values: a graph whose nodes are columns
-// that carry the key. "Known" means: the statement's answer stays the same when only rows with the given key
-// value (or values) are left in that table, and wherever the column is visible it holds that value or NULL.
-// One step adds one fact that follows from those before (`T.k = A.k` filters T, A is known → T is known), so
-// the answer on a shard that holds all rows of those values is the answer of one PostgreSQL holding all rows.
+// Which table references of a statement are tied to which shard key values: a graph whose nodes are
+// columns that carry the key. "Known" means: the statement's answer stays the same when only rows
+// with the given key value (or values) are left in that table, and wherever the column is visible
+// it holds that value or NULL. One step adds one fact that follows from those before (`T.k = A.k`
+// filters T, A is known → T is known), so the answer on a shard that holds all rows of those values
+// is the answer of one PostgreSQL holding all rows.
 
 /** Number of a node in its graph. */
 export type NodeId = number
 
 type Derived = {
-  /** The columns that it is made of, one per arm of a set operation; null: not a column that carries the key. */
+  /**
+   * The columns that it is made of, one per arm of a set operation; null: not a column that carries
+   * the key.
+   */
   readonly arms: readonly (NodeId | null)[]
   /** A filter on the derived column may as well be applied to the columns it is made of. */
   readonly pushable: boolean

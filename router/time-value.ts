@@ -1,5 +1,5 @@
-// Strings that PostgreSQL reads as the current time ('now', 'today', …; manual 8.5.1.4): constants to the eye, but
-// each server reads them by its own clock.
+// Strings that PostgreSQL reads as the current time ('now', 'today', …; manual 8.5.1.4): constants
+// to the eye, but each server reads them by its own clock.
 
 const special = /\b(?:now|today|tomorrow|yesterday)\b/i
 const wordsMax = 3

@@ -1,5 +1,6 @@
-// Reads and writes the golden plan files: a statement, an optional line `with …` of parameters, and after an arrow how
-// it goes. Lines that start with # are prose; `# context: …` chooses the database.
+// Reads and writes the golden plan files: a statement, an optional line `with …` of parameters, and
+// after an arrow how it goes. Lines that start with # are prose; `# context: …` chooses the
+// database.
 import { PgError } from '../../core/errors.ts'
 import type { BoundParams } from '../../router/key-source.ts'
 import type { Plan } from '../../router/plan.ts'
@@ -63,7 +64,10 @@ function answers(
   }
 }
 
-/** `$1 = '5'` in text, `$2 = \x0005` in binary, `$3 = NULL`; `:23` behind a value declares its type oid. */
+/**
+ * `$1 = '5'` in text, `$2 = \x0005` in binary, `$3 = NULL`; `:23` behind a value declares its type
+ * oid.
+ */
 function parseParams(text: string): BoundParams {
   const formats: number[] = []
   const values: (Uint8Array | null)[] = []

@@ -1,5 +1,5 @@
-// Golden plans: how each of these statements goes, the refused ones too. After a change of mind run vitest with -u and
-// read the difference.
+// Golden plans: how each of these statements goes, the refused ones too. After a change of mind run
+// vitest with -u and read the difference.
 import { readdirSync, readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { loadParser } from '../../router/parser.ts'

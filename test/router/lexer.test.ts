@@ -1,4 +1,5 @@
-// The lexer must see the tokens that PostgreSQL's own scanner sees: checked against libpg-query on generated SQL.
+// The lexer must see the tokens that PostgreSQL's own scanner sees: checked against libpg-query on
+// generated SQL.
 import * as fc from 'fast-check'
 import { scanSync } from 'libpg-query'
 import { beforeAll, describe, expect, it } from 'vitest'

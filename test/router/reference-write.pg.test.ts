@@ -1,5 +1,5 @@
-// What runs on every shard must leave the same rows on every shard, and those that plain PostgreSQL would have:
-// the plan is carried out on two real databases and the statement itself on a third.
+// What runs on every shard must leave the same rows on every shard, and those that plain PostgreSQL
+// would have: the plan is carried out on two real databases and the statement itself on a third.
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { loadSchema } from '../../catalog/schema-loader.ts'
@@ -20,7 +20,10 @@ INSERT INTO countries VALUES ('de', 'Germany'), ('fr', 'France');
 CREATE TABLE orders (tenant_id bigint NOT NULL, id bigint);
 `
 
-/** Statement → columns that must be as on plain PostgreSQL; the rest is drawn by chance or by the clock. */
+/**
+ * Statement → columns that must be as on plain PostgreSQL; the rest is drawn by chance or by the
+ * clock.
+ */
 const statements: readonly (readonly [string, string])[] = [
   [`INSERT INTO products (name) VALUES ('a'), ('it''s "b" \\ é')`, 'id, name, tags'],
   ["INSERT INTO products VALUES (DEFAULT, 'c', 1.005)", 'id, name, price, doubled'],

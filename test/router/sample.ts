@@ -1,5 +1,6 @@
-// A database for planner tests, written down instead of loaded: tables of every placement, functions of every kind.
-// The topology deals vnodes to three shards in turn, so that neighbouring keys live apart.
+// A database for planner tests, written down instead of loaded: tables of every placement,
+// functions of every kind. The topology deals vnodes to three shards in turn, so that neighbouring
+// keys live apart.
 import { epoch, shardId } from '../../core/ids.ts'
 import type {
   Column,
