@@ -121,6 +121,12 @@ export const errorTable = {
     meaning: 'The queue of waiting statements is at its limit.',
     retry: 'safe',
   },
+  statementCancelled: {
+    sqlstate: '57014',
+    message: 'canceling statement due to user request',
+    meaning: 'The client cancelled a statement that still waited for a server connection.',
+    retry: 'safe',
+  },
   tooManyClients: {
     sqlstate: '53300',
     severity: 'FATAL',
