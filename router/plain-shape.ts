@@ -55,6 +55,8 @@ export function statementPin(node: Node): PinReason | null {
   if ('PrepareStmt' in node) return 'PREPARE'
   if ('ListenStmt' in node) return 'LISTEN'
   if ('LoadStmt' in node) return 'LOAD'
+  // Code that may do anything to the session: temporary tables, settings, locks.
+  if ('DoStmt' in node) return 'session state'
   if ('DeclareCursorStmt' in node) {
     return ((node.DeclareCursorStmt.options ?? 0) & cursorHold) === 0 ? null : 'cursor with hold'
   }
