@@ -19,11 +19,16 @@ export class StatementCache {
     this.#byContent = new LRUCache({ max: entriesMax })
   }
 
-  /** The shared entry of this SQL with these declared types. `sql` is copied when it is new. */
-  intern(sql: Uint8Array, paramTypes: readonly number[]): CachedStatement {
+  /**
+   * The shared entry of this SQL with these declared types. `scope` is what its names are looked up by, the
+   * search_path: a server's statement that met another one would change its result type. `sql` is copied
+   * when it is new.
+   */
+  intern(sql: Uint8Array, paramTypes: readonly number[], scope: string): CachedStatement {
     // Latin-1 maps bytes to characters one to one, so equal keys are equal bytes.
     const text = Buffer.from(sql.buffer, sql.byteOffset, sql.length).toString('latin1')
-    const key = paramTypes.length === 0 ? text : `${text}\0${paramTypes.join()}`
+    const plain = paramTypes.length === 0 && scope === ''
+    const key = plain ? text : `${text}\0${paramTypes.join()}\0${scope}`
     const known = this.#byContent.get(key)
     if (known !== undefined) return known
     this.#count += 1

@@ -119,19 +119,25 @@ function readDescribe(
   const portal = what === 'P' ? state.portals.get(name) : undefined
   const statement = what === 'S' ? state.statements.get(name) : undefined
   if (portal !== undefined) return { kind: 'describePortal', frame, portal }
-  if (statement !== undefined) return { kind: 'describeStatement', frame, statement }
+  if (statement !== undefined) {
+    state.preparedNow(statement)
+    return { kind: 'describeStatement', frame, statement }
+  }
   return foreign(frame, 'describe', state) ?? unknown(what, name)
 }
 
 function readParse(frame: Uint8Array, state: SessionState): BatchItem {
   const { name, sql, paramTypes } = decodeParse(frame)
-  if (name !== '' && state.statements.has(name)) throw pgError('preparedStatementExists', [name])
-  const context = state.context()
-  const prepared = state.database.router.statements(sql, context)
+  if (name !== '' && state.statements.has(name)) {
+    throw state.failure === 'none' ? pgError('preparedStatementExists', [name]) : state.aborted
+  }
+  const { router, statements } = state.database
+  const { reading } = state
+  const prepared = router.statements(sql, reading.context)
   if (prepared.statements.length > 1) throw pgError('multipleCommandsPrepared')
   refusePin(prepared, state)
-  const cached = state.database.statements.intern(sql, paramTypes)
-  const statement = new ClientStatement(cached, name !== '', context, prepared)
+  const cached = statements.intern(sql, paramTypes, reading.searchPath)
+  const statement = new ClientStatement(name !== '', cached, prepared, reading)
   refuseInFailed(statement, state)
   state.define(name, statement)
   return { kind: 'parse', frame, statement }

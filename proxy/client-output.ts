@@ -26,6 +26,7 @@ export class ClientOutput {
   readonly #told: Map<string, string>
   readonly #paused = new Set<ServerConnection>()
   #deferred: Uint8Array | null = null
+  #untold: ReportedParameters | null = null
 
   constructor(socket: Socket, outbox: Outbox, leases: Leases, reported: ReportedParameters) {
     this.#socket = socket
@@ -82,6 +83,8 @@ export class ClientOutput {
   }
 
   readyForQuery(status: TransactionStatus): void {
+    if (this.#untold !== null) this.tellParameters(this.#untold)
+    this.#untold = null
     this.forward(readyMessages[status])
   }
 
@@ -105,6 +108,11 @@ export class ClientOutput {
       this.#told.set(name, value)
       this.emit((writer) => writeParameterStatus(writer, name, value))
     }
+  }
+
+  /** The same ahead of the next ReadyForQuery, where PostgreSQL tells them too. */
+  tellWhenReady(reported: ReportedParameters): void {
+    this.#untold = new Map(reported)
   }
 
   resumeServers(): void {

@@ -9,7 +9,7 @@ import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import type { Credentials, Database } from './database.ts'
 import type { Leases } from './leases.ts'
-import type { ClientStatement, Effect, Portal } from './statements.ts'
+import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
 import { Transaction } from './transaction.ts'
 
 type CachedContext = {
@@ -60,6 +60,12 @@ export class SessionState {
     return context
   }
 
+  /** How prepared statements are read now. */
+  get reading(): Reading {
+    const settings = this.transaction?.effective ?? this.settings
+    return { context: this.context(), searchPath: settings.get('search_path') ?? '' }
+  }
+
   plan(prepared: Prepared, index: number, params: BoundParams | null): Plan {
     return this.database.router.plan(prepared, index, params, this.context())
   }
@@ -73,7 +79,7 @@ export class SessionState {
 
   /** What a prepared statement means to the session as it is now. */
   preparedNow(statement: ClientStatement): Prepared {
-    return statement.preparedIn(this.database.router, this.context())
+    return statement.preparedIn(this.database, this.reading)
   }
 
   /**

@@ -2,27 +2,40 @@
 import type { ShardId } from '../core/ids.ts'
 import type { CachedStatement } from '../pool/statement-cache.ts'
 import type { PinReason, Plan, SessionCommand } from '../router/plan.ts'
-import type { BoundParams, Prepared, Router, RouterContext } from '../router/router.ts'
+import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
+import type { Database } from './database.ts'
+
+/** How a session reads names now: `searchPath` as it was set, '' for the server's default. */
+export type Reading = { readonly context: RouterContext; readonly searchPath: string }
 
 /** One prepared statement of a client. Its name on servers is `cached.name`, or unnamed. */
 export class ClientStatement {
-  readonly cached: CachedStatement
   readonly named: boolean
-  #context: RouterContext
+  #cached: CachedStatement
   #prepared: Prepared
+  #reading: Reading
 
-  constructor(cached: CachedStatement, named: boolean, context: RouterContext, prepared: Prepared) {
-    this.cached = cached
+  constructor(named: boolean, cached: CachedStatement, prepared: Prepared, reading: Reading) {
     this.named = named
-    this.#context = context
+    this.#cached = cached
     this.#prepared = prepared
+    this.#reading = reading
+  }
+
+  get cached(): CachedStatement {
+    return this.#cached
   }
 
   /** As it reads now: after DDL or with another search_path its names may mean other tables. */
-  preparedIn(router: Router, context: RouterContext): Prepared {
-    if (context === this.#context) return this.#prepared
-    this.#prepared = router.statements(this.cached.sql, context)
-    this.#context = context
+  preparedIn({ router, statements }: Database, reading: Reading): Prepared {
+    const { context, searchPath } = reading
+    if (context === this.#reading.context) return this.#prepared
+    const { sql, paramTypes } = this.#cached
+    this.#prepared = router.statements(sql, context)
+    if (searchPath !== this.#reading.searchPath) {
+      this.#cached = statements.intern(sql, paramTypes, searchPath)
+    }
+    this.#reading = reading
     return this.#prepared
   }
 }

@@ -31,6 +31,7 @@ export async function commitTransaction(session: Session): Promise<void> {
     await rollbackTransaction(session)
     throw error
   }
+  tellParameters(session, leases)
   state.endTransaction('committed')
   if (schemaChanged) await state.database.schemaChanged()
 }
@@ -38,8 +39,9 @@ export async function commitTransaction(session: Session): Promise<void> {
 /** Rolls back on every shard; servers that cannot are closed, which rolls back too. */
 export async function rollbackTransaction(session: Session): Promise<void> {
   const { state } = session
+  const leases = joinedLeases(session)
   await Promise.all(
-    joinedLeases(session).map(async ({ server }) => {
+    leases.map(async ({ server }) => {
       // A server whose BEGIN is still on its way says I too.
       if (server.transactionStatus === 'I' && server.exchangesOwed === 0) return
       try {
@@ -50,7 +52,14 @@ export async function rollbackTransaction(session: Session): Promise<void> {
       }
     }),
   )
+  tellParameters(session, leases)
   state.endTransaction('rolledBack')
+}
+
+/** Settings of the transaction have been kept or taken back: the client hears which, before it is ready. */
+function tellParameters({ output }: Session, leases: readonly Lease[]): void {
+  const alive = leases.find(({ server }) => !server.closed)
+  if (alive !== undefined) output.tellWhenReady(alive.server.parameters)
 }
 
 /** COMMIT of a transaction that has failed answers ROLLBACK: that is an error here. */

@@ -30,12 +30,13 @@ export function joinServer(session: Session, lease: Lease, writes: boolean): voi
   const { server, pool } = lease
   const { state } = session
   const { transaction } = state
-  if (server.preparedGeneration !== pool.preparedGeneration) {
+  const joined = transaction?.participants.has(server.shard) === true
+  // Not in the middle of a transaction: it may have failed, and then takes nothing of ours.
+  if (!joined && server.preparedGeneration !== pool.preparedGeneration) {
     server.preparedGeneration = pool.preparedGeneration
     if (server.prepared.size > 0) prepend(session, server, 'DEALLOCATE ALL')
     server.prepared.clear()
   }
-  const joined = transaction?.participants.has(server.shard) === true
   if (!joined) {
     const replay = state.settings.replayFrom(server.settings)
     if (replay !== '') prepend(session, server, replay)
@@ -176,7 +177,14 @@ function parse(
     session.replies.parses.push('')
     return relay.expect('parse')
   }
-  if (server.prepared.has(cached.name)) return relay.expect('synthParse')
+  if (server.prepared.has(cached.name)) {
+    if (server.transactionStatus !== 'E') return relay.expect('synthParse')
+    // A failed transaction prepares nothing, unless it ends further up in the pipeline: the server knows.
+    writeRenamedParse(writer, item.frame, '')
+    server.unnamed = null
+    session.replies.parses.push('')
+    return relay.expect('parse')
+  }
   writeRenamedParse(writer, item.frame, cached.name)
   server.prepared.set(cached.name, cached)
   session.replies.parses.push(cached.name)
