@@ -59,6 +59,7 @@ function onceOfInsert(
   relation: Relation,
 ): EvaluateOnce | null {
   if (insert.override === 'OVERRIDING_USER_VALUE') throw differs('OVERRIDING USER VALUE')
+  refuseSetDefault(insert.onConflictClause?.targetList, relation)
   const { schema } = analysis.names
   const lists = (valuesOf(insert)?.valuesLists ?? [{ List: { items: [] } }]).map(
     (row) => listOf(row) ?? [],
@@ -205,16 +206,25 @@ function refuseDefaults(statement: Node, relation: Relation): void {
         `a volatile default of column "${omitted ?? names[0] ?? ''}" in INSERT … SELECT`,
       )
     }
+    refuseSetDefault(statement.InsertStmt.onConflictClause?.targetList, relation)
   }
   if ('MergeStmt' in statement && names.length > 0)
     throw differs('MERGE into a table with volatile defaults')
-  if ('UpdateStmt' in statement) {
-    for (const target of statement.UpdateStmt.targetList ?? []) {
-      if (!('ResTarget' in target) || !names.includes(target.ResTarget.name ?? '')) continue
-      const { val } = target.ResTarget
-      if (val !== undefined && 'SetToDefault' in val) throw differs('SET to a volatile default')
-    }
+  if ('UpdateStmt' in statement) refuseSetDefault(statement.UpdateStmt.targetList, relation)
+}
+
+/** `SET column = DEFAULT`, alone or in a row of several columns. */
+function refuseSetDefault(targets: readonly Node[] | undefined, { columns }: Relation): void {
+  const names = columns.filter(isVolatile).map(({ name }) => name)
+  for (const target of targets ?? []) {
+    if (!('ResTarget' in target) || !names.includes(target.ResTarget.name ?? '')) continue
+    const { val } = target.ResTarget
+    if (val !== undefined && mentionsDefault(val)) throw differs('SET to a volatile default')
   }
+}
+
+function mentionsDefault(part: object): boolean {
+  return 'SetToDefault' in part || childrenOf(part).some(mentionsDefault)
 }
 
 /** What is left after clocks and cells are constants must be the same on every server. */
