@@ -1,6 +1,13 @@
 // Reads the home shard's system catalogs into the router's Schema: three statements, whoever carries them.
 import { assert } from '../core/assert.ts'
-import type { Column, Relation, Schema, ShardingRules, Volatility } from '../router/schema.ts'
+import type {
+  Column,
+  FunctionTraits,
+  Relation,
+  Schema,
+  ShardingRules,
+  Volatility,
+} from '../router/schema.ts'
 import { placeRelations, type FoundRelation } from './schema-placement.ts'
 import { columnsSql, functionsSql, relationsSql } from './schema-queries.ts'
 
@@ -31,9 +38,9 @@ export async function loadSchema(
   const found = readRelations(await ask(relationsSql), columns)
   const placed = placeRelations(found, rules)
   const relations = new Map<string, Relation>()
-  for (const { oid, schema, name, kind, columns } of found.values()) {
+  for (const { oid, schema, name, kind, columns, primaryKey } of found.values()) {
     const { placement, key } = placed.get(oid) ?? { placement: 'catalog', key: null }
-    relations.set(`${schema}.${name}`, { schema, name, kind, placement, key, columns })
+    relations.set(`${schema}.${name}`, { schema, name, kind, placement, key, columns, primaryKey })
   }
   return {
     // Microseconds since the machine started: no two loads of a process end at the same one.
@@ -71,6 +78,7 @@ function readColumns(rows: readonly Row[]): ReadonlyMap<string, readonly Column[
       generated: text(row, 6) !== '',
       defaultSql: row[7] ?? null,
       defaultVolatile: text(row, 8) === 't',
+      deterministic: text(row, 9) === 't',
     })
   }
   return byRelation
@@ -95,6 +103,7 @@ function readRelations(
       kind: text(row, 3),
       parent: row[4] ?? null,
       reads: row[5]?.split(' ') ?? [],
+      primaryKey: row[6]?.split('\u0001') ?? [],
       columns: columns.get(oid) ?? [],
     })
   }
@@ -102,8 +111,9 @@ function readRelations(
 }
 
 function readFunctions(rows: readonly Row[]) {
-  const functions = new Map<string, { volatility: Volatility; builtin: boolean }>()
+  const functions = new Map<string, FunctionTraits>()
   const schemas = new Set<string>()
+  const aggregates = new Set<string>()
   let searchPath = ''
   for (const row of rows) {
     const kind = text(row, 0)
@@ -111,16 +121,21 @@ function readFunctions(rows: readonly Row[]) {
     const volatility = volatilities[text(row, 1)] ?? 'volatile'
     if (kind === 'path') searchPath = name
     else if (kind === 'schema') schemas.add(name)
+    else if (kind === 'aggregate') aggregates.add(name)
     else if (kind === 'builtin') {
       for (const builtin of name.split(' ')) addFunction(functions, builtin, volatility, true)
     } else addFunction(functions, name, volatility, false)
+  }
+  for (const [name, traits] of functions) {
+    // Of built-in names the router knows which are aggregates.
+    if (!traits.builtin) functions.set(name, { ...traits, aggregate: aggregates.has(name) })
   }
   return { functions, searchPath, schemas }
 }
 
 /** A user's overload of a system function makes the name the user's, at the more volatile of both. */
 function addFunction(
-  functions: Map<string, { volatility: Volatility; builtin: boolean }>,
+  functions: Map<string, FunctionTraits>,
   name: string,
   volatility: Volatility,
   builtin: boolean,

@@ -13,6 +13,8 @@ export type FoundRelation = {
   /** Oids of the relations that a view reads. */
   readonly reads: readonly string[]
   readonly columns: readonly Column[]
+  /** In order; empty without a primary key. */
+  readonly primaryKey: readonly string[]
 }
 
 export type Placed = { readonly placement: Placement; readonly key: string | null }

@@ -3,7 +3,8 @@
 
 /**
  * Relations of everybody but temporary ones: oid, schema, name, relkind, and of user relations the parent (partition
- * or inheritance) and, for views, the relations that they read, as oids separated by spaces.
+ * or inheritance), for views the relations that they read, as oids separated by spaces, and the primary key's
+ * columns separated by U+0001.
  */
 export const relationsSql = `
 SELECT c.oid, n.nspname, c.relname, c.relkind,
@@ -16,7 +17,13 @@ SELECT c.oid, n.nspname, c.relname, c.relkind,
      JOIN pg_catalog.pg_depend d
        ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
       AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.oid
-     WHERE r.ev_class = c.oid) END
+     WHERE r.ev_class = c.oid) END,
+  CASE WHEN c.relkind IN ('r', 'p') AND c.oid >= 16384 THEN
+    (SELECT string_agg(a.attname, E'\\001' ORDER BY k.place)
+     FROM pg_catalog.pg_index x
+     CROSS JOIN unnest(x.indkey::int2[]) WITH ORDINALITY AS k (number, place)
+     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+     WHERE x.indrelid = c.oid AND x.indisprimary AND k.place <= x.indnkeyatts) END
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
@@ -62,7 +69,8 @@ const qualified = (expression: string) =>
 
 /**
  * Columns of user relations in order: relation's oid, name, type, base type's oid, not null, identity, generated,
- * SQL of the default (its own, its domain's, or nextval() of its identity), whether that default is not immutable.
+ * SQL of the default (its own, its domain's, or nextval() of its identity), whether that default is not immutable,
+ * whether equal values have equal bytes.
  */
 export const columnsSql = `
 WITH RECURSIVE base (oid, base) AS (
@@ -87,7 +95,9 @@ SELECT a.attrelid, a.attname, ${qualified('format_type(a.atttypid, a.atttypmod)'
        WHEN a.attidentity <> '' THEN true
        WHEN f.adbin IS NOT NULL THEN ${isVolatile('f.adbin')}
        WHEN t.typtype = 'd' AND t.typdefaultbin IS NOT NULL THEN ${isVolatile('t.typdefaultbin')}
-       ELSE false END
+       ELSE false END,
+  coalesce((SELECT o.collisdeterministic FROM pg_catalog.pg_collation o
+            WHERE o.oid = a.attcollation), true)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -99,7 +109,8 @@ ORDER BY a.attrelid, a.attnum`
 
 /**
  * Rows of a kind, a volatility (i, s, v) and text: `builtin` has names separated by spaces, `function` one name,
- * `path` the search_path, `schema` a schema that may be used. An overloaded name has its most volatile overload's.
+ * `aggregate` one name that is an aggregate's or a window function's, `path` the search_path, `schema` a schema that
+ * may be used. An overloaded name has its most volatile overload's.
  */
 export const functionsSql = `
 SELECT 'builtin', b.volatility, string_agg(b.proname, ' ')
@@ -110,6 +121,9 @@ GROUP BY b.volatility
 UNION ALL
 SELECT 'function', max(p.provolatile::text COLLATE "C"), p.proname::text
 FROM pg_catalog.pg_proc p WHERE p.pronamespace <> 'pg_catalog'::regnamespace GROUP BY p.proname
+UNION ALL
+SELECT DISTINCT 'aggregate', '', p.proname::text FROM pg_catalog.pg_proc p
+WHERE p.pronamespace <> 'pg_catalog'::regnamespace AND p.prokind IN ('a', 'w')
 UNION ALL
 SELECT 'path', '', current_setting('search_path')
 UNION ALL

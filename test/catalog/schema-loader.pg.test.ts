@@ -32,6 +32,9 @@ const ddl = `
   CREATE VIEW of_both AS SELECT p.id FROM products p JOIN plain USING (id);
   CREATE MATERIALIZED VIEW kept AS SELECT * FROM plain;
   CREATE SEQUENCE counter;
+  CREATE COLLATION app.shapeless (provider = icu, locale = 'und', deterministic = false);
+  CREATE TABLE app.names (shaped text COLLATE app.shapeless, b int, a int, PRIMARY KEY (a, b));
+  CREATE AGGREGATE app.total (int) (sfunc = int4pl, stype = int, initcond = '0');
   CREATE TEMP TABLE fleeting (tenant_id bigint);`
 
 /** Default expression → whether two shards could compute different values. */
@@ -134,6 +137,7 @@ describe.each(inject('servers'))('schema loader on PostgreSQL $version', (server
         defaultVolatile: true,
         identity: 'always',
         generated: false,
+        deterministic: true,
       },
       expect.objectContaining({ name: 'tenant_id', notNull: true, defaultSql: null }),
       expect.objectContaining({ type: 'character varying(20)', typeOid: 1043, notNull: false }),
@@ -172,6 +176,15 @@ describe.each(inject('servers'))('schema loader on PostgreSQL $version', (server
     expect(column?.defaultSql).not.toBeNull()
   })
 
+  it('knows nondeterministic collations, primary keys in order, and aggregates', () => {
+    expect(columnOf('app.names', 'shaped')).toMatchObject({ deterministic: false })
+    expect(columnOf('app.names', 'a')).toMatchObject({ deterministic: true })
+    expect(relation('app.names')?.primaryKey).toEqual(['a', 'b'])
+    expect(relation('public.plain')?.primaryKey).toEqual([])
+    expect(schema.functions.get('total')?.aggregate).toBe(true)
+    expect(schema.functions.get('fixed')?.aggregate).toBe(false)
+  })
+
   it('has no default for generated and plain columns', () => {
     const none = { defaultSql: null, defaultVolatile: false }
     expect(columnOf('public.with_defaults', 'g')).toMatchObject({ ...none, generated: true })
@@ -188,7 +201,7 @@ describe.each(inject('servers'))('schema loader on PostgreSQL $version', (server
     ['lower', 'stable', false],
     ['vnode', 'immutable', false],
   ])('knows that function %s is %s', (name, volatility, builtin) => {
-    expect(schema.functions.get(name)).toEqual({ volatility, builtin })
+    expect(schema.functions.get(name)).toMatchObject({ volatility, builtin })
   })
 
   it('knows every function of the system: a missing one would count as volatile', async () => {
