@@ -153,7 +153,8 @@ export class Login {
     const method = accounts.methodFor(startup.database, startup.user, address)
     if (method === 'reject')
       throw pgError('loginRejected', [address, startup.user, startup.database])
-    if (method === 'trust') return this.#accept()
+    // Trusted is who has an account: as in PostgreSQL, not every name that somebody thinks of.
+    if (method === 'trust') return account.known ? this.#accept() : this.#wrongPassword()
     if (method === 'md5' && (account.md5 !== null || !account.known)) {
       const salt = randomBytes(4)
       this.#state = { kind: 'md5', salt }
