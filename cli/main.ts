@@ -15,6 +15,10 @@ const program = new Command('ringfence')
   .description('PostgreSQL sharding and connection pooling that is never wrong')
   .version(programVersion())
   .showHelpAfterError()
+  // Before the commands are added: they inherit it.
+  .exitOverride((error) => {
+    process.exit(error.exitCode === 0 ? 0 : 2)
+  })
   .addHelpText(
     'after',
     `
@@ -121,7 +125,4 @@ function hasCode(error: unknown): boolean {
   return error instanceof Error && ('code' in error || 'sqlstate' in error || 'hint' in error)
 }
 
-program.exitOverride((error) => {
-  process.exit(error.exitCode === 0 ? 0 : 2)
-})
 await program.parseAsync()
