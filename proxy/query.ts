@@ -28,6 +28,8 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
   }
   // What follows a ROLLBACK in the same string may belong elsewhere than the failed server.
   if (state.failure === 'server') where = plans.length === 1 ? '(any)' : '(steps)'
+  // A server that does not know of the failure would run what must be refused.
+  if (state.failure === 'local' && plans.length > 1) where = '(steps)'
   if (where === '(begin)' || state.needsOwnSchema) where = '(steps)'
   const writes = plans.some((plan) => plan.kind === 'single' && plan.writes)
   const effects = plans.map((plan, index) => effectOf(prepared, index, plan, null, writes))
