@@ -59,7 +59,8 @@ describe('a server that is gone', () => {
         )
       }
       await Promise.all(clients.map((client) => client.query('SELECT 1')))
-      expect(stack.poolStats()).toMatchObject({ leased: 0, opening: 0, waiting: 0 })
+      await until('no connection is being opened', () => stack.poolStats().opening === 0)
+      expect(stack.poolStats()).toMatchObject({ leased: 0, waiting: 0 })
     })
   })
 
