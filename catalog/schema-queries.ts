@@ -68,6 +68,9 @@ const qualified = (expression: string) =>
    THEN ${expression} END`
 
 /**
+ * No table is named to pg_get_expr(): it would lock that table, and so wait for whoever alters or truncates it,
+ * perhaps the very transaction that asks. Defaults have no columns in them that would need it.
+ *
  * Columns of user relations in order: relation's oid, name, type, base type's oid, not null, identity, generated,
  * SQL of the default (its own, its domain's, or nextval() of its identity), whether that default is not immutable,
  * whether equal values have equal bytes.
@@ -89,7 +92,7 @@ SELECT a.attrelid, a.attname, ${qualified('format_type(a.atttypid, a.atttypmod)'
           WHERE d.classid = 'pg_catalog.pg_class'::regclass
             AND d.refclassid = 'pg_catalog.pg_class'::regclass
             AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'i' LIMIT 1)`)}
-       WHEN f.adbin IS NOT NULL THEN ${qualified('pg_get_expr(f.adbin, a.attrelid)')}
+       WHEN f.adbin IS NOT NULL THEN ${qualified('pg_get_expr(f.adbin, 0)')}
        WHEN t.typtype = 'd' THEN ${qualified('pg_get_expr(t.typdefaultbin, 0)')} END,
   CASE WHEN a.attgenerated <> '' THEN false
        WHEN a.attidentity <> '' THEN true
