@@ -2,7 +2,11 @@
 // A tool that looked at nothing has failed: each step names what must stand in its output.
 import { spawnSync } from 'node:child_process'
 
-type Step = { readonly name: string; readonly argv: readonly string[]; readonly sawSomething: RegExp }
+type Step = {
+  readonly name: string
+  readonly argv: readonly string[]
+  readonly sawSomething: RegExp
+}
 
 const steps: readonly Step[] = [
   { name: 'format', argv: ['biome', 'format', '.'], sawSomething: /Checked [1-9]\d* files/ },
