@@ -4,7 +4,8 @@ import type { ColumnDef, Constraint, CreateStmt, IndexStmt, Node } from '@pgsql/
 import { type PgError, pgError } from '../core/errors.ts'
 import { type Names, namesOf, writtenName } from './names.ts'
 import type { Column, KeyType, Placement, Relation } from './schema.ts'
-import { childrenOf } from './syntax.ts'
+import { childrenOf, textsIn } from './syntax.ts'
+import { mayBeCurrentTime } from './time-value.ts'
 
 /** The table that a constraint belongs to, existing or new. */
 export type Table = {
@@ -38,7 +39,8 @@ export function checkNewTable(create: CreateStmt, names: Names): PgError | null 
       'Constraint' in element
         ? checkConstraint(element.Constraint, columns, table, names)
         : 'ColumnDef' in element
-          ? checkColumnConstraints(element.ColumnDef, columns, table, names)
+          ? (checkDefault(defaultOf(element.ColumnDef), table) ??
+            checkColumnConstraints(element.ColumnDef, columns, table, names))
           : null
     if (found !== null) return found
   }
@@ -60,7 +62,24 @@ export function checkColumn(column: ColumnDef, table: Table, names: Names): PgEr
   if (table.placement === 'reference' && computed !== undefined && callsFunction(computed)) {
     return pgError('unsupported', ['adding a column with a computed default to a reference table'])
   }
-  return checkColumnConstraints(column, [], table, names)
+  return checkDefault(computed, table) ?? checkColumnConstraints(column, [], table, names)
+}
+
+/** DEFAULT 'now' becomes a constant when it is declared, and a different one on every server. */
+export function checkDefault(computed: Node | undefined, { placement }: Table): PgError | null {
+  if (placement !== 'reference' || computed === undefined) return null
+  return textsIn(computed).some(mayBeCurrentTime)
+    ? pgError('unsupported', ["a default such as 'now' in a reference table"])
+    : null
+}
+
+/** ALTER COLUMN … TYPE … USING computes every row anew, on every server for itself. */
+export function checkRewrite(def: Node | undefined, { placement }: Table): PgError | null {
+  const using = def !== undefined && 'ColumnDef' in def ? def.ColumnDef.raw_default : undefined
+  if (placement !== 'reference' || using === undefined) return null
+  return callsFunction(using) || textsIn(using).some(mayBeCurrentTime)
+    ? pgError('unsupported', ['ALTER COLUMN … TYPE with a function in a reference table'])
+    : null
 }
 
 function checkColumnConstraints(

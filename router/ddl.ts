@@ -6,10 +6,13 @@ import { pgError } from '../core/errors.ts'
 import {
   checkColumn,
   checkConstraint,
+  checkDefault,
   checkIndex,
   checkNewTable,
+  checkRewrite,
   type Table,
 } from './ddl-constraints.ts'
+import { checkLeaving, checkRename, checkSetSchema } from './ddl-placement.ts'
 import { type Names, writtenName } from './names.ts'
 import { refused, type Route } from './route.ts'
 import type { Relation } from './schema.ts'
@@ -100,11 +103,10 @@ function checkDefinition(node: Node, names: Names): Route | null {
     )
   }
   if ('AlterTableStmt' in node) return checkAlterTable(node.AlterTableStmt, names)
-  if ('RenameStmt' in node) {
-    return checkRename(node.RenameStmt.relation, node.RenameStmt.subname, names)
+  if ('RenameStmt' in node) return verdict(checkRename(node.RenameStmt, names))
+  if ('AlterObjectSchemaStmt' in node) {
+    return verdict(checkSetSchema(node.AlterObjectSchemaStmt, names))
   }
-  if ('AlterObjectSchemaStmt' in node)
-    return checkRename(node.AlterObjectSchemaStmt.relation, undefined, names)
   if ('IndexStmt' in node) {
     if (node.IndexStmt.concurrent === true) return unsupported('CREATE INDEX CONCURRENTLY')
     const relation = known(node.IndexStmt.relation, names)
@@ -128,6 +130,13 @@ function checkSmaller(node: Node, names: Names): Route | null {
   if ('RuleStmt' in node) {
     const placement = known(node.RuleStmt.relation, names)?.placement
     return placement === 'home' ? null : unsupported('CREATE RULE on a table of several shards')
+  }
+  if (
+    'CreateTrigStmt' in node &&
+    known(node.CreateTrigStmt.relation, names)?.placement === 'reference'
+  ) {
+    // What a trigger computes is nobody's to see: copies would differ by its clock or its dice.
+    return unsupported('CREATE TRIGGER on a reference table')
   }
   const temporary =
     ('ViewStmt' in node && node.ViewStmt.view?.relpersistence === 't') ||
@@ -172,20 +181,6 @@ function checkLock(relations: readonly Node[], names: Names): Route {
   return { kind: 'home' }
 }
 
-function checkRename(
-  range: RangeVar | undefined,
-  column: string | undefined,
-  names: Names,
-): Route | null {
-  const relation = range === undefined ? undefined : known(range, names)
-  if (relation === undefined) return null
-  if (column !== undefined && column === relation.key) return unsupported('renaming the shard key')
-  const configured = names.configured(relation.schema, relation.name) !== undefined
-  return column === undefined && configured
-    ? unsupported(`renaming the table "${relation.name}", which the configuration names,`)
-    : null
-}
-
 function checkAlterTable(statement: AlterTableStmt, names: Names): Route | null {
   const { relation: range, objtype = 'OBJECT_TABLE', missing_ok: optional = false } = statement
   if (objtype !== 'OBJECT_TABLE') return null
@@ -214,16 +209,21 @@ function checkCommand(command: AlterTableCmd, relation: Relation, names: Names):
     case 'AT_DropColumn':
     case 'AT_AlterColumnType':
     case 'AT_DropNotNull':
-      return name === relation.key ? unsupported(`ALTER TABLE of the shard key "${name}"`) : null
+      if (name === relation.key) return unsupported(`ALTER TABLE of the shard key "${name}"`)
+      return subtype === 'AT_AlterColumnType' ? verdict(checkRewrite(def, table)) : null
+    case 'AT_ColumnDefault':
+      return verdict(checkDefault(def, table))
     case 'AT_SetIdentity':
       return local ? null : unsupported('ALTER COLUMN … RESTART of an identity column')
     case 'AT_AttachPartition':
     case 'AT_AddInherit':
       return checkPartition(def, relation, names)
+    case 'AT_DropInherit':
+      return verdict(checkLeaving(relation, names))
     case 'AT_DetachPartition':
       return def !== undefined && 'PartitionCmd' in def && def.PartitionCmd.concurrent === true
         ? unsupported('DETACH PARTITION CONCURRENTLY')
-        : null
+        : checkDetached(def, names)
     default:
       return null
   }
@@ -236,6 +236,12 @@ function checkPartition(def: Node | undefined, parent: Relation, names: Names): 
   if (child === undefined) return missing(range)
   const same = child.placement === parent.placement && child.key === parent.key
   return same ? null : unsupported('a partition whose rows live elsewhere than its parent’s')
+}
+
+function checkDetached(def: Node | undefined, names: Names): Route | null {
+  const range = def !== undefined && 'PartitionCmd' in def ? def.PartitionCmd.name : undefined
+  const child = known(range, names)
+  return child === undefined ? missing(range) : verdict(checkLeaving(child, names))
 }
 
 function known(range: RangeVar | undefined, names: Names): Relation | undefined {

@@ -12,7 +12,7 @@ import { namesOf } from './names.ts'
 import type { EvaluateOnce } from './plan.ts'
 import { refused, type Route } from './route.ts'
 import type { Column, Relation, Schema } from './schema.ts'
-import { childrenOf, isNode, listOf } from './syntax.ts'
+import { childrenOf, isNode, listOf, textsIn } from './syntax.ts'
 import { isTimeType, mayBeCurrentTime } from './time-value.ts'
 
 /**
@@ -231,9 +231,9 @@ function mentionsDefault(part: object): boolean {
 function refuseLeftovers(analysis: Analysis, node: Node, rows: readonly Row[] | null): void {
   const { schema } = analysis.names
   const kept: object[] = [node]
-  if (rows === null && textsOf(node).some(mayBeCurrentTime)) throw differs("a time such as 'now'")
+  if (rows === null && textsIn(node).some(mayBeCurrentTime)) throw differs("a time such as 'now'")
   if (rows !== null) {
-    if (textsOf(node).some(mayBeCurrentTime)) throw differs("a time such as 'now'")
+    if (textsIn(node).some(mayBeCurrentTime)) throw differs("a time such as 'now'")
     for (const row of rows) for (const cell of row) if (!isCell(cell)) kept.push(cell)
   }
   if (analysis.shardLocal !== null) throw differs(analysis.shardLocal)
@@ -250,7 +250,7 @@ function differsByServer(schema: Schema, cell: Node, column: Column | undefined)
   if (facts.userDefined !== null) throw differs(`the function ${facts.userDefined}`)
   if (facts.clock ?? facts.dice ?? facts.sequence ?? facts.server) return true
   const time = column !== undefined && isTimeType(column.type)
-  return (time || !('A_Const' in cell)) && textsOf(cell).some(mayBeCurrentTime)
+  return (time || !('A_Const' in cell)) && textsIn(cell).some(mayBeCurrentTime)
 }
 
 function factsOf(parts: readonly object[], schema: Schema): FunctionFacts {
@@ -268,14 +268,6 @@ function factsOf(parts: readonly object[], schema: Schema): FunctionFacts {
   }
   for (const part of parts) visit(part)
   return facts
-}
-
-/** All string constants in a part of the tree. */
-function textsOf(part: object): string[] {
-  if ('sval' in part && typeof part.sval === 'object' && part.sval !== null) {
-    return 'sval' in part.sval && typeof part.sval.sval === 'string' ? [part.sval.sval] : []
-  }
-  return childrenOf(part).flatMap(textsOf)
 }
 
 function mentionsInput(part: object): boolean {

@@ -51,3 +51,11 @@ export function isNode(part: object): part is Node {
   const keys = Object.keys(part)
   return keys.length === 1 && /^[A-Z]/.test(keys[0] ?? '')
 }
+
+/** All string constants in a part of the tree. */
+export function textsIn(part: object): string[] {
+  if ('sval' in part && typeof part.sval === 'object' && part.sval !== null) {
+    return 'sval' in part.sval && typeof part.sval.sval === 'string' ? [part.sval.sval] : []
+  }
+  return childrenOf(part).flatMap(textsIn)
+}
