@@ -98,6 +98,8 @@ function severalSettings(statement: VariableSetStmt, name: string, sharded: bool
     : onHome('session state')
 }
 
+const shadowing = 'a search_path with pg_catalog behind another schema'
+
 /** Settings that would make the proxy read SQL differently from the servers. */
 function refusedSetting(statement: VariableSetStmt, name: string, local: boolean): string | null {
   const values = (statement.args ?? []).map((arg) =>
@@ -105,6 +107,8 @@ function refusedSetting(statement: VariableSetStmt, name: string, local: boolean
   )
   if (name === 'search_path') {
     if (local) return 'SET LOCAL search_path on a sharded database'
+    // There an "=" of the user's own would come before the system's.
+    if (values.lastIndexOf('pg_catalog') > 0) return shadowing
     return values.some((value) => /pg_temp/.test(value)) ? 'a search_path with pg_temp' : null
   }
   if (statement.kind !== 'VAR_SET_VALUE') return null
@@ -150,7 +154,7 @@ function refusedCall({ name, value, local }: SetConfigCall): string | null {
   const text = 'constant' in value ? (value.constant ?? '') : null
   if (setting === 'search_path') {
     const session = 'constant' in local && /^(?:f|false|off|0|no|n)$/i.test(local.constant ?? '')
-    return session && text !== null && !/pg_temp/i.test(text)
+    return session && text !== null && !/pg_temp|,[\s"]*pg_catalog/i.test(text)
       ? null
       : 'this set_config() of search_path'
   }
