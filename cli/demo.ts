@@ -50,6 +50,8 @@ export type DemoReady = {
 }
 
 const httpPortDefault = 9632
+// As many as may be prepared (demo/settings.ts): every transaction can then commit in two phases.
+const settings = { max_connections: 100 }
 const drainMs = 500
 
 /** Runs until a signal. Resolves with the exit code. */
@@ -62,7 +64,7 @@ export async function demoCommand(options: DemoOptions): Promise<number> {
   })
   const installation = await findInstallation(options.postgres)
   const { shards, replicas, dir } = options
-  const cluster = await startCluster({ shards, replicas, installation, dir, log })
+  const cluster = await startCluster({ shards, replicas, installation, dir, log, settings })
   try {
     const file = await writeConfig(cluster, options)
     const config = await readConfig(file)
