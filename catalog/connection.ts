@@ -6,8 +6,15 @@ import { Client, DatabaseError } from 'pg'
 /** A connection of the catalog; `destroy` closes it at once, whatever it is doing. */
 export type CatalogConnection = { readonly client: Client; readonly destroy: () => void }
 
-/** Session advisory locks of this program, as the two keys of pg_advisory_lock(int, int). */
-export const advisoryLocks = { initialise: '1380337219, 1', recover: '1380337219, 2' } as const
+/**
+ * Advisory locks of this program, as the two keys of pg_advisory_lock(int, int). The first two are a session's on the
+ * home shard; `referenceWrite` is a transaction's on every shard.
+ */
+export const advisoryLocks = {
+  initialise: '1380337219, 1',
+  recover: '1380337219, 2',
+  referenceWrite: '1380337219, 3',
+} as const
 
 const connectTimeoutMs = 5_000
 

@@ -1,6 +1,9 @@
 // One write on every shard, DDL or a reference table: home first, so that concurrent writers queue up there in
 // the same order everywhere; then the others at once. Committed in two phases with its transaction.
+// Writers of reference tables hold a lock on every shard until their transaction has ended there: the next one sees
+// the same rows on all of them, and no two wait for each other's rows in a circle over several shards.
 import { pgError } from '../../core/errors.ts'
+import { advisoryLocks } from '../../catalog/connection.ts'
 import { strideSequencesSql } from '../../catalog/sequences.ts'
 import type { Plan } from '../../router/plan.ts'
 import { ask } from '../exchange.ts'
@@ -12,6 +15,9 @@ import { runUnit, type Unit } from './unit.ts'
 
 type Everywhere = Extract<Plan, { kind: 'everywhere' }>
 
+/** Prepared transactions keep it, unlike a session's lock. */
+const queueSql = `SELECT pg_catalog.pg_advisory_xact_lock(${advisoryLocks.referenceWrite})`
+
 /** @throws PgError any shard's error; the transaction must then be rolled back. */
 export async function runEverywhere(session: Session, unit: Unit, plan: Everywhere): Promise<void> {
   const { state } = session
@@ -22,12 +28,16 @@ export async function runEverywhere(session: Session, unit: Unit, plan: Everywhe
   for (const shard of plan.shards) leases.push(await joinShard(session, shard, true))
   const [home, ...others] = leases
   if (home === undefined) return
+  if (plan.what === 'reference') await ask(home.server, queueSql)
   const rows = plan.once === null ? [] : (await ask(home.server, plan.once.sql)).rows
   const sql = plan.once?.rewrite(rows)
   const first = await runUnit(session, home.server, unit, { audience: 'all', sql })
   if (first.error !== null) throw first.error
   const rest = await Promise.all(
-    others.map(({ server }) => runUnit(session, server, unit, { audience: 'nobody', sql })),
+    others.map(async ({ server }) => {
+      if (plan.what === 'reference') await ask(server, queueSql)
+      return runUnit(session, server, unit, { audience: 'nobody', sql })
+    }),
   )
   for (const { error, tag } of rest) {
     if (error !== null) throw error
