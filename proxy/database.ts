@@ -135,7 +135,10 @@ export class Database {
       this.version += 1
       log.info({ database: this.options.name, epoch: topology.epoch }, 'topology changed')
     })
-    store.onSchemaChange(() => void this.refreshSchema('now'))
+    store.onSchemaChange(() => {
+      this.invalidatePrepared()
+      void this.refreshSchema('now')
+    })
     await this.refreshSchema('now')
   }
 
