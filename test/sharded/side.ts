@@ -30,7 +30,7 @@ export type Statement = {
 }
 
 /** What one statement of a string gave. */
-export type Result = {
+type Result = {
   /** Name, type and modifier of every column. */
   readonly columns: readonly string[]
   readonly rows: readonly string[]
