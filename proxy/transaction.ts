@@ -11,6 +11,9 @@ type Saved = {
   readonly name: string
   readonly session: SettingsProfile
   readonly effective: SettingsProfile
+  /** Of the shards that had joined. */
+  readonly participants: ReadonlyMap<ShardId, boolean>
+  readonly everywhere: boolean
   /** Index of the savepoint's own entry in the log. */
   readonly at: number
 }
@@ -54,8 +57,9 @@ export class Transaction {
   }
 
   savepoint(name: string, sql: string): void {
-    const { session, effective } = this
-    this.#saved.push({ name, session, effective, at: this.#log.length })
+    const { session, effective, everywhere } = this
+    const participants = new Map(this.participants)
+    this.#saved.push({ name, session, effective, participants, everywhere, at: this.#log.length })
     this.#log.push(sql)
   }
 
@@ -74,6 +78,11 @@ export class Transaction {
     this.#log.length = saved.at + 1
     this.session = saved.session
     this.effective = saved.effective
+    this.everywhere = saved.everywhere
+    // What was written since is undone: such a shard has nothing to prepare.
+    for (const shard of this.participants.keys()) {
+      this.participants.set(shard, saved.participants.get(shard) ?? false)
+    }
     this.failed = false
   }
 
