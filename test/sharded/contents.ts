@@ -83,11 +83,26 @@ export class Contents {
       .join('\n')
   }
 
+  /** Rows of `sql` on the oracle, and on every shard if they are others there. */
+  async differing(sql: string): Promise<string[]> {
+    const ask = async (client: Client) => JSON.stringify((await client.query(sql)).rows)
+    const expected = await ask(this.#oracle)
+    const answers = await Promise.all(this.#shards.map(ask))
+    return answers.some((answer) => answer !== expected) ? [expected, ...answers] : []
+  }
+
+  /** First column on the oracle. */
+  async column(sql: string): Promise<string[]> {
+    const { rows } = await this.#oracle.query<[string]>({ text: sql, rowMode: 'array' })
+    return rows.map(([value]) => value)
+  }
+
   /** Everything that is not where and as it should be; empty when all is well. */
-  async faults(): Promise<string[]> {
-    const expected = await read(this.#oracle, this.#tables, false)
-    const found = await Promise.all(this.#shards.map((client) => read(client, this.#tables, true)))
-    return this.#tables.flatMap((table) => {
+  async faults(tables: readonly WatchedTable[] = this.#tables): Promise<string[]> {
+    if (tables.length === 0) return []
+    const expected = await read(this.#oracle, tables, false)
+    const found = await Promise.all(this.#shards.map((client) => read(client, tables, true)))
+    return tables.flatMap((table) => {
       const of = (rows: readonly Found[]) => rows.filter((row) => row.table === table.name)
       return this.#tableFaults(table, found.map(of), of(expected))
     })

@@ -1,8 +1,8 @@
 // Reads the files of nasty/: blocks of a name with an expectation and of statements, one a line.
 // `same`: both sides answer alike; `refused`: the proxy says 0A000; `from 17`: known since that
-// version. Of several statements the last one is meant; those before it must be the same, or refused
-// when they begin with "!". Lines that begin with a blank go on; those with an arrow say what is
-// bound (format, type's oid, value) or copied.
+// version. Of several statements the last one is meant; those before it must be the same, or
+// refused when they begin with "!". Lines that begin with a blank go on; those with an arrow say
+// what is bound (format, type's oid, value) or copied.
 import type { Param, Statement } from './side.ts'
 
 type Outcome = 'same' | 'refused'

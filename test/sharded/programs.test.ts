@@ -5,7 +5,7 @@ import { assert, asyncProperty } from 'fast-check'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Arena, openArena } from './arena.ts'
 import { program } from './programs.ts'
-import { runSeed, runsOf, timeoutMs } from './run-seeds.ts'
+import { parameters, runSeed, timeoutMs } from './run-seeds.ts'
 import type { Statement } from './side.ts'
 import { Tape, tapes } from './tape.ts'
 
@@ -49,7 +49,7 @@ describe.each(inject('servers'))('sessions over shards on PostgreSQL $version', 
       await arena.reset()
       await play(program(new Tape(numbers), servers.version))
     })
-    await assert(property, { seed: runSeed, numRuns: runsOf(150) })
+    await assert(property, parameters(150))
     process.stdout.write(`sessions: seed ${runSeed}: ${JSON.stringify(counts)}\n`)
     expect(counts.same).toBeGreaterThan(counts.failed)
   })

@@ -4,7 +4,7 @@ import { assert, asyncProperty } from 'fast-check'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Arena, openArena } from './arena.ts'
 import { readStatement } from './reads.ts'
-import { runSeed, runsOf, timeoutMs } from './run-seeds.ts'
+import { parameters, runSeed, timeoutMs } from './run-seeds.ts'
 import { Tape, tapes } from './tape.ts'
 
 describe.each(inject('servers'))('SELECTs over shards on PostgreSQL $version', (servers) => {
@@ -30,7 +30,7 @@ describe.each(inject('servers'))('SELECTs over shards on PostgreSQL $version', (
         counts.rows += verdict.reply.results[0]?.rows.length ?? 0
       }
     })
-    await assert(property, { seed: runSeed, numRuns: runsOf(1_500) })
+    await assert(property, parameters(1_500))
     process.stdout.write(`reads: seed ${runSeed}: ${JSON.stringify(counts)}\n`)
     expect(counts.answered).toBeGreaterThan(counts.failed)
     expect(counts.rows).toBeGreaterThan(counts.answered)

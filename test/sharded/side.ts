@@ -145,12 +145,11 @@ export function difference(sharded: Reply, oracle: Reply, ordered: boolean): str
 }
 
 /**
- * The proxy would not run it and nothing has happened: 0A000, or 23502 for a shard key that is
- * NULL, also where one
- * server finds that there is no row to insert.
+ * The proxy would not run it and nothing has happened: 0A000; or 23502 and 22001 of its own for
+ * keys that it will not place, some of which one server would have taken or found no row for.
  */
 export function isRefusal({ error }: Reply): boolean {
-  return error?.sqlstate === '0A000' || error?.message.startsWith('null value in shard') === true
+  return error?.sqlstate === '0A000' || error?.message.includes('shard key column') === true
 }
 
 function shown({ results, error, status }: Reply): string {
