@@ -217,6 +217,8 @@ export class SessionState {
         break
       case 'rollbackTo':
         this.transaction?.rollbackTo(command.name)
+        // Its DDL may be undone: what is left of it has to be read again.
+        this.ownSchema = null
         break
       case 'set':
         this.set(sql, (settings) => settings.with(command.name, sql), server)

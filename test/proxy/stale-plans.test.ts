@@ -61,6 +61,16 @@ describe('prepared statements over several shards', () => {
     expect(new Set(after.rows.map(({ note }) => note))).toEqual(new Set(['four', 'three']))
   })
 
+  it('a savepoint brings back the schema as well', async () => {
+    await client.query('BEGIN')
+    await client.query('SAVEPOINT before')
+    await client.query('DROP TABLE stale')
+    await expect(client.query('SELECT note FROM stale')).rejects.toMatchObject({ code: '42P01' })
+    await client.query('ROLLBACK TO before')
+    expect((await client.query('SELECT note FROM stale')).rowCount).toBe(6)
+    await client.query('COMMIT')
+  })
+
   it('a table made in a transaction that is rolled back is gone', async () => {
     await client.query('BEGIN')
     await client.query('CREATE TABLE never (tenant_id bigint)')
