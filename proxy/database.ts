@@ -293,8 +293,9 @@ export class Database {
     const { clock, log } = this.#context
     if (when === 'rarely' && clock.nowMs() - this.#refreshedAtMs < schemaRefreshPauseMs)
       return false
-    // A load under way may have begun before the change that is asked for: wait for it, then load.
-    if (this.#refreshing !== null) await this.#refreshing
+    // A load under way may have begun before the change that is asked for: wait for it, then load. If it fails,
+    // who asked for it is told.
+    if (this.#refreshing !== null) await this.#refreshing.catch(() => undefined)
     this.#refreshing ??= this.#load().finally(() => {
       this.#refreshing = null
     })
