@@ -94,8 +94,8 @@ INSERT INTO rows VALUES (1)`,
     for (const locker of lockers) await locker.query('COMMIT')
     expect(await outcome(client, 'SELECT tenant_id FROM rows')).toBe('00000')
     // A server stays aside until its cancel request has arrived.
-    const { poolStats } = stack
-    await until('all servers are back', () => Promise.resolve(poolStats().leased === 0))
+    const used = stack
+    await until('all servers are back', async () => used.poolStats().leased === 0)
     for (const locker of lockers) await locker.end()
     client.connection.destroy()
   })
