@@ -197,7 +197,7 @@ export class QueryMaker {
     const lateral = depth > 0 && tape.oneIn(8)
     const item = lateral ? this.#derived(depth - 1, [...before, ...outer], true) : this.#item(depth)
     const kind = tape.oneIn(3)
-      ? tape.pick(['LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN', 'CROSS JOIN', ','])
+      ? tape.pick(['LEFT JOIN', 'LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN', 'CROSS JOIN', ','])
       : 'JOIN'
     const legal = lateral && /RIGHT|FULL/.test(kind) ? 'LEFT JOIN' : kind
     if (legal === ',' || legal === 'CROSS JOIN') return { ...item, sql: `CROSS JOIN ${item.sql}` }
@@ -208,6 +208,10 @@ export class QueryMaker {
     if (keyed !== undefined && partner !== undefined && tape.mostly(5)) {
       const pair = `${partner.sql} = ${keyed.sql}`
       on.push(tape.mostly(8) ? pair : `(${partner.sql}, 1) = (${keyed.sql}, 1)`)
+    }
+    const constant = [keyed, partner][tape.below(2)]
+    if (constant !== undefined && tape.oneIn(kind === 'JOIN' ? 8 : 3)) {
+      on.push(`${constant.sql} = ${this.#values.keyLiteral(this.#values.key)}`)
     }
     if (on.length === 0 || tape.oneIn(3)) {
       // A FULL JOIN needs a condition that can be merged or hashed.
