@@ -13,7 +13,7 @@ import {
 } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
 import type { ReportedParameters } from './database.ts'
-import { ServerError } from './exchange.ts'
+import { ServerError } from '../pool/exchange.ts'
 import type { Leases } from './leases.ts'
 
 // Servers are not read while this much waits for the client.

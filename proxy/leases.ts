@@ -2,11 +2,11 @@
 // clean, or is closed; while it is pinned it stays with the session between transactions.
 import { type PgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
+import { AnswerSink, sendQuery } from '../pool/exchange.ts'
 import type { Pool, Waiter } from '../pool/pool.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { PinReason } from '../router/plan.ts'
-import { rollBackAndSettle } from './exchange.ts'
 
 export type Lease = {
   readonly server: ServerConnection
@@ -134,4 +134,13 @@ export class Leases {
     this.#held.set(pool.shard, lease)
     return lease
   }
+}
+
+/** ROLLBACK for a client that is gone; the server goes back clean, or is closed. */
+function rollBackAndSettle(leases: Leases, server: ServerConnection): void {
+  const sink = new AnswerSink((error) => {
+    if (error === null) leases.settle(server.shard)
+    else leases.discard(server.shard, 'its rollback failed')
+  })
+  sendQuery(server, 'ROLLBACK', sink)
 }

@@ -11,7 +11,7 @@ import {
   writeNoData,
 } from '../../wire/backend.ts'
 import { effectOf } from '../effects.ts'
-import { ask } from '../exchange.ts'
+import { ask } from '../../pool/exchange.ts'
 import type { Session } from '../session.ts'
 import { Transaction } from '../transaction.ts'
 import { commitTransaction, rollbackTransaction } from './commit.ts'

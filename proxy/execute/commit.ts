@@ -8,7 +8,7 @@ import { makeGid } from '../../catalog/gid.ts'
 import { type PgError, pgError, toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import { quoteLiteral } from '../../pool/settings-profile.ts'
-import { ask, ServerError } from '../exchange.ts'
+import { ask, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 

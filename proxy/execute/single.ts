@@ -15,7 +15,7 @@ import {
 import { Writer } from '../../wire/writer.ts'
 import { type Batch, type BatchItem, writesOf } from '../batch.ts'
 import { effectOf } from '../effects.ts'
-import { AnswerSink, sendQuery, ServerError } from '../exchange.ts'
+import { AnswerSink, sendQuery, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 import { inject } from './inject.ts'

@@ -11,7 +11,7 @@ import {
 } from '../../wire/backend.ts'
 import { type BatchItem, readBatch } from '../batch.ts'
 import { effectOf, refusePin } from '../effects.ts'
-import { ask, ServerError, shiftPosition } from '../exchange.ts'
+import { ask, ServerError, shiftPosition } from '../../pool/exchange.ts'
 import { endsFailure } from '../query.ts'
 import type { Session } from '../session.ts'
 import { Transaction } from '../transaction.ts'

@@ -16,7 +16,7 @@ import {
   writeSync,
 } from '../../wire/frontend.ts'
 import { Writer } from '../../wire/writer.ts'
-import { ServerError } from '../exchange.ts'
+import { ServerError } from '../../pool/exchange.ts'
 import type { Session } from '../session.ts'
 import type { Portal } from '../statements.ts'
 import { inject } from './inject.ts'

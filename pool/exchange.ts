@@ -1,11 +1,10 @@
 // One question to a server off the hot path: a promise of its rows and tags, or of its error.
 import { PgError } from '../core/errors.ts'
-import type { ReplySink, ServerConnection } from '../pool/server-connection.ts'
+import type { ReplySink, ServerConnection } from './server-connection.ts'
 import { decodeCommandComplete, decodeDataRow, decodeErrorFields } from '../wire/backend.ts'
 import { backend } from '../wire/codes.ts'
 import { writeQuery } from '../wire/frontend.ts'
 import { Writer } from '../wire/writer.ts'
-import type { Leases } from './leases.ts'
 
 /** A server's own ErrorResponse, kept as it came so that the client gets it unchanged. */
 export class ServerError extends PgError {
@@ -82,15 +81,6 @@ export function ask(server: ServerConnection, sql: string): Promise<Answer> {
     )
     sendQuery(server, sql, sink)
   })
-}
-
-/** ROLLBACK for a client that is gone; the server goes back clean, or is closed. */
-export function rollBackAndSettle(leases: Leases, server: ServerConnection): void {
-  const sink = new AnswerSink((error) => {
-    if (error === null) leases.settle(server.shard)
-    else leases.discard(server.shard, 'its rollback failed')
-  })
-  sendQuery(server, 'ROLLBACK', sink)
 }
 
 /** The same error for a statement that stands `characters` into its string. */
