@@ -27,6 +27,10 @@ export type ProxyOptions = {
   readonly users: readonly UserOptions[]
   readonly authRules: readonly AuthRuleOptions[]
   readonly databases: readonly DatabaseOptions[]
+  /** Where session tokens are kept by session id; null: session ids are refused. */
+  readonly redis: RedisOptions | null
+  /** Secret that session tokens are signed with; null: one of this process alone. */
+  readonly tokenKey: string | null
   readonly limits: {
     readonly frameBytesMax: number
     readonly frameBytesBeforeLoginMax: number
@@ -35,6 +39,12 @@ export type ProxyOptions = {
   }
   readonly clock: Clock
   readonly log: Log
+}
+
+export type RedisOptions = {
+  readonly url: string
+  readonly ttlMs: number
+  readonly timeoutMs: number
 }
 
 /** What receives a client's bytes: the login, then the session or the admin console. */

@@ -55,6 +55,17 @@ const testRules: ShardingRules = {
   tables: new Map([['products', { placement: 'reference' }]]),
 }
 
+/** Reads of a database without replicas. */
+const noReplicaReads: DatabaseOptions['reads'] = {
+  target: 'auto',
+  consistency: 'session',
+  maxLagMs: 1_000,
+  rywWaitMs: 50,
+  includePrimary: false,
+  zone: null,
+  functions: { allow: new Set(), deny: new Set() },
+}
+
 /** Starts a proxy with databases of its own. */
 export async function startStack(servers: TestServers, options: StackOptions): Promise<Stack> {
   const shardServers = { ...servers, shards: servers.shards.slice(0, options.shards) }
@@ -88,6 +99,9 @@ export async function startStack(servers: TestServers, options: StackOptions): P
           ...placeOf(url),
           id: ids[at] ?? shardId(''),
           login: null,
+          zone: null,
+          replicas: [],
+          patroniUrls: [],
         })),
         serverUser: login,
         catalogUser: login,
@@ -97,6 +111,9 @@ export async function startStack(servers: TestServers, options: StackOptions): P
         clientsMax: 1_000,
         pin: 'allow',
         idleTransactionTimeoutMs: 0,
+        reads: noReplicaReads,
+        failover: { waitMs: 0, probeMs: 1_000 },
+        readOnlyAlias: null,
         ...options.database,
         pool: {
           size: 10,
@@ -108,6 +125,8 @@ export async function startStack(servers: TestServers, options: StackOptions): P
         },
       },
     ],
+    redis: null,
+    tokenKey: null,
     limits: {
       frameBytesMax: 256 * 1024 * 1024,
       frameBytesBeforeLoginMax: 16 * 1024,
