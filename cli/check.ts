@@ -155,8 +155,8 @@ function serversOf(
     }
     return [
       ...ask('primary', primary, [...shard, 'primary']),
-      ...replicas.flatMap((replica, place) =>
-        ask('replica', replica, [...shard, 'replicas', place]),
+      ...replicas.flatMap(({ address }, place) =>
+        ask('replica', address, [...shard, 'replicas', place, 'url']),
       ),
     ]
   })

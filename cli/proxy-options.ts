@@ -19,8 +19,8 @@ export function proxyOptions(config: Config, version: string, log: Log): ProxyOp
     users,
     authRules,
     databases: config.databases.map((database) => databaseOptions(database, config)),
-    redis: null,
-    tokenKey: null,
+    redis: config.redis,
+    tokenKey: config.tokenKey,
     limits: { ...limits, connectTimeoutMs },
     clock: systemClock,
     log,
@@ -29,18 +29,18 @@ export function proxyOptions(config: Config, version: string, log: Log): ProxyOp
 
 /** Options of one database of the file. */
 export function databaseOptions(database: DatabaseConfig, config: Config): DatabaseOptions {
-  const { name, pool, serverUser, shards, sharding } = database
+  const { name, pool, serverUser, shards, sharding, reads } = database
   return {
     name,
-    shards: shards.map(({ id, primary }) => ({
+    shards: shards.map(({ id, primary, replicas, zone, patroniUrls }) => ({
       id: shardId(id),
       host: primary.host,
       port: primary.port,
       database: primary.database,
       login: primary.user === null ? null : { name: primary.user, password: primary.password },
-      zone: null,
-      replicas: [],
-      patroniUrls: [],
+      zone,
+      replicas: replicas.map(({ address: { host, port }, ...rest }) => ({ host, port, ...rest })),
+      patroniUrls,
     })),
     serverUser,
     catalogUser: serverUser ?? passThroughUser(config),
@@ -51,16 +51,15 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
     pin: pool.pin,
     idleTransactionTimeoutMs: pool.idleTransactionTimeoutMs,
     reads: {
-      target: 'primary',
-      consistency: 'strong',
-      maxLagMs: null,
-      rywWaitMs: 0,
-      includePrimary: false,
-      zone: null,
-      functions: { allow: new Set(), deny: new Set() },
+      ...reads,
+      zone: config.zone,
+      functions: {
+        allow: new Set(reads.functions.allow),
+        deny: new Set(reads.functions.deny),
+      },
     },
-    failover: { waitMs: 0, probeMs: 1_000 },
-    readOnlyAlias: null,
+    failover: database.failover,
+    readOnlyAlias: database.readOnlyAlias,
     pool: {
       size: pool.sizeMax,
       waitersMax: config.limits.queueMax,

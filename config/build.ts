@@ -17,12 +17,15 @@ type FileSharding = NonNullable<FileDatabase['sharding']>
 
 /** `file` under the program's own names; no value of a later version may stand in it. */
 export function buildConfig(file: FileSettings): Config {
-  const { listen, http, limits, log } = file
+  const { listen, http, zone, redis, limits, log } = file
   return {
     listen: { host: listen.host, port: listen.port },
     http: { host: http.host, port: http.port },
     users: file.users.flatMap(userOf),
     authRules: file.auth.rules?.map(ruleOf) ?? [scramForAll],
+    zone,
+    redis: redis.url === null ? null : redisOf(redis.url, redis),
+    tokenKey: file.session_tokens.key,
     databases: Object.entries(file.databases).map(([name, database]) => databaseOf(name, database)),
     limits: {
       frameBytesMax: limits.frame_bytes,
@@ -58,7 +61,7 @@ function methodOf(method: AuthMethod | 'cert'): AuthMethod {
 }
 
 function databaseOf(name: string, database: FileDatabase): DatabaseConfig {
-  const { pool, server_user: serverUser, shards, sharding } = database
+  const { pool, server_user: serverUser, shards, sharding, reads } = database
   return {
     name,
     pool: {
@@ -71,8 +74,34 @@ function databaseOf(name: string, database: FileDatabase): DatabaseConfig {
       pin: pool.pin,
     },
     serverUser: serverUser ?? null,
-    shards: shards.map(({ id, primary, replicas, weight }) => ({ id, primary, replicas, weight })),
+    shards: shards.map(shardOf),
     sharding: sharding === undefined ? null : shardingOf(sharding),
+    reads: {
+      target: reads.target,
+      consistency: reads.consistency,
+      maxLagMs: reads.max_lag,
+      rywWaitMs: reads.ryw_wait,
+      includePrimary: reads.include_primary,
+      functions: reads.functions,
+    },
+    failover: { waitMs: database.failover.wait, probeMs: database.failover.probe },
+    readOnlyAlias: database.read_only_alias,
+  }
+}
+
+function redisOf(url: string, { ttl, timeout }: FileSettings['redis']): Config['redis'] {
+  return { url, ttlMs: ttl, timeoutMs: timeout }
+}
+
+function shardOf({ replicas, patroni, ...shard }: FileDatabase['shards'][number]) {
+  const { id, primary, weight, zone } = shard
+  return {
+    id,
+    primary,
+    replicas: replicas.map(({ url, ...rest }) => ({ address: url, ...rest })),
+    patroniUrls: patroni,
+    weight,
+    zone,
   }
 }
 

@@ -11,6 +11,15 @@ export type Config = {
   readonly users: readonly ConfigUser[]
   /** First match wins, no match is a refusal; never empty. */
   readonly authRules: readonly AuthRule[]
+  /** Zone this proxy runs in. */
+  readonly zone: string | null
+  readonly redis: {
+    readonly url: string
+    readonly ttlMs: number
+    readonly timeoutMs: number
+  } | null
+  /** Null: a random one per process. */
+  readonly tokenKey: string | null
   /** At least one, in the order of the file. */
   readonly databases: readonly DatabaseConfig[]
   readonly limits: {
@@ -65,13 +74,37 @@ export type DatabaseConfig = {
   readonly shards: readonly ShardConfig[]
   /** Null: one shard, everything passes through. */
   readonly sharding: ShardingConfig | null
+  readonly reads: {
+    readonly target: 'auto' | 'primary' | 'replica'
+    readonly consistency: 'session' | 'eventual' | 'strong'
+    /** Null: no limit. */
+    readonly maxLagMs: number | null
+    readonly rywWaitMs: number
+    readonly includePrimary: boolean
+    /** `name` or `schema.name`, lower case. */
+    readonly functions: { readonly allow: readonly string[]; readonly deny: readonly string[] }
+  }
+  readonly failover: { readonly waitMs: number; readonly probeMs: number }
+  readonly readOnlyAlias: string | null
 }
 
 /** A primary and its replicas. */
 type ShardConfig = {
   readonly id: string
   readonly primary: ServerAddress
-  readonly replicas: readonly ServerAddress[]
+  readonly replicas: readonly ReplicaConfig[]
+  /** Roots of Patroni's REST APIs, without a slash at the end. */
+  readonly patroniUrls: readonly string[]
+  /** Share of the virtual nodes. */
+  readonly weight: number
+  readonly zone: string | null
+}
+
+/** A server that follows the primary. */
+type ReplicaConfig = {
+  readonly address: ServerAddress
+  readonly zone: string | null
+  /** Share of the reads. */
   readonly weight: number
 }
 

@@ -15,7 +15,11 @@ type FileDatabase = FileSettings['databases'][string]
 
 /** Everything in `file` that cannot be meant that way. */
 export function contradictions(file: FileSettings): readonly Contradiction[] {
-  const found = [...userContradictions(file), ...ruleContradictions(file)]
+  const found = [
+    ...userContradictions(file),
+    ...ruleContradictions(file),
+    ...tokenContradictions(file),
+  ]
   const databases = Object.entries(file.databases)
   if (databases.length === 0) {
     found.push(error(['databases'], 'names no database', 'add one with its shards'))
@@ -24,10 +28,12 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
     const at = ['databases', name]
     found.push(
       ...nameContradictions(at, name, database),
+      ...aliasContradictions(at, name, file),
       ...poolContradictions(at, database),
       ...shardContradictions(at, database),
       ...loginContradictions(at, database, file),
       ...shardingContradictions(at, database),
+      ...readContradictions(at, database),
     )
   }
   return found
@@ -71,7 +77,8 @@ function ruleContradictions({ auth, users, databases }: FileSettings): Contradic
   const found: Contradiction[] = []
   for (const [index, { database, user }] of rules.entries()) {
     const knownUsers = ['all', ...users.map(({ name }) => name)]
-    const knownDatabases = ['all', 'ringfence', ...Object.keys(databases)]
+    const aliases = Object.values(databases).map(({ read_only_alias: alias }) => alias ?? 'all')
+    const knownDatabases = ['all', 'ringfence', ...Object.keys(databases), ...aliases]
     if (!knownUsers.includes(user)) {
       const message = `no user "${user}" is listed, so this rule never matches`
       found.push(warning([...at, index, 'user'], message, 'list the user', [['users']]))
@@ -100,6 +107,24 @@ function nameContradictions(at: Path, name: string, { shards }: FileDatabase): C
     return [error(at, 'a database name has 1 to 63 bytes', 'choose another name')]
   }
   return []
+}
+
+function aliasContradictions(database: Path, name: string, file: FileSettings): Contradiction[] {
+  const alias = file.databases[name]?.read_only_alias ?? null
+  if (alias === null) return []
+  const at = [...database, 'read_only_alias']
+  const remedy = 'choose a name of its own'
+  if (alias === 'ringfence') {
+    return [error(at, '"ringfence" is reserved for the admin console', remedy)]
+  }
+  if (Object.hasOwn(file.databases, alias)) {
+    const message = `"${alias}" is the name of a database`
+    return [error(at, message, remedy, [['databases', alias]])]
+  }
+  const other = Object.entries(file.databases).find(([, each]) => each.read_only_alias === alias)
+  if (other === undefined || other[0] === name) return []
+  const message = `"${alias}" is also the alias of database "${other[0]}"`
+  return [error(at, message, remedy, [['databases', other[0], 'read_only_alias']])]
 }
 
 function poolContradictions(database: Path, { pool }: FileDatabase): Contradiction[] {
@@ -148,9 +173,9 @@ function shardContradictions(database: Path, { shards, sharding }: FileDatabase)
 }
 
 function addressesOf(shard: FileDatabase['shards'][number], at: Path): [ServerAddress, Path][] {
-  const replicas = shard.replicas.map((address, index): [ServerAddress, Path] => [
-    address,
-    [...at, 'replicas', index],
+  const replicas = shard.replicas.map(({ url }, index): [ServerAddress, Path] => [
+    url,
+    [...at, 'replicas', index, 'url'],
   ])
   return [[shard.primary, [...at, 'primary']], ...replicas]
 }
@@ -214,6 +239,35 @@ function shardingContradictions(database: Path, { sharding }: FileDatabase): Con
     }
   }
   return found
+}
+
+function readContradictions(database: Path, { reads, shards }: FileDatabase): Contradiction[] {
+  const found: Contradiction[] = []
+  const at = [...database, 'reads']
+  const bare = shards.filter(({ replicas }) => replicas.length === 0)
+  if (reads.target === 'replica' && bare.length > 0) {
+    const about = shards.map((_, index) => [...database, 'shards', index, 'replicas'])
+    const names = bare.map(({ id }) => `"${id}"`).join(', ')
+    const message = `reads go to replicas only, but there are none of shard ${names}`
+    found.push(error([...at, 'target'], message, 'add "replicas", or choose target: auto', about))
+  }
+  const { allow, deny } = reads.functions
+  for (const name of allow.filter((each) => deny.includes(each))) {
+    const message = `function "${name}" is both allowed and denied`
+    const about = [[...at, 'functions', 'allow']]
+    found.push(error([...at, 'functions', 'deny'], message, 'keep one of the two', about))
+  }
+  return found
+}
+
+/** Redis is there for several proxies: tokens that are passed on should work on each of them. */
+function tokenContradictions({ redis, session_tokens: tokens }: FileSettings): Contradiction[] {
+  if (redis.url === null || tokens.key !== null) return []
+  const message =
+    'no session_tokens.key: session ids work on every proxy, but what SHOW ' +
+    'ringfence.session_token gives only on the proxy that gave it, until it stops'
+  const remedy = 'set "session_tokens: { key: ${ENV} }", the same for all proxies'
+  return [warning(['redis', 'url'], message, remedy, [['session_tokens', 'key']])]
 }
 
 function error(

@@ -4,6 +4,7 @@ import {
   choice,
   duration,
   flag,
+  functionNames,
   integer,
   orNull,
   pgName,
@@ -13,6 +14,7 @@ import {
   text,
 } from './kinds.ts'
 import { serverUrl } from './server-url.ts'
+import { httpUrl } from './service-url.ts'
 import { required, setting } from './setting.ts'
 
 const pool = z
@@ -103,6 +105,31 @@ const serverUser = z
   })
   .describe('Login to the shards. Without it every client’s own name and password are passed on.')
 
+const zone = (meaning: string) =>
+  setting(orNull(text('name')), { standard: null, applies: 'restart', meaning })
+
+/** `postgres://…` alone stands for `{ url: postgres://… }`. */
+const urlOrMapping = (input: unknown) => (typeof input === 'string' ? { url: input } : input)
+
+const replica = z.preprocess(
+  urlOrMapping,
+  z
+    .strictObject({
+      url: required(serverUrl(), {
+        example: 'postgres://10.0.0.2:5432/app',
+        applies: 'restart',
+        meaning: 'A streaming replica of that primary; it may become the primary.',
+      }),
+      zone: zone('Where it runs: reads prefer servers of the proxy’s own `zone`.'),
+      weight: setting(positive(1000), {
+        standard: 1,
+        applies: 'restart',
+        meaning: 'Share of the reads relative to the shard’s other servers.',
+      }),
+    })
+    .describe('Servers that take reads and follow the primary: a URL alone, or a mapping.'),
+)
+
 const shard = z
   .strictObject({
     id: required(shardName(), {
@@ -113,15 +140,18 @@ const shard = z
     primary: required(serverUrl(), {
       example: 'postgres://10.0.0.1:5432/app',
       applies: 'restart',
-      meaning: 'Its primary. A user in the URL is used instead of `server_user`.',
+      meaning:
+        'Its primary as a rule; which server is the primary now is found out. A user in the URL ' +
+        'is used instead of `server_user`.',
     }),
-    replicas: z
+    replicas: z.array(replica).prefault([]),
+    patroni: z
       .array(
-        required(serverUrl(), {
-          example: 'postgres://10.0.0.2:5432/app',
+        required(httpUrl(), {
+          example: 'http://10.0.0.1:8008',
           applies: 'restart',
           meaning:
-            'A streaming replica of that primary. Checked by `ringfence check`; not read from.',
+            'REST API of a Patroni member of this shard, asked who leads; servers are asked, too.',
         }),
       )
       .prefault([]),
@@ -130,12 +160,7 @@ const shard = z
       applies: 'restart',
       meaning: 'Share of the virtual nodes relative to the other shards.',
     }),
-    zone: setting(orNull(text('name')), {
-      standard: null,
-      applies: 'restart',
-      meaning: 'Where the shard runs, for reads close by.',
-      later: { works: [null], because: 'this version does not choose servers by zone' },
-    }),
+    zone: zone('Where the primary runs.'),
   })
   .describe('The first shard is the home shard: it also holds the catalog.')
 
@@ -216,59 +241,81 @@ const sharding = z
   })
   .describe('How rows are spread over the shards. Needed with more than one shard.')
 
-const primaryOnly = 'this version reads from primaries only'
-const unread = { works: [null], because: primaryOnly }
-
 const reads = z
   .strictObject({
     target: setting(choice('auto', 'primary', 'replica'), {
-      standard: 'primary',
+      standard: 'auto',
       applies: 'reload',
-      meaning: 'Where read-only statements go.',
-      later: { works: ['primary'], because: primaryOnly },
+      meaning:
+        'Where read-only statements go. `auto`: to a replica where one may serve them, else to ' +
+        'the primary; `primary`: always there; `replica`: to replicas only.',
     }),
     consistency: setting(choice('session', 'eventual', 'strong'), {
-      standard: 'strong',
+      standard: 'session',
       applies: 'reload',
-      meaning: 'What a read on a replica must have seen.',
-      later: { works: ['strong'], because: primaryOnly },
+      meaning:
+        'What a read on a replica must see. `session`: all that its session has written and ' +
+        'seen; `eventual`: what any replica within `max_lag` has; `strong`: everything, so that ' +
+        'only the primary serves.',
     }),
-    max_lag: setting(orNull(duration({ minMs: 0 })), {
-      standard: null,
+    max_lag: setting(orNull(duration({ minMs: 1 })), {
+      standard: '1s',
       applies: 'reload',
-      meaning: 'A replica further behind is not read from.',
-      later: unread,
+      meaning: 'A replica further behind is not read from; null: no limit.',
     }),
-    ryw_wait: setting(orNull(duration({ minMs: 0 })), {
-      standard: null,
+    ryw_wait: setting(duration({ minMs: 0 }), {
+      standard: '50ms',
       applies: 'reload',
       meaning: 'How long a read waits for a replica to catch up before it goes to the primary.',
-      later: unread,
     }),
+    include_primary: setting(flag(), {
+      standard: false,
+      applies: 'reload',
+      meaning:
+        'Whether the primary takes a share of the reads, too, not only those that no replica can.',
+    }),
+    functions: z
+      .strictObject({
+        allow: setting(functionNames(), {
+          standard: [],
+          applies: 'reload',
+          meaning: 'Functions that may run on a replica although PostgreSQL calls them VOLATILE.',
+        }),
+        deny: setting(functionNames(), {
+          standard: [],
+          applies: 'reload',
+          meaning:
+            'Functions that run on the primary although PostgreSQL calls them STABLE or IMMUTABLE.',
+        }),
+      })
+      .prefault({}),
   })
-  .describe('Reads on replicas.')
-
-const noFailover = { works: [null], because: 'this version does not follow a failover' }
+  .describe('Reads on replicas; see [operations](operations.md#replicas).')
 
 const failover = z
   .strictObject({
-    wait: setting(orNull(duration({ minMs: 0 })), {
-      standard: null,
+    wait: setting(duration({ minMs: 0 }), {
+      standard: '10s',
       applies: 'reload',
-      meaning: 'How long statements wait for a new primary.',
-      later: noFailover,
+      meaning: 'How long statements wait for a primary, from when it was lost; then 08001.',
     }),
-    probe: setting(orNull(duration({ minMs: 0 })), {
-      standard: null,
+    probe: setting(duration({ minMs: 10 }), {
+      standard: '1s',
       applies: 'reload',
-      meaning: 'How often servers are asked whether they are the primary.',
-      later: noFailover,
+      meaning:
+        'Longest pause between two looks at a server; while there is no primary it is shorter.',
     }),
   })
-  .describe('What happens when a primary dies.')
+  .describe('What happens when a primary dies; see [operations](operations.md#failover).')
 
 /** Settings of one entry of `databases`. */
 export const databaseSettings = z.strictObject({
+  read_only_alias: setting(orNull(pgName()), {
+    standard: null,
+    applies: 'restart',
+    meaning:
+      'A second name, under which clients get the same database read-only and served by replicas.',
+  }),
   pool: pool.prefault({}),
   server_user: serverUser.optional(),
   shards: z.array(shard).min(1),

@@ -132,6 +132,31 @@ export function verifier() {
   return { schema, values: '`SCRAM-SHA-256$…`, `md5…`' }
 }
 
+/** A secret that signs; complaints say nothing of it but its length. */
+export function secret(lengthMin: number) {
+  const schema = z.string().check(
+    z.refine((value) => value.length >= lengthMin, {
+      error: `is shorter than ${lengthMin} characters`,
+      params: { remedy: 'make one with: openssl rand -base64 33' },
+    }),
+  )
+  return { schema, values: `text of ${lengthMin} characters or more` }
+}
+
+/** Names of SQL functions as a statement would write them, folded to lower case like there. */
+export function functionNames() {
+  const schema = z.unknown().transform((input, context): readonly string[] => {
+    const remedy = 'write it like [now_in_utc, app.next_number]'
+    if (!Array.isArray(input)) return complain(context, 'is not a list of functions', remedy)
+    const names: readonly unknown[] = input
+    return names.map((name) => {
+      if (typeof name === 'string' && functionName.test(name)) return name.toLowerCase()
+      return complain(context, `"${shown(name)}" is not the name of a function`, remedy)
+    })
+  })
+  return { schema, values: 'list of `name`, `schema.name`' }
+}
+
 /** Reports a wrong value of a transform; the words must not repeat a secret. */
 export function complain(context: z.RefinementCtx, message: string, remedy?: string): never {
   context.addIssue({ code: 'custom', message, params: { remedy } })
@@ -150,6 +175,7 @@ function fitsName(name: string): boolean {
   return Buffer.byteLength(name) <= 63
 }
 
+const functionName = /^(?:[\p{L}_][\p{L}\d_$]*\.)?[\p{L}_][\p{L}\d_$]*$/u
 const flags = new Map<unknown, boolean>([
   ['true', true],
   ['false', false],

@@ -117,18 +117,24 @@ function notYet(value: unknown): Contradiction[] {
  */
 function repair(value: unknown, wrongPaths: readonly Path[]): FileSettings | null {
   const copy = structuredClone(value)
-  for (const path of wrongPaths) {
-    const name = path.at(-1)
-    const parent = path.slice(0, -1).reduce(childOf, copy)
-    const schema = schemaAt(fileSchema, path)
-    const example = schema === undefined ? undefined : exampleOf(schema)
-    if (Array.isArray(parent) && typeof name === 'number') parent[name] = example
-    else if (isMapping(parent) && name !== undefined) {
-      if (example === undefined) delete parent[name]
-      else parent[name] = example
-    }
-  }
+  for (const path of wrongPaths) replaceAt(copy, path)
   return fileSchema.safeParse(copy).data ?? null
+}
+
+function replaceAt(copy: unknown, path: Path): void {
+  const name = path.at(-1)
+  if (name === undefined) return
+  const parent = path.slice(0, -1).reduce(childOf, copy)
+  const schema = schemaAt(fileSchema, path)
+  const example = schema === undefined ? undefined : exampleOf(schema)
+  if (Array.isArray(parent) && typeof name === 'number') parent[name] = example
+  else if (isMapping(parent)) {
+    if (example === undefined) delete parent[name]
+    else parent[name] = example
+  } else if (typeof parent === 'string') {
+    // A value that abbreviates a mapping: nothing of it can be kept.
+    replaceAt(copy, path.slice(0, -1))
+  }
 }
 
 function childOf(parent: unknown, segment: string | number): unknown {

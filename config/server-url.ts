@@ -14,6 +14,7 @@ export type ServerAddress = {
 /** `postgres://[user[:password]@]host[:port]/database`. Complaints never repeat the URL's password. */
 export function serverUrl() {
   const schema = z.unknown().transform((input, context): ServerAddress => {
+    if (input === undefined) return complain(context, 'is missing', 'add it')
     if (typeof input !== 'string') return complain(context, 'is not a postgres:// URL', shape)
     const parsed = parseServerUrl(input)
     return 'wrong' in parsed ? complain(context, parsed.wrong, parsed.remedy) : parsed.address

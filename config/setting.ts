@@ -118,9 +118,10 @@ export function exampleOf(schema: z.core.$ZodType): unknown {
   const about = declared.get(schema)
   if (about !== undefined) return about.standard === undefined ? about.example : about.standard
   if (schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) return undefined
-  if (schema instanceof z.ZodArray) return [exampleOf(schema.element)]
-  if (!(schema instanceof z.ZodObject)) return {}
-  const fields = Object.entries<z.core.$ZodType>(schema.shape)
+  const inner = bare(schema)
+  if (inner instanceof z.ZodArray) return [exampleOf(inner.element)]
+  if (!(inner instanceof z.ZodObject)) return {}
+  const fields = Object.entries<z.core.$ZodType>(inner.shape)
   return Object.fromEntries(fields.map(([name, child]) => [name, exampleOf(child)]))
 }
 
@@ -150,8 +151,10 @@ function fieldOf(schema: z.core.$ZodType, name: string): z.core.$ZodType | undef
   return Object.entries<z.core.$ZodType>(schema.shape).find(([field]) => field === name)?.[1]
 }
 
-/** The schema inside defaults and options: an object, a list, a record or a leaf. */
+/** The schema inside defaults, options and abbreviations: an object, a list, a record or a leaf. */
 function bare(schema: z.core.$ZodType): z.core.$ZodType {
+  // z.preprocess: what may be written shorter is made whole before the object is read.
+  if (schema instanceof z.ZodPipe) return bare(schema.out)
   const wrapped =
     schema instanceof z.ZodPrefault ||
     schema instanceof z.ZodOptional ||

@@ -10,10 +10,12 @@ import {
   network,
   orNull,
   pgName,
+  secret,
   size,
   text,
   verifier,
 } from './kinds.ts'
+import { redisUrl } from './service-url.ts'
 import { required, setting, type Later } from './setting.ts'
 
 /** A setting that has no meaning yet may only be left out. */
@@ -160,14 +162,41 @@ const auth = z
 
 const redis = z
   .strictObject({
-    url: setting(orNull(text('`redis://…` URL')), {
+    url: setting(orNull(redisUrl()), {
       standard: null,
       applies: 'restart',
-      meaning: 'Redis that keeps session tokens by session id.',
-      later: unset('this version keeps no session tokens'),
+      meaning:
+        'Redis that keeps what a session id has written and seen, for all proxies; null: session ' +
+        'ids are refused. Also `rediss://…` (TLS), `redis+sentinel://host:port,…/master[/db]`, ' +
+        '`redis+cluster://host:port,…`.',
+    }),
+    ttl: setting(duration({ minMs: 1000 }), {
+      standard: '1h',
+      applies: 'restart',
+      meaning: 'How long a session id is remembered; once forgotten it reads on the primary.',
+    }),
+    timeout: setting(duration({ minMs: 1 }), {
+      standard: '100ms',
+      applies: 'restart',
+      meaning: 'Longest wait for an answer of Redis; a read that gets none goes to the primary.',
     }),
   })
-  .describe('Session tokens shared between proxies.')
+  .describe('Where session ids live: read-your-writes then follows a user over all proxies.')
+
+const sessionTokens = z
+  .strictObject({
+    key: setting(orNull(secret(32)), {
+      standard: null,
+      applies: 'restart',
+      meaning:
+        'Secret that session tokens are signed with, the same on all proxies, best taken from ' +
+        '`${ENV}`. Null: a random one, so that a token is good only at the proxy that gave it, ' +
+        'until that proxy stops.',
+    }),
+  })
+  .describe(
+    'What `SHOW ringfence.session_token` gives away and `SET ringfence.session_token` takes.',
+  )
 
 const limits = z
   .strictObject({
@@ -226,7 +255,13 @@ export const fileSchema = z.strictObject({
   tls: tls.prefault({}),
   users: z.array(user).prefault([]),
   auth: auth.prefault({}),
+  zone: setting(orNull(text('name')), {
+    standard: null,
+    applies: 'restart',
+    meaning: 'Zone that this proxy runs in: its reads prefer servers of the same `zone`.',
+  }),
   redis: redis.prefault({}),
+  session_tokens: sessionTokens.prefault({}),
   databases: z
     .record(z.string(), databaseSettings)
     .describe('The name clients connect to; `ringfence` is reserved for the admin console.'),

@@ -10,7 +10,7 @@ describe('settings of later versions', () => {
   it('are refused, and nothing else of a file that has every setting', () => {
     const loaded = loadConfig(everySetting, {
       file: 'f.yaml',
-      env: { APP_PASSWORD: 'a', SHARD_PASSWORD: 'b' },
+      env: { APP_PASSWORD: 'a', SHARD_PASSWORD: 'b', TOKEN_KEY: 'k'.repeat(32) },
     })
     const problems = loaded.ok ? [] : loaded.problems
     expect(problems.map(({ path }) => path)).toEqual([
@@ -18,17 +18,9 @@ describe('settings of later versions', () => {
       'tls.client.cert',
       'tls.client.key',
       'tls.server.mode',
-      'redis.url',
       'databases.app.pool.fast_lane',
-      'databases.app.shards[0].zone',
       'databases.app.sharding.scatter.max_gathered_rows',
       'databases.app.sharding.scatter.max_gathered_bytes',
-      'databases.app.reads.target',
-      'databases.app.reads.consistency',
-      'databases.app.reads.max_lag',
-      'databases.app.reads.ryw_wait',
-      'databases.app.failover.wait',
-      'databases.app.failover.probe',
       'log.slow_statement',
     ])
     expect(problems.filter(({ message }) => !message.startsWith('not supported yet'))).toEqual([])
@@ -58,7 +50,6 @@ describe('settings of later versions', () => {
     'pool: { reserve: 1 }',
     'pool: { min: 1 }',
     'pool: { auto_prepare: on }',
-    'reads: { target: replica }',
     'sharding: { key: k, allow_key_update: true }',
     'sharding: { key: k, cross_shard_writes: best_effort }',
   ])('are refused in a database: %s', (line) => {
@@ -73,11 +64,8 @@ describe('settings of later versions', () => {
 listen: { unix_socket_dir: null }
 tls: { client: { mode: disable, cert: null }, server: { mode: disable } }
 auth: { query: null }
-redis: { url: null }
 ${oneShard}
     pool: { mode: transaction, min: 0, reserve: 0, fast_lane: off, auto_prepare: off }
-    reads: { target: primary, consistency: strong, max_lag: null }
-    failover: { wait: null, probe: null }
 log: { slow_statement: null }`
     expect(problemsOf(text)).toEqual([])
   })

@@ -12,6 +12,9 @@ describe('a file that is right', () => {
       http: { host: '127.0.0.1', port: 9632 },
       users: [],
       authRules: [{ database: null, user: null, address: null, method: 'scram' }],
+      zone: null,
+      redis: null,
+      tokenKey: null,
       databases: [
         {
           name: 'app',
@@ -30,10 +33,22 @@ describe('a file that is right', () => {
               id: 's1',
               primary: { host: 'h', port: 5432, database: 'd', user: null, password: null },
               replicas: [],
+              patroniUrls: [],
               weight: 1,
+              zone: null,
             },
           ],
           sharding: null,
+          reads: {
+            target: 'auto',
+            consistency: 'session',
+            maxLagMs: 1_000,
+            rywWaitMs: 50,
+            includePrimary: false,
+            functions: { allow: [], deny: [] },
+          },
+          failover: { waitMs: 10_000, probeMs: 1_000 },
+          readOnlyAlias: null,
         },
       ],
       limits: {
@@ -87,8 +102,16 @@ databases:
     expect(database?.shards[0]).toEqual({
       id: 's1',
       primary: { host: '::1', port: 5433, database: 'a b', user: 'root', password: 'p@ss' },
-      replicas: [{ host: '10.0.0.2', port: 5432, database: 'a b', user: null, password: null }],
+      replicas: [
+        {
+          address: { host: '10.0.0.2', port: 5432, database: 'a b', user: null, password: null },
+          zone: null,
+          weight: 1,
+        },
+      ],
+      patroniUrls: [],
       weight: 1.5,
+      zone: null,
     })
     expect(database?.sharding).toEqual({
       key: 'tenant_id',
@@ -101,6 +124,76 @@ databases:
       scatterMode: 'allow',
       crossShardWrites: 'refuse',
     })
+  })
+
+  it('gives replicas with zone and weight, reads, failover, Redis, the tokens’ key', () => {
+    const key = '0123456789abcdef0123456789abcdef'
+    const config = configOf(
+      `zone: a
+redis: { url: "rediss://:pw@cache:6380/1", ttl: 10m, timeout: 20ms }
+session_tokens: { key: "\${TOKEN_KEY}" }
+${users}
+databases:
+  app:
+    shards:
+      - id: s1
+        primary: postgres://10.0.0.1/app
+        replicas:
+          - postgres://10.0.0.2/app
+          - { url: postgres://10.0.0.3/app, zone: b, weight: "2" }
+        zone: a
+        patroni: [http://10.0.0.1:8008/, "https://10.0.0.2:8008"]
+    reads:
+      target: replica
+      consistency: eventual
+      max_lag: null
+      ryw_wait: 0
+      include_primary: true
+      functions: { allow: [Now_In_UTC, app.next_number], deny: [größe] }
+    failover: { wait: 0, probe: 200ms }
+    read_only_alias: app_ro`,
+      { TOKEN_KEY: key },
+    )
+    expect(config).toMatchObject({
+      zone: 'a',
+      redis: { url: 'rediss://:pw@cache:6380/1', ttlMs: 600_000, timeoutMs: 20 },
+      tokenKey: key,
+    })
+    const [database] = config.databases
+    const [s1] = database?.shards ?? []
+    expect(s1).toMatchObject({
+      zone: 'a',
+      patroniUrls: ['http://10.0.0.1:8008', 'https://10.0.0.2:8008'],
+    })
+    expect(s1?.replicas.map(({ address, ...rest }) => ({ host: address.host, ...rest }))).toEqual([
+      { host: '10.0.0.2', zone: null, weight: 1 },
+      { host: '10.0.0.3', zone: 'b', weight: 2 },
+    ])
+    expect(database).toMatchObject({
+      reads: {
+        target: 'replica',
+        consistency: 'eventual',
+        maxLagMs: null,
+        rywWaitMs: 0,
+        includePrimary: true,
+        functions: { allow: ['now_in_utc', 'app.next_number'], deny: ['größe'] },
+      },
+      failover: { waitMs: 0, probeMs: 200 },
+      readOnlyAlias: 'app_ro',
+    })
+  })
+
+  it.each([
+    'redis://127.0.0.1',
+    'redis://user:pass@[::1]:6379/3',
+    'rediss://cache.example:6380',
+    'redis+sentinel://:pw@10.0.0.1:26379,10.0.0.2:26379/mymaster/2',
+    'redis+cluster://10.0.0.1:6379,10.0.0.2:6379,10.0.0.3:6379',
+  ])('takes the Redis URL %s as it stands', (url) => {
+    const config = configOf(
+      `session_tokens: { key: ${'k'.repeat(32)} }\nredis: { url: "${url}" }\n${oneShard}`,
+    )
+    expect(config.redis?.url).toBe(url)
   })
 
   it('takes anchors, aliases and merge keys', () => {

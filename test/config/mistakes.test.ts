@@ -3,7 +3,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { loadConfig } from '../../config/load.ts'
 import { formatProblem } from '../../config/problems.ts'
-import { oneShard, problemsOf, twoShards, users } from './files.ts'
+import { oneShard, problemsOf, shard, twoShards, users } from './files.ts'
 
 describe('mistakes', () => {
   it('are reported all at once, in the order of the file, each at its place', () => {
@@ -125,6 +125,24 @@ describe('contradictions', () => {
       'a replica has its primary\'s database "app"',
       oneShard.replace('/app"', '/app", replicas: ["postgres://10.0.0.2/other"]'),
     ],
+    [
+      'replicas[0].url: server 10.0.0.1:5432/app is listed twice',
+      oneShard.replace('/app"', '/app", replicas: [{ url: "postgres://10.0.0.1/app" }]'),
+    ],
+    [
+      'there are none of shard "s1"; add "replicas", or choose target: auto',
+      `${oneShard}\n    reads: { target: replica }`,
+    ],
+    [
+      'function "f" is both allowed and denied',
+      `${oneShard}\n    reads: { functions: { allow: [g, F], deny: [f] } }`,
+    ],
+    ['"app" is the name of a database', `${oneShard}\n    read_only_alias: app`],
+    ['"ringfence" is reserved for the admin', `${oneShard}\n    read_only_alias: ringfence`],
+    [
+      'f.yaml:7:22  databases.other.read_only_alias: "ro" is also the alias of database "app"',
+      `${oneShard}\n    read_only_alias: ro\n  other:\n    read_only_alias: ro\n    shards: [${shard}]`,
+    ],
   ])('are reported: %s', (expected, text) => {
     expect(problemsOf(text).join('\n')).toContain(expected)
   })
@@ -140,6 +158,71 @@ describe('contradictions', () => {
     ['mysql://h/app', 'is not a postgres:// URL'],
   ])('refuses the URL %s', (url, expected) => {
     expect(problemsOf(oneShard.replace('postgres://10.0.0.1/app', url)).join()).toContain(expected)
+  })
+
+  it.each([
+    ['reads: { target: replicas }', 'did you mean "replica"?'],
+    ['reads: { ryw_wait: 50 }', 'add a unit: 50s or 50ms'],
+    ['reads: { functions: { allow: f } }', 'is not a list of functions; write it like [now_in'],
+    ['reads: { functions: { deny: ["f()"] } }', '"f()" is not the name of a function'],
+    ['reads: { functions: { deny: [1] } }', '"1" is not the name of a function'],
+    ['failover: { probe: 0 }', 'must be at least 10ms, found 0'],
+    ['read_only_alias: ""', 'must not be empty'],
+  ])('are refused in a database: %s', (line, expected) => {
+    const found = problemsOf(`${oneShard}\n    ${line}`)
+    expect(found).toEqual([expect.stringContaining(expected)])
+    expect(found[0]).toMatch(/^f\.yaml:5:/)
+  })
+
+  it.each([
+    ['redis: { url: "http://u:pw@h" }', 'is not a redis:// URL; write it like redis://10.0.0.1'],
+    ['redis: { url: "redis://u:pw@h:6379,h2" }', 'names several hosts'],
+    ['redis: { url: "redis://u:pw@h/db" }', 'ends in something that is no database number'],
+    ['redis: { url: "redis+sentinel://u:pw@h:1" }', 'does not name the master'],
+    ['redis: { url: "redis+cluster://u:pw@h:1:2" }', 'names a host that is none'],
+    ['session_tokens: { key: pw-too-short }', 'is shorter than 32 characters; make one with'],
+  ])('are refused without repeating a secret: %s', (line, expected) => {
+    const found = problemsOf(`${line}\n${oneShard}`)
+    expect(found).toEqual([expect.stringContaining(expected)])
+    expect(found.join()).not.toContain('pw')
+  })
+
+  it.each([
+    ['"ftp://10.0.0.2/app"', 'replicas[0].url: is not a postgres:// URL'],
+    ['{ uri: "postgres://10.0.0.2/app" }', 'replicas[0].url: is missing'],
+    ['{ zone: b }', 'replicas[0].url: is missing'],
+    ['5', 'replicas[0]: expected a mapping; found a number'],
+  ])('in a replica %s are found together with others', (replica, expected) => {
+    const text = `${oneShard.replace('/app"', `/app", replicas: [${replica}]`)}
+    read_only_alias: app`
+    const found = problemsOf(text)
+    expect(found[0]).toMatch(/^f\.yaml:4:/)
+    expect(found[0]).toContain(expected)
+    expect(found.at(-1)).toContain('"app" is the name of a database')
+  })
+
+  it.each([
+    ['http://10.0.0.1:8008/?a=b', 'has more than host, port and path'],
+    ['10.0.0.1:8008', 'is not an http:// URL; write it like http://10.0.0.1:8008'],
+  ])('refuses %s as the address of Patroni', (url, expected) => {
+    const text = oneShard.replace('/app"', `/app", patroni: ["${url}"]`)
+    expect(problemsOf(text)).toEqual([expect.stringContaining(expected)])
+  })
+
+  it('warn of tokens that only one proxy takes where Redis is shared by several', () => {
+    const text = `redis: { url: "redis://h" }\n${oneShard}`
+    const loaded = loadConfig(text, { file: 'f.yaml', env: {} })
+    expect(loaded.ok && loaded.warnings.map(formatProblem)).toEqual([
+      expect.stringMatching(
+        /^f\.yaml:1:15 {2}redis\.url: no session_tokens\.key: .*, the same for/,
+      ),
+    ])
+  })
+
+  it('know the alias of a database in rules', () => {
+    const text = `auth: { rules: [{ database: ro, method: scram }] }\n${oneShard}`
+    const loaded = loadConfig(`${text}\n    read_only_alias: ro`, { file: 'f.yaml', env: {} })
+    expect(loaded.ok && loaded.warnings).toEqual([])
   })
 
   it('warn about what can never happen, without refusing the file', () => {

@@ -64,7 +64,10 @@ describe('docker-compose.yml', () => {
     const loaded = loadConfig(read(file), { file, env: environment })
     expect(loaded.ok ? loaded.warnings : loaded.problems).toEqual([])
     const shards = loaded.ok ? (loaded.config.databases[0]?.shards ?? []) : []
-    const hosts = shards.flatMap(({ primary, replicas }) => [primary, ...replicas])
+    const hosts = shards.flatMap(({ primary, replicas }) => [
+      primary,
+      ...replicas.map(({ address }) => address),
+    ])
     expect(hosts.map(({ host }) => host).filter((host) => !(host in compose.services))).toEqual([])
     expect(hosts).toHaveLength(6)
   })
