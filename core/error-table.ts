@@ -384,6 +384,13 @@ export const errorTable = {
     meaning: 'The statement is only allowed outside BEGIN … COMMIT.',
     retry: 'useless',
   },
+  sessionTokenInvalid: {
+    sqlstate: '22023',
+    message: 'invalid value for parameter "ringfence.session_token"',
+    hint: 'Pass on unchanged what SHOW ringfence.session_token gave for the same database.',
+    meaning: 'The token is damaged, or signed for another database or with another token key.',
+    retry: 'useless',
+  },
   undefinedSetting: {
     sqlstate: '42704',
     message: 'unrecognized configuration parameter "%s"',
