@@ -92,6 +92,8 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
     case 'discardAll':
     case 'explainRoute':
     case 'showRingfence':
+    case 'setRingfence':
+    case 'setRingfence':
       return '(steps)'
   }
 }

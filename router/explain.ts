@@ -47,7 +47,7 @@ function explainStatement(
   const rows: RouteRow[] =
     fromParameter || route.kind !== 'key' ? [] : keyRows(route, bindings, context)
   const common: RouteRow[] = [
-    ['server', statement.isReadOnly ? 'primary (a read)' : 'primary (it may write)'],
+    ['server', serverOf(statement)],
     ['epoch', String(context.topology.epoch)],
     ...(statement.pin === null ? [] : [['pins', statement.pin] as const]),
   ]
@@ -99,6 +99,10 @@ function planRows(plan: Plan, { route, sql }: Statement): RouteRow[] {
     case 'refuse':
       return [['class', 'refused'], ...errorRows(plan.error)]
   }
+}
+
+function serverOf({ replica }: Statement): string {
+  return replica.kind === 'allowed' ? 'replica or primary (a read)' : `primary (${replica.reason})`
 }
 
 function singleClass({ kind }: Route): string {

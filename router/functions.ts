@@ -1,7 +1,7 @@
 // What a function call means for routing. Volatility comes from the schema; the sets below name
 // what volatility alone does not tell: aggregates, clocks, functions whose answer or effect belongs
 // to one server.
-import type { FunctionTraits, Schema } from './schema.ts'
+import type { FunctionTraits, ReplicaRules, Schema } from './schema.ts'
 
 /**
  * Everything a statement's function calls imply; each field keeps the first function found, for
@@ -80,6 +80,8 @@ const serverNames = wordSet(`
   current_database col_description obj_description shobj_description format_type row_security_active
   regclass mxid_age aclexplode current_query setseed currtid2 system_user getpgusername
 `)
+/** Of those that differ between shards: a replica has its primary's databases. */
+const sameOnReplicas = wordSet('current_database')
 const hiddenSql = /_to_xml(?:schema|_and_xmlschema)?$|^ts_stat$|^ts_rewrite$|^dblink/
 const advisory = /^pg_(?:try_)?advisory_(?:un)?lock|^pg_(?:try_)?advisory_xact_lock/
 
@@ -94,7 +96,8 @@ export function noteFunction(facts: FunctionFacts, name: string, schema: Schema 
   const volatility = traits?.volatility ?? 'volatile'
   if (traits?.builtin !== true && !(schema === null && aggregates.has(name))) {
     noteUserDefined(facts, name, traits)
-    if (schema !== null) return
+    // Of two functions of one name the call may mean the system's.
+    if (schema !== null && traits?.shadows !== true) return
   }
   if (advisory.test(name)) {
     facts.lock ??= name
@@ -110,6 +113,60 @@ export function noteFunction(facts: FunctionFacts, name: string, schema: Schema 
   else if (belongsToServer(name, volatility)) facts.server ??= name
   const harmless = dice.has(name) || sleeps.has(name)
   if (volatility === 'volatile' && !harmless && !aggregates.has(name)) facts.mayWrite = true
+}
+
+/**
+ * Why a call of `name` belongs on the primary, for EXPLAIN (ROUTE); null when any replica may run it.
+ * `qualifier`: the schema that the call names.
+ */
+export function primaryReason(
+  name: string,
+  qualifier: string | null,
+  schema: Schema | null,
+  rules: ReplicaRules | null,
+): string | null {
+  const call = `the function ${qualifier === null ? name : `${qualifier}.${name}`}()`
+  const traits = schema?.functions.get(name)
+  const users = qualifier ?? (traits?.builtin === false ? traits.schemas : undefined)
+  if (rules !== null && isDenied(name, qualifier, rules.deny)) return `${call} is on the deny list`
+  if (advisory.test(name) || name === 'set_config') return `${call} belongs to the primary`
+  if (rules !== null && isListed(name, users, rules.allow)) return null
+  if (schema === null) return isKnownHarmless(name) ? null : `${call} is not known`
+  if (traits === undefined || !isIn(qualifier, traits)) return `${call} is not known`
+  if (traits.builtin && (dice.has(name) || sleeps.has(name))) return null
+  if (traits.volatility === 'volatile') return `${call} is volatile`
+  if (!traits.builtin && traits.shadows !== true) return null
+  if (hiddenSql.test(name)) return `${call} runs SQL of its own`
+  const own = name === 'current_setting' || belongsToServer(name, traits.volatility)
+  return own && !sameOnReplicas.has(name) ? `${call} tells of the server that it runs on` : null
+}
+
+function isIn(qualifier: string | null, { builtin, schemas }: FunctionTraits): boolean {
+  if (qualifier === null || qualifier === 'pg_catalog') return true
+  return !builtin && (schemas === undefined || schemas.includes(qualifier))
+}
+
+/** Without a schema nobody knows whether the name is a user's; these are hardly ever. */
+function isKnownHarmless(name: string): boolean {
+  return aggregates.has(name) || clocks.has(name) || dice.has(name) || sleeps.has(name)
+}
+
+/** An entry without a schema is for all schemas; a call without one may mean any entry's. */
+function isDenied(name: string, qualifier: string | null, list: ReadonlySet<string>): boolean {
+  if (list.has(name)) return true
+  if (qualifier !== null) return list.has(`${qualifier}.${name}`)
+  return [...list].some((entry) => entry.endsWith(`.${name}`))
+}
+
+/** `schemas`: where the function may be; every one of them has to be listed. */
+function isListed(
+  name: string,
+  schemas: string | readonly string[] | undefined,
+  list: ReadonlySet<string>,
+): boolean {
+  if (list.has(name)) return true
+  const places = typeof schemas === 'string' ? [schemas] : (schemas ?? ['pg_catalog'])
+  return places.length > 0 && places.every((schema) => list.has(`${schema}.${name}`))
 }
 
 function noteUserDefined(

@@ -23,6 +23,8 @@ export type Lexed = {
   readonly literals: readonly number[]
   /** Where the semicolons stand that separate statements (or stand in a function's body). */
   readonly semicolons: readonly number[]
+  /** Start and end, in bytes, of every comment that begins with `ringfence:`: two numbers each. */
+  readonly hints: readonly number[]
   readonly ascii: boolean
 }
 
@@ -42,6 +44,8 @@ const classes = makeClasses()
 const newline = 0x0a
 const int4Max = 2_147_483_647
 const templateBytesMax = 64 * 1024
+const hintMark = Buffer.from('ringfence:')
+const noHints: readonly number[] = []
 
 /** Reusable scanner: keeps its scratch space between statements. */
 export class Lexer {
@@ -50,6 +54,8 @@ export class Lexer {
   #length = 0
   #literals: number[] = []
   #semicolons: number[] = []
+  /** Made when the first hint is seen: most statements have none. */
+  #hints: number[] | null = null
   #plain = true
 
   scan(sql: Uint8Array): Lexed {
@@ -57,6 +63,7 @@ export class Lexer {
     this.#length = 0
     this.#literals = []
     this.#semicolons = []
+    this.#hints = null
     this.#plain = sql.length <= templateBytesMax
     let ascii = true
     for (let at = 0; at < sql.length; ) {
@@ -69,7 +76,8 @@ export class Lexer {
     const raw = latin1(sql, 0, sql.length)
     const template = this.#plain ? this.#scratch.toString('latin1', 0, this.#length) : null
     this.#sql = sql.subarray(0, 0)
-    return { raw, template, literals: this.#literals, semicolons: this.#semicolons, ascii }
+    const hints = this.#hints ?? noHints
+    return { raw, template, literals: this.#literals, semicolons: this.#semicolons, hints, ascii }
   }
 
   /** Handles the token that starts at `at`; returns where the next one starts. */
@@ -255,7 +263,7 @@ export class Lexer {
     const returned = this.#sql.indexOf(0x0d, at)
     const ends = [found, returned].filter((end) => end >= 0)
     this.#copy(0x20, at)
-    return ends.length === 0 ? this.#sql.length : Math.min(...ends)
+    return this.#comment(at, ends.length === 0 ? this.#sql.length : Math.min(...ends))
   }
 
   #blockComment(start: number): number {
@@ -270,7 +278,16 @@ export class Lexer {
       at += pair === 0x2f2a || pair === 0x2a2f ? 2 : 1
     }
     this.#copy(0x20, start)
-    return at
+    return this.#comment(start, at)
+  }
+
+  /** A comment from `start` to `end` has been read: it may be a hint. */
+  #comment(start: number, end: number): number {
+    if (isHint(this.#sql, start + 2)) {
+      this.#hints ??= []
+      this.#hints.push(start, end)
+    }
+    return end
   }
 }
 
@@ -317,6 +334,15 @@ function continues(sql: Uint8Array, at: number): boolean {
     } else if (byte !== 0x20 && (byte === undefined || byte < 0x09 || byte > 0x0c)) return false
   }
   return false
+}
+
+function isHint(sql: Uint8Array, at: number): boolean {
+  while (isBlank(sql[at])) at += 1
+  return hintMark.every((byte, index) => sql[at + index] === byte)
+}
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === 0x20 || (byte !== undefined && byte >= 0x09 && byte <= 0x0d)
 }
 
 function isAscii(bytes: Uint8Array): boolean {

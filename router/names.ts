@@ -12,18 +12,12 @@ export class Names {
   constructor(schema: Schema, rules: ShardingRules, searchPath: readonly string[]) {
     this.schema = schema
     this.rules = rules
-    // pg_catalog is searched first unless the path says where (manual, 5.10.5).
-    this.#path = searchPath.includes('pg_catalog') ? searchPath : ['pg_catalog', ...searchPath]
+    this.#path = searchedSchemas(searchPath)
   }
 
   /** The relation that a name means now; undefined when there is none. */
-  relation({ schemaname, relname = '' }: RangeVar): Relation | undefined {
-    if (schemaname !== undefined) return this.schema.relations.get(`${schemaname}.${relname}`)
-    for (const schema of this.#path) {
-      const found = this.schema.relations.get(`${schema}.${relname}`)
-      if (found !== undefined) return found
-    }
-    return undefined
+  relation(range: RangeVar): Relation | undefined {
+    return findRelation(this.schema, this.#path, range)
   }
 
   /** Schema in which CREATE puts a relation that is not qualified. */
@@ -35,6 +29,25 @@ export class Names {
   configured(schema: string, name: string): { key: string } | { placement: string } | undefined {
     return this.rules.tables.get(`${schema}.${name}`) ?? this.rules.tables.get(name)
   }
+}
+
+/** Schemas that a name may be found in: pg_catalog first unless the path says where (manual, 5.10.5). */
+export function searchedSchemas(path: readonly string[]): readonly string[] {
+  return path.includes('pg_catalog') ? path : ['pg_catalog', ...path]
+}
+
+/** The relation that a name means; `searched` is of searchedSchemas(). */
+export function findRelation(
+  { relations }: Schema,
+  searched: readonly string[],
+  { schemaname, relname = '' }: RangeVar,
+): Relation | undefined {
+  if (schemaname !== undefined) return relations.get(`${schemaname}.${relname}`)
+  for (const schema of searched) {
+    const found = relations.get(`${schema}.${relname}`)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 /** `schema.name` when the statement wrote it so, else the bare name. */

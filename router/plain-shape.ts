@@ -5,7 +5,7 @@ import type { Node } from '@pgsql/types'
 import { noFunctions, noteFunction } from './functions.ts'
 import { namesOf } from './names.ts'
 import type { PinReason } from './plan.ts'
-import type { Shape } from './route.ts'
+import type { Command, RoutedShape } from './route.ts'
 import type { Schema } from './schema.ts'
 import { childrenOf, isNode } from './syntax.ts'
 
@@ -15,7 +15,7 @@ const readers = ['SelectStmt', 'VariableShowStmt', 'ExplainStmt'] as const
 const cursorHold = 0x20
 
 /** Shape of any statement that is not a session command. */
-export function plainShape(node: Node, schema: Schema | null): Shape {
+export function plainShape(node: Node, schema: Schema | null): RoutedShape {
   const facts = { ...noFunctions }
   let paramCount = 0
   let writes = !readers.some((tag) => tag in node)
@@ -63,7 +63,7 @@ export function statementPin(node: Node): PinReason | null {
   return null
 }
 
-function commandOf(node: Node): Shape['command'] {
+function commandOf(node: Node): Command {
   if ('SelectStmt' in node) return 'select'
   if ('InsertStmt' in node) return 'insert'
   if ('UpdateStmt' in node) return 'update'

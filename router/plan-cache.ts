@@ -2,6 +2,7 @@
 // variant per search path, since the same words may name other tables there.
 import { LRUCache } from 'lru-cache'
 import type { Shape } from './route.ts'
+import type { ReplicaRules } from './schema.ts'
 
 /**
  * A statement's shape and its place among the semicolons of the string: −1 stands for start or end.
@@ -13,7 +14,11 @@ export type PlacedShape = {
 }
 
 /** Everything besides the text that a shape depends on; compared by identity. */
-export type CacheContext = { readonly schemaVersion: number; readonly path: string }
+export type CacheContext = {
+  readonly schemaVersion: number
+  readonly path: string
+  readonly replicaRules: ReplicaRules | null
+}
 
 type Variant = {
   readonly context: CacheContext

@@ -5,7 +5,7 @@ import type { ShardId, Vnode } from '../core/ids.ts'
 /** What a statement does to the session or the transaction, whatever shard it runs on. */
 export type SessionCommand =
   | { readonly kind: 'empty' }
-  | { readonly kind: 'begin' }
+  | ({ readonly kind: 'begin' } & TransactionModes)
   | { readonly kind: 'commit'; readonly chain: boolean }
   | { readonly kind: 'rollback'; readonly chain: boolean }
   | { readonly kind: 'savepoint'; readonly name: string }
@@ -14,7 +14,7 @@ export type SessionCommand =
   /** SET [SESSION]: tracked and replayed. `name` is lower case. */
   | { readonly kind: 'set'; readonly name: string }
   /** SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: ends with the transaction. */
-  | { readonly kind: 'setLocal' }
+  | { readonly kind: 'setLocal'; readonly modes?: TransactionModes }
   | { readonly kind: 'reset'; readonly name: string }
   | { readonly kind: 'resetAll' }
   | { readonly kind: 'discardAll' }
@@ -23,16 +23,53 @@ export type SessionCommand =
   | { readonly kind: 'setConfig'; readonly calls: readonly SetConfigCall[] }
   /** EXPLAIN (ROUTE) of the statement whose text this is. */
   | { readonly kind: 'explainRoute'; readonly sql: string }
-  /** SHOW ringfence.… */
-  | { readonly kind: 'showRingfence'; readonly name: string }
+  /** SHOW ringfence.…; `name` is lower case. */
+  | {
+      readonly kind: 'showRingfence'
+      readonly name: string
+      /** Asked by SELECT current_setting(…), which answers NULL instead of an error if so told. */
+      readonly asFunction?: { readonly column: string; readonly missingOk: boolean }
+    }
+  /** SET, RESET or set_config() of ringfence.…, which no server ever hears of. */
+  | SetRingfence
 
 /** A constant of the statement or parameter number `param` (from 1). */
 export type ScalarSource = { readonly constant: string | null } | { readonly param: number }
 export type SetConfigCall = {
+  /** Name of the row's column when it is not set_config. */
+  readonly column?: string
   readonly name: ScalarSource
   readonly value: ScalarSource
   readonly local: ScalarSource
 }
+
+export type SetRingfence = {
+  readonly kind: 'setRingfence'
+  /** With the prefix, lower case. */
+  readonly name: string
+  /** Null: back to the default. */
+  readonly value: ScalarSource | null
+  /** Until the end of the transaction. */
+  readonly local: boolean | ScalarSource
+  /** True when the answer is a row of one text column, as of set_config(). */
+  readonly asFunction: boolean
+  /** Name of that column. */
+  readonly column: string
+}
+
+export type Isolation = 'serializable' | 'repeatable read' | 'read committed' | 'read uncommitted'
+
+/** What BEGIN and SET TRANSACTION ask for; null: nothing said. */
+export type TransactionModes = {
+  readonly access: 'read only' | 'read write' | null
+  readonly isolation: Isolation | null
+  readonly deferrable: boolean
+}
+
+/** Whether the statement may run on a replica; the reason is for EXPLAIN (ROUTE). */
+export type ReplicaUse =
+  | { readonly kind: 'allowed' }
+  | { readonly kind: 'primary'; readonly reason: string }
 
 /** Session state that cannot be replayed: the client keeps its server from then on. */
 export type PinReason =

@@ -6,7 +6,8 @@ import type { ShardId, Vnode } from '../core/ids.ts'
 import { type KeyValue, vnodeBitsOf, vnodeOfKey } from './key-hash.ts'
 import { type Bindings, isZero, keysOf, type Keys, misfitOf, type Scalar } from './key-source.ts'
 import { utf8Of } from './literals.ts'
-import type { Plan } from './plan.ts'
+import type { Plan, SessionCommand } from './plan.ts'
+import { ringfenceCalls } from './ringfence-settings.ts'
 import type { Cover, Route, Shape } from './route.ts'
 import type { ShardingRules } from './schema.ts'
 import { mayBeCurrentTime } from './time-value.ts'
@@ -40,12 +41,24 @@ export function planOf(
     case 'copyIn':
       return { kind: 'copyIn', copy: route.copy }
     case 'session':
-      return { kind: 'session', command: route.command }
+      return sessionPlan(route.command, bindings)
     case 'refuse':
       return { kind: 'refuse', error: route.error, unresolved: route.unresolved }
     default:
       return unreachable(route)
   }
+}
+
+/** set_config($1, …): only the parameter tells whether it names one of our settings. */
+function sessionPlan(command: SessionCommand, { params }: Bindings): Plan {
+  if (command.kind !== 'setConfig' || params === null) return { kind: 'session', command }
+  const named = ringfenceCalls(command.calls, ({ name }) => {
+    if ('constant' in name) return name.constant
+    const value = params.values[name.param - 1]
+    return value ? Buffer.from(value).toString() : null
+  })
+  if (named === undefined) return { kind: 'session', command }
+  return named.kind === 'session' ? named : { kind: 'refuse', error: named.error }
 }
 
 type SinglePlan = Extract<Plan, { kind: 'single' }>

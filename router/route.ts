@@ -2,7 +2,7 @@
 // of a plan.
 import type { PgError } from '../core/errors.ts'
 import type { InsertTarget, KeySource, Scalar } from './key-source.ts'
-import type { CopyInPlan, EvaluateOnce, PinReason, SessionCommand } from './plan.ts'
+import type { CopyInPlan, EvaluateOnce, PinReason, ReplicaUse, SessionCommand } from './plan.ts'
 
 /**
  * One origin of key values, and which of the statement's sharded tables follow from it (bit per
@@ -58,8 +58,8 @@ export type Command =
   | 'utility'
   | 'empty'
 
-/** One statement without its values. */
-export type Shape = {
+/** One statement without its values, but for who may serve it. */
+export type RoutedShape = {
   readonly command: Command
   readonly route: Route
   readonly isReadOnly: boolean
@@ -68,6 +68,9 @@ export type Shape = {
   /** Holds for the very text it was made from only, not for others of the same template. */
   readonly exactOnly: boolean
 }
+
+/** One statement without its values. */
+export type Shape = RoutedShape & { readonly replica: ReplicaUse }
 
 /** A statement that is refused whatever its values are. */
 export function refused(error: PgError, unresolved = false): Route {

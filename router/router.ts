@@ -4,14 +4,15 @@ import { isUtf8 as isUtf8Bytes } from 'node:buffer'
 import { PgError, pgError } from '../core/errors.ts'
 import type { BoundParams } from './key-source.ts'
 import { Lexer, type Lexed } from './lexer.ts'
-import { charactersIn, Literals, utf8Of } from './literals.ts'
+import { blankHints, type Hints, readHints } from './hints.ts'
+import { bytesOf, charactersIn, Literals, utf8Of } from './literals.ts'
 import { Names } from './names.ts'
 import { parseSql } from './parser.ts'
-import type { PinReason, Plan } from './plan.ts'
+import type { PinReason, Plan, ReplicaUse } from './plan.ts'
 import { type CacheContext, PlanCache, type PlacedShape } from './plan-cache.ts'
 import { planOf } from './planner.ts'
 import { type Command, refused, type Route, type Shape } from './route.ts'
-import type { Schema, ShardingRules } from './schema.ts'
+import type { ReplicaRules, Schema, ShardingRules } from './schema.ts'
 import { shapeOf } from './shape.ts'
 import { homeShard, type Topology } from './topology.ts'
 
@@ -23,6 +24,8 @@ export type RouterContext = {
   readonly schema: Schema | null
   readonly rules: ShardingRules | null
   readonly searchPath: readonly string[]
+  /** The database's own lists of functions; fixed for its life. */
+  readonly replicaRules?: ReplicaRules | null
 }
 
 /** One statement of a string: its cached shape and its own text. */
@@ -51,6 +54,11 @@ export class Statement {
     return this.shape.isReadOnly
   }
 
+  /** Whether a replica may serve it, if the session and the moment allow. */
+  get replica(): ReplicaUse {
+    return this.shape.replica
+  }
+
   /** Session state that it leaves behind on its server. */
   get pin(): PinReason | null {
     return this.shape.pin
@@ -67,7 +75,16 @@ export class Statement {
 }
 
 /** The statements of one text and that text's values. An empty text has one empty statement. */
-export type Prepared = { readonly statements: readonly Statement[]; readonly literals: Literals }
+export type Prepared = {
+  readonly statements: readonly Statement[]
+  readonly literals: Literals
+  /** What the text's comments ask for; null without any. */
+  readonly hints: Hints | null
+  /** What of them could not be followed. */
+  readonly hintProblem: string | null
+  /** Where those comments stand, for blankHints(). */
+  readonly hintSpans: readonly number[]
+}
 
 export class Router {
   readonly #lexer = new Lexer()
@@ -85,7 +102,8 @@ export class Router {
    * @throws PgError 42601 when a sharded database's SQL has a syntax error, 54001, 54000
    */
   statements(sql: Uint8Array, context: RouterContext): Prepared {
-    const lexed = this.#lexer.scan(sql)
+    const scanned = this.#lexer.scan(sql)
+    const lexed = withoutHints(scanned)
     const literals = new Literals(lexed)
     const cacheContext = this.#contextOf(context)
     const exactKey = `\u0000${lexed.raw}`
@@ -100,9 +118,11 @@ export class Router {
       if (lexed.template !== null) {
         this.#cache.keep(lexed.template, cacheContext, exact ? 'exactOnly' : shapes)
       }
-      if (exact) this.#cache.keep(exactKey, cacheContext, shapes)
+      if (exact && !shapes.some(isPassing)) this.#cache.keep(exactKey, cacheContext, shapes)
     }
-    return { statements: statementsOf(lexed, shapes), literals }
+    const { hints, problem: hintProblem } = readHints(scanned)
+    const statements = statementsOf(scanned, shapes)
+    return { statements, literals, hints, hintProblem, hintSpans: scanned.hints }
   }
 
   /** Plan of statement `index` with its parameters. A client's mistake gives `refuse`. */
@@ -118,16 +138,21 @@ export class Router {
   }
 
   /** Interned, so that the cache may compare by identity. */
-  #contextOf({ schema, rules, searchPath }: RouterContext): CacheContext {
+  #contextOf({ schema, rules, searchPath, replicaRules = null }: RouterContext): CacheContext {
     const schemaVersion = schema?.version ?? -1
-    if (this.#last?.schemaVersion === schemaVersion && this.#lastPath === searchPath)
-      return this.#last
+    const last = this.#last
+    if (last?.schemaVersion === schemaVersion && this.#lastPath === searchPath) {
+      if (last.replicaRules === replicaRules) return last
+    }
     const path = `${rules === null ? '' : 'sharded'}\u0000${searchPath.join('\u0000')}`
     let found = this.#contexts.find(
-      (known) => known.schemaVersion === schemaVersion && known.path === path,
+      (known) =>
+        known.schemaVersion === schemaVersion &&
+        known.path === path &&
+        known.replicaRules === replicaRules,
     )
     if (found === undefined) {
-      found = { schemaVersion, path }
+      found = { schemaVersion, path, replicaRules }
       this.#contexts.push(found)
       if (this.#contexts.length > contextsMax) this.#contexts.shift()
     }
@@ -140,7 +165,7 @@ export class Router {
 const contextsMax = 64
 
 function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): PlacedShape[] {
-  const { schema, rules, searchPath } = context
+  const { schema, rules, searchPath, replicaRules = null } = context
   const text = textOf(lexed, rules !== null)
   if (rules !== null && schema === null) {
     const error = pgError('catalogUnavailable', [homeShard(context.topology)])
@@ -155,7 +180,7 @@ function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): Pla
     }
     return parsed.map(({ node, start, end }) => {
       const sql = utf8Of(lexed.raw.slice(start, end))
-      const shape = shapeOf(node, { names, schema, literals, sql })
+      const shape = shapeOf(node, { names, schema, searchPath, replicaRules, literals, sql })
       return { shape, ...semicolonsAround(lexed, start, end) }
     })
   } catch (thrown) {
@@ -177,6 +202,7 @@ const unparsed: Shape = {
   pin: null,
   paramCount: 0,
   exactOnly: true,
+  replica: { kind: 'primary', reason: 'it could not be parsed' },
 }
 
 const empty: Shape = {
@@ -184,6 +210,19 @@ const empty: Shape = {
   command: 'empty',
   route: { kind: 'session', command: { kind: 'empty' } },
   isReadOnly: true,
+  replica: { kind: 'allowed' },
+}
+
+/** The text as if its hints were blank: they change neither shapes nor the places of anything. */
+function withoutHints(lexed: Lexed): Lexed {
+  if (lexed.hints.length === 0) return lexed
+  const blanked = blankHints(bytesOf(lexed.raw), lexed.hints)
+  return { ...lexed, raw: Buffer.from(blanked).toString('latin1') }
+}
+
+/** Tokens and ids differ each time: their texts would only fill the cache. */
+function isPassing({ shape: { route } }: PlacedShape): boolean {
+  return route.kind === 'session' && route.command.kind === 'setRingfence'
 }
 
 function whole(shape: Shape): PlacedShape {

@@ -40,6 +40,13 @@ export type Relation = {
   readonly columns: readonly Column[]
   /** Columns of the primary key in order; absent: not known. */
   readonly primaryKey?: readonly string[]
+  /** Why no replica may answer for it, such as `the unlogged table "t"`; absent: replicas may. */
+  readonly primaryOnly?: string
+  /**
+   * Functions that reading it runs, as a view's or a row policy's: `name` of the system's own, else
+   * `schema.name`. Absent: none.
+   */
+  readonly calls?: readonly string[]
 }
 
 export type Volatility = 'immutable' | 'stable' | 'volatile'
@@ -52,6 +59,19 @@ export type FunctionTraits = {
    * only.
    */
   readonly aggregate?: boolean
+  /** Of a user's function: the system has one of that name as well. */
+  readonly shadows?: boolean
+  /** Of a user's function: the schemas that have it. */
+  readonly schemas?: readonly string[]
+}
+
+/** Users' VOLATILE code that runs without a function being called by name. */
+export type HiddenVolatile = {
+  readonly operators: ReadonlySet<string>
+  /** Types that casts run it for, or checks of a domain. */
+  readonly types: ReadonlySet<string>
+  /** A cast that no statement has to write down. */
+  readonly implicitCast: boolean
 }
 
 export type Schema = {
@@ -63,8 +83,19 @@ export type Schema = {
    * Keyed by bare function name: the most volatile of all its overloads; user-defined ones marked.
    */
   readonly functions: ReadonlyMap<string, FunctionTraits>
+  /** Absent: there is none. */
+  readonly hiddenVolatile?: HiddenVolatile
   /** Schemas searched when the client has not set search_path; `"$user"` already resolved. */
   readonly defaultSearchPath: readonly string[]
+}
+
+/**
+ * Functions that may run on replicas although they are VOLATILE, or may not although they are not:
+ * `name` or `schema.name`, lower case.
+ */
+export type ReplicaRules = {
+  readonly allow: ReadonlySet<string>
+  readonly deny: ReadonlySet<string>
 }
 
 export type KeyType = 'bigint' | 'text' | 'uuid'

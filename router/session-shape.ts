@@ -4,8 +4,15 @@ import type { Node, TransactionStmt, VariableSetStmt } from '@pgsql/types'
 import { pgError } from '../core/errors.ts'
 import { castTarget, namesOf } from './names.ts'
 import type { PinReason, ScalarSource, SessionCommand, SetConfigCall } from './plan.ts'
+import {
+  isRingfence,
+  ringfenceCalls,
+  ringfenceReading,
+  ringfenceSetting,
+} from './ringfence-settings.ts'
 import { refused, type Route } from './route.ts'
 import { constantText } from './syntax.ts'
+import { isTrue, modesOfSetting, readModes } from './transaction-modes.ts'
 
 /** Route and pin of a session statement. */
 export type SessionShape = { readonly route: Route; readonly pin: PinReason | null }
@@ -25,9 +32,11 @@ export function sessionShape(node: Node, sharded: boolean): SessionShape | undef
   }
   if ('VariableShowStmt' in node) {
     const name = node.VariableShowStmt.name ?? ''
-    if (/^ringfence\./i.test(name)) return session({ kind: 'showRingfence', name })
+    if (isRingfence(name)) return session({ kind: 'showRingfence', name: name.toLowerCase() })
     return { route: { kind: 'any' }, pin: null }
   }
+  const reading = ringfenceReading(node)
+  if (reading !== undefined) return { route: reading, pin: null }
   return 'SelectStmt' in node ? setConfigQuery(node, sharded) : undefined
 }
 
@@ -44,11 +53,11 @@ function refusedSession(construct: string): SessionShape {
 }
 
 function transaction(statement: TransactionStmt, sharded: boolean): SessionShape {
-  const { kind, chain = false, savepoint_name: name = '' } = statement
+  const { kind, chain = false, savepoint_name: name = '', options } = statement
   switch (kind) {
     case 'TRANS_STMT_BEGIN':
     case 'TRANS_STMT_START':
-      return session({ kind: 'begin' })
+      return session({ kind: 'begin', ...readModes(options) })
     case 'TRANS_STMT_COMMIT':
       return session({ kind: 'commit', chain })
     case 'TRANS_STMT_ROLLBACK':
@@ -70,8 +79,12 @@ function setting(statement: VariableSetStmt, sharded: boolean): SessionShape {
   const name = (statement.name ?? '').toLowerCase()
   if (kind === 'VAR_RESET_ALL') return session({ kind: 'resetAll' })
   if (kind === 'VAR_SET_MULTI') return severalSettings(statement, name, sharded)
+  const ours = ringfenceSetting(statement)
+  if (ours !== undefined) return { route: ours, pin: null }
   const refusal = sharded ? refusedSetting(statement, name, local) : null
   if (refusal !== null) return refusedSession(refusal)
+  const modes = kind === 'VAR_RESET' ? undefined : modesOfSetting(statement)
+  if (modes !== undefined) return session({ kind: 'setLocal', modes })
   if (local) return session({ kind: 'setLocal' })
   if (name === 'role' || name === 'session_authorization') {
     if (sharded && kind !== 'VAR_RESET')
@@ -87,6 +100,7 @@ function setting(statement: VariableSetStmt, sharded: boolean): SessionShape {
  */
 function severalSettings(statement: VariableSetStmt, name: string, sharded: boolean): SessionShape {
   if (name === 'transaction snapshot' && sharded) return refusedSession('SET TRANSACTION SNAPSHOT')
+  if (name === 'transaction') return session({ kind: 'setLocal', modes: readModes(statement.args) })
   if (name !== 'session characteristics') return session({ kind: 'setLocal' })
   const options = (statement.args ?? []).flatMap((arg) =>
     'DefElem' in arg ? [arg.DefElem.defname ?? ''] : [],
@@ -119,10 +133,6 @@ function refusedSetting(statement: VariableSetStmt, name: string, local: boolean
   return name === 'client_encoding' && !utf8 ? 'a client_encoding other than UTF8' : null
 }
 
-function isTrue(value: string | undefined): boolean {
-  return ['on', 'true', 'yes', '1', 'tru', 'tr', 't', 'ye', 'y'].includes(value ?? '')
-}
-
 /** SELECT set_config(…), …: undefined when the query does anything else. */
 function setConfigQuery(node: Node, sharded: boolean): SessionShape | undefined {
   if (!('SelectStmt' in node)) return undefined
@@ -140,8 +150,11 @@ function setConfigQuery(node: Node, sharded: boolean): SessionShape | undefined 
     const [name, setTo, local, ...more] = (call?.args ?? []).map(scalarSource)
     if (name === undefined || setTo === undefined || local === undefined) return undefined
     if (name === null || setTo === null || local === null || more.length > 0) return undefined
-    calls.push({ name, value: setTo, local })
+    const column = 'ResTarget' in target ? target.ResTarget.name : undefined
+    calls.push({ name, value: setTo, local, ...(column === undefined ? {} : { column }) })
   }
+  const ours = ringfenceCalls(calls, ({ name }) => ('constant' in name ? name.constant : null))
+  if (ours !== undefined) return { route: ours, pin: null }
   const refusal = sharded ? calls.map(refusedCall).find((reason) => reason !== null) : undefined
   return refusal === undefined
     ? session({ kind: 'setConfig', calls })

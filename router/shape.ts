@@ -7,21 +7,27 @@ import { ddlRoute, isDefinition } from './ddl.ts'
 import type { Literals } from './literals.ts'
 import type { Names } from './names.ts'
 import { plainShape, statementPin } from './plain-shape.ts'
-import { type Command, refused, type Route, type Shape } from './route.ts'
-import type { Schema } from './schema.ts'
+import { type ReplicaContext, replicaUse } from './replica-use.ts'
+import { ringfenceInside, settingNames } from './ringfence-settings.ts'
+import { type Command, refused, type Route, type RoutedShape, type Shape } from './route.ts'
 import { sessionShape } from './session-shape.ts'
 import { shardedShape } from './sharded-shape.ts'
 
 /** What a statement is read with. `names` null: the database is not sharded. */
-export type ShapeContext = {
+export type ShapeContext = ReplicaContext & {
   readonly names: Names | null
-  readonly schema: Schema | null
   readonly literals: Literals
   /** Text of the statement alone. */
   readonly sql: string
 }
 
+/** Shape of any statement. */
 export function shapeOf(node: Node, context: ShapeContext): Shape {
+  const shape = routedShape(node, context)
+  return { ...shape, replica: replicaUse(node, shape, context) }
+}
+
+function routedShape(node: Node, context: ShapeContext): RoutedShape {
   const session = sessionShape(node, context.names !== null)
   if (session !== undefined) {
     const command = 'VariableShowStmt' in node ? 'utility' : 'session'
@@ -35,6 +41,13 @@ export function shapeOf(node: Node, context: ShapeContext): Shape {
   }
   const routing = explainRouting(node, context)
   if (routing !== undefined) return routing
+  const { textDecides, ours } = settingNames(node, context.sql)
+  if (ours) return base('session', ringfenceInside())
+  const shape = rowsOrUtilityShape(node, context)
+  return textDecides ? { ...shape, exactOnly: true } : shape
+}
+
+function rowsOrUtilityShape(node: Node, context: ShapeContext): RoutedShape {
   if (context.names === null) {
     const shape = plainShape(node, context.schema)
     const command = isDefinition(Object.keys(node)[0] ?? '') ? 'ddl' : shape.command
@@ -50,11 +63,11 @@ function isRows(node: Node): boolean {
   return 'InsertStmt' in node || 'UpdateStmt' in node || 'DeleteStmt' in node || 'MergeStmt' in node
 }
 
-function rowsShape(node: Node, names: Names, literals: Literals): Shape {
+function rowsShape(node: Node, names: Names, literals: Literals): RoutedShape {
   return shardedShape(node, names, literals)
 }
 
-function base(command: Command, route: Route): Shape {
+function base(command: Command, route: Route): RoutedShape {
   return { command, route, isReadOnly: false, pin: null, paramCount: 0, exactOnly: true }
 }
 
@@ -62,7 +75,7 @@ function paramsIn(node: Node): number {
   return 'SelectStmt' in node ? plainShape(node, null).paramCount : 0
 }
 
-function utilityShape(node: Node, names: Names, context: ShapeContext): Shape {
+function utilityShape(node: Node, names: Names, context: ShapeContext): RoutedShape {
   if ('ExplainStmt' in node) return explainShape(node, names, context)
   if ('CopyStmt' in node) {
     const { query } = node.CopyStmt
@@ -92,7 +105,7 @@ function copyQuery(
   node: Extract<Node, { CopyStmt: unknown }>,
   names: Names,
   context: ShapeContext,
-): Shape {
+): RoutedShape {
   if (node.CopyStmt.filename !== undefined || node.CopyStmt.is_program === true) {
     return base('copy', copyRoute(node.CopyStmt, names, 0))
   }
@@ -100,7 +113,7 @@ function copyQuery(
 }
 
 /** The statement around a query runs where the query does, which must be one server. */
-function oneShardOnly(inner: Shape, construct: string): Shape {
+function oneShardOnly(inner: RoutedShape, construct: string): RoutedShape {
   const { route } = inner
   const around = { ...inner, command: 'utility', exactOnly: true } as const
   if (route.kind === 'scatter' || route.kind === 'everywhere' || route.kind === 'copyIn') {
@@ -122,7 +135,7 @@ function explainShape(
   node: Extract<Node, { ExplainStmt: unknown }>,
   names: Names,
   context: ShapeContext,
-): Shape {
+): RoutedShape {
   const { query } = node.ExplainStmt
   if (query === undefined) return base('explain', { kind: 'home' })
   const inner = isRows(query)
@@ -144,7 +157,7 @@ function explainShape(
 /**
  * EXPLAIN (ROUTE) …, which the proxy answers itself; undefined when `node` is another statement.
  */
-function explainRouting(node: Node, context: ShapeContext): Shape | undefined {
+function explainRouting(node: Node, context: ShapeContext): RoutedShape | undefined {
   if (!('ExplainStmt' in node)) return undefined
   const options = optionNames(node)
   if (!options.includes('route')) return undefined

@@ -9,12 +9,19 @@ import type { Names } from './names.ts'
 import type { PinReason } from './plan.ts'
 import { readSelect } from './query.ts'
 import { referenceWrite } from './reference-write.ts'
-import { type Command, type Cover, refused, type Route, type Scatter, type Shape } from './route.ts'
+import {
+  type Command,
+  type Cover,
+  refused,
+  type Route,
+  type Scatter,
+  type RoutedShape,
+} from './route.ts'
 import type { Scope } from './scope.ts'
 import { readDelete, readInsert, readMerge, readUpdate } from './write.ts'
 
 /** Shape of a statement that reads or writes rows; `node` is one of the five kinds. */
-export function shardedShape(node: Node, names: Names, literals: Literals): Shape {
+export function shardedShape(node: Node, names: Names, literals: Literals): RoutedShape {
   const analysis = new Analysis(names, literals, readStatement)
   const output = analysis.query(node, null)
   const writes = analysis.uses.some((use) => use.writes)

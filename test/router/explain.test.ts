@@ -18,7 +18,7 @@ describe('EXPLAIN (ROUTE)', () => {
       ['SQL on s3', 'SELECT * FROM orders WHERE tenant_id = 5'],
       ['key', 'tenant_id = 5'],
       ['vnode', '2066 on s3'],
-      ['server', 'primary (a read)'],
+      ['server', 'replica or primary (a read)'],
       ['epoch', '7'],
     ])
   })
@@ -28,7 +28,7 @@ describe('EXPLAIN (ROUTE)', () => {
       ['class', 'one shard'],
       ['key', 'o.tenant_id = $2'],
       ['reason', 'the parameters choose the shard'],
-      ['server', 'primary (it may write)'],
+      ['server', 'primary (DELETE writes)'],
       ['epoch', '7'],
     ])
   })
