@@ -85,6 +85,14 @@ export class TopologyStore {
     await this.#payNotification()
   }
 
+  /** Leaves a server that is the home shard's primary no more; `url` is read again. */
+  reconnect(reason: string): void {
+    const connection = this.#connection
+    if (connection === undefined) return
+    this.#backoffMs = 0
+    this.#lost(connection, reason)
+  }
+
   /** Closes the connection and stops all timers; harmless when repeated. */
   async close(): Promise<void> {
     this.#closed = true
@@ -204,7 +212,7 @@ export class TopologyStore {
 
   #retryLater(): void {
     this.#schedule(this.#backoffMs, () => this.#reconnect())
-    this.#backoffMs = Math.min(backoffMaxMs, this.#backoffMs * 2)
+    this.#backoffMs = Math.min(backoffMaxMs, Math.max(backoffMinMs, this.#backoffMs * 2))
   }
 
   /** One timer at a time: a poll while connected, a retry while not. */

@@ -1,18 +1,10 @@
 // The one table of errors that a client can meet. docs/errors.md is generated from it.
 // Wording follows PostgreSQL's error style guide; SQLSTATEs are those of its appendix A.
-
-/** One row of the table. `%s` in message and detail takes the arguments in order. */
-export type ErrorSpec = {
-  readonly sqlstate: string
-  readonly severity?: 'FATAL'
-  readonly message: string
-  readonly hint?: string
-  /** Why a client meets it, and whether the same statement may simply be sent again. */
-  readonly meaning: string
-  readonly retry: 'safe' | 'unsafe' | 'useless'
-}
+import type { ErrorSpec } from './error-spec.ts'
+import { serverErrors } from './server-errors.ts'
 
 export const errorTable = {
+  ...serverErrors,
   unsupportedAcrossShards: {
     sqlstate: '0A000',
     message: '%s is not supported across shards',
@@ -107,20 +99,6 @@ export const errorTable = {
     meaning: 'An earlier statement of the transaction failed; only ROLLBACK can follow.',
     retry: 'useless',
   },
-  poolTimeout: {
-    sqlstate: '53300',
-    message: 'no server connection to shard "%s" became free within %s ms',
-    hint: 'Raise pool.size, shorten transactions, or raise pool.query_wait_timeout.',
-    meaning: 'Every server connection of the pool was in use until the deadline.',
-    retry: 'safe',
-  },
-  poolQueueFull: {
-    sqlstate: '53300',
-    message: 'too many clients are waiting for a server connection to shard "%s"',
-    hint: 'Raise pool.size or send fewer statements at once.',
-    meaning: 'The queue of waiting statements is at its limit.',
-    retry: 'safe',
-  },
   statementCancelled: {
     sqlstate: '57014',
     message: 'canceling statement due to user request',
@@ -134,42 +112,6 @@ export const errorTable = {
     hint: 'Raise pool.max_client_conn of database "%s".',
     meaning: 'The database has reached its limit of client connections.',
     retry: 'safe',
-  },
-  serverUnreachable: {
-    sqlstate: '08001',
-    message: 'could not connect to shard "%s": %s',
-    hint: 'Check with "ringfence check" that the server runs and accepts our login.',
-    meaning: 'No connection to the shard could be opened; nothing of the statement was executed.',
-    retry: 'safe',
-  },
-  serverLost: {
-    sqlstate: '08006',
-    message: 'connection to shard "%s" was lost: %s',
-    hint: 'The statement may or may not have taken effect; check before sending it again.',
-    meaning: 'The server closed the connection while it was working for this client.',
-    retry: 'unsafe',
-  },
-  transactionLost: {
-    sqlstate: '08006',
-    message: 'the transaction was rolled back: %s',
-    hint: 'Nothing of the transaction was kept; send it again.',
-    meaning: 'A server of the transaction died between two statements.',
-    retry: 'safe',
-  },
-  sessionStateLost: {
-    sqlstate: '08006',
-    severity: 'FATAL',
-    message: 'session state was lost: %s',
-    hint: 'Connect again; temporary tables and session locks must be made anew.',
-    meaning: 'The server that a client was pinned to has died, and its session state with it.',
-    retry: 'unsafe',
-  },
-  outcomeInDoubt: {
-    sqlstate: '08007',
-    message: 'connection to shard "%s" was lost while the transaction was being decided',
-    hint: 'Check whether its rows are there before sending the transaction again.',
-    meaning: 'The decider died between our COMMIT and its answer; recovery finishes it one way.',
-    retry: 'unsafe',
   },
   protocolViolation: {
     sqlstate: '08P01',
@@ -256,6 +198,13 @@ export const errorTable = {
     meaning: 'The admin console has no such command.',
     retry: 'useless',
   },
+  adminTargetUnknown: {
+    sqlstate: '3D000',
+    message: '%s "%s" does not exist',
+    hint: 'SHOW SHARDS lists databases and their shards.',
+    meaning: 'A command of the admin console names what the configuration does not have.',
+    retry: 'useless',
+  },
   adminOnly: {
     sqlstate: '42501',
     severity: 'FATAL',
@@ -263,13 +212,6 @@ export const errorTable = {
     hint: 'Log in as a user that the configuration marks with "admin: true".',
     meaning: 'Only admins may connect to the database "ringfence".',
     retry: 'useless',
-  },
-  vnodeFenced: {
-    sqlstate: '57P03',
-    message: 'virtual node %s is being moved to another shard',
-    hint: 'Send the statement again in a moment.',
-    meaning: 'The row belongs to a virtual node that is fenced for its switch.',
-    retry: 'safe',
   },
   keyMissing: {
     sqlstate: '23502',
@@ -294,14 +236,6 @@ export const errorTable = {
     message: 'value "%s" is out of range for type %s',
     meaning: 'The shard key value does not fit the key column’s type.',
     retry: 'useless',
-  },
-  replayFailed: {
-    sqlstate: '08006',
-    severity: 'FATAL',
-    message: 'session state could not be replayed on shard "%s": %s',
-    hint: 'Connect again; check that the settings of the session are still valid on the server.',
-    meaning: 'A server refused a setting or BEGIN that was accepted before.',
-    retry: 'unsafe',
   },
   scatterRefused: {
     sqlstate: '0A000',
@@ -351,20 +285,6 @@ export const errorTable = {
     meaning: 'A write touched different numbers of rows on different shards and was rolled back.',
     retry: 'useless',
   },
-  twoPhaseDisabled: {
-    sqlstate: '55000',
-    message: 'shard "%s" has max_prepared_transactions = 0',
-    hint: 'Set max_prepared_transactions to at least max_connections and restart the server.',
-    meaning: 'Writing to all shards atomically needs two-phase commit on each of them.',
-    retry: 'useless',
-  },
-  catalogUnavailable: {
-    sqlstate: '57P03',
-    message: 'the topology could not be read from home shard "%s"',
-    hint: 'Run "ringfence init", or check that the home shard is up.',
-    meaning: 'Without the catalog the proxy does not know where rows live.',
-    retry: 'safe',
-  },
   copyFailed: {
     sqlstate: '57014',
     message: 'COPY from stdin failed: %s',
@@ -382,13 +302,6 @@ export const errorTable = {
     sqlstate: '25001',
     message: '%s cannot run inside a transaction block',
     meaning: 'The statement is only allowed outside BEGIN … COMMIT.',
-    retry: 'useless',
-  },
-  sessionTokenInvalid: {
-    sqlstate: '22023',
-    message: 'invalid value for parameter "ringfence.session_token"',
-    hint: 'Pass on unchanged what SHOW ringfence.session_token gave for the same database.',
-    meaning: 'The token is damaged, or signed for another database or with another token key.',
     retry: 'useless',
   },
   undefinedSetting: {

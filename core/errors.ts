@@ -1,5 +1,6 @@
 // Errors that a client can meet: built from the rows of the error table, which says what each means.
-import { type ErrorSpec, errorTable } from './error-table.ts'
+import type { ErrorSpec } from './error-spec.ts'
+import { errorTable } from './error-table.ts'
 
 /** What of an ErrorResponse a client sees; anything else of it PostgreSQL alone can say. */
 export class PgError extends Error {

@@ -5,7 +5,6 @@
 import { connect } from 'node:net'
 import { writeCancelRequest } from '../wire/startup.ts'
 import { Writer } from '../wire/writer.ts'
-import type { ServerTarget } from './dial.ts'
 import type { ServerConnection } from './server-connection.ts'
 
 const cancelTimeoutMs = 5_000
@@ -14,10 +13,8 @@ const cancelTimeoutMs = 5_000
  * Asks the server to stop what it does for its present client. Resolves once the request has been delivered
  * or has failed: a cancel is a wish, there is nothing to report.
  */
-export async function cancelStatement(
-  server: ServerConnection,
-  target: ServerTarget,
-): Promise<void> {
+export async function cancelStatement(server: ServerConnection): Promise<void> {
+  const { target } = server
   server.cancelsInFlight += 1
   const writer = new Writer(32)
   writeCancelRequest(writer, server.processId, server.secret)

@@ -4,7 +4,6 @@ import { randomBytes } from 'node:crypto'
 import { connect, type OnReadOpts, type Socket } from 'node:net'
 import type { Clock } from '../core/clock.ts'
 import { PgError, pgError } from '../core/errors.ts'
-import type { ShardId } from '../core/ids.ts'
 import {
   decodeAuthentication,
   decodeBackendKeyData,
@@ -19,17 +18,7 @@ import { ScramClient } from '../wire/scram.ts'
 import { writeStartup } from '../wire/startup.ts'
 import { Writer } from '../wire/writer.ts'
 import type { FlushTurn } from './outbox.ts'
-import { ServerConnection } from './server-connection.ts'
-
-/** Where a shard's server listens and who we are there. */
-export type ServerTarget = {
-  readonly shard: ShardId
-  readonly host: string
-  readonly port: number
-  readonly database: string
-  readonly user: string
-  readonly password: string | null
-}
+import { ServerConnection, type ServerTarget } from './server-connection.ts'
 
 export type DialOptions = {
   readonly turn: FlushTurn
@@ -64,13 +53,13 @@ export async function dial(target: ServerTarget, options: DialOptions): Promise<
     const server = new ServerConnection(
       socket,
       options.turn,
-      { ...identity, shard: target.shard, connectedAtMs: options.clock.nowMs() },
+      { ...identity, target, connectedAtMs: options.clock.nowMs() },
       options.wholeBytesMax,
     )
     receive = (chunk) => server.received(chunk)
     socket.removeAllListeners('close').removeAllListeners('error')
-    socket.on('error', (error) => server.close(error.message))
-    socket.on('close', () => server.close('the server closed the connection'))
+    socket.on('error', (error) => server.died(error.message))
+    socket.on('close', () => server.died('the server closed the connection'))
     return server
   } finally {
     deadline.cancel()

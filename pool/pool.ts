@@ -1,21 +1,28 @@
-// Server connections to one shard as one user. A connection is in exactly one place:
+// Server connections to one shard, in one role, as one user. A connection is in exactly one place:
 //   idle      in `#idle`, clean: status I, no exchange owed
 //   leased    with a client, from `acquire` or `granted` until `release` or `discard`
 //   parked    given back while a cancel request is on its way to it
 //   opening   being dialled; when ready it goes to the oldest waiter, else to `#idle`
 // Waiters stand in one bounded first-in first-out queue, each with a deadline.
+//
+// Where the connections lead to may change (`point`): a failover has another server follow as the primary. While
+// there is none, or it cannot be reached, waiters stay in the queue until the outage has lasted
+// `outageWaitMs`; from then on statements fail at once, but for one that tries again now and then (outage.ts).
 import type { Clock, Timer } from '../core/clock.ts'
 import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
-import { BoundedQueue } from '../core/queue.ts'
 import { cancelStatement } from './cancel.ts'
-import { type DialOptions, dial, type ServerTarget } from './dial.ts'
-import type { ServerConnection, ServerOwner } from './server-connection.ts'
+import { type DialOptions, dial } from './dial.ts'
+import { isOutage, Outage } from './outage.ts'
+import type { ServerConnection, ServerOwner, ServerTarget } from './server-connection.ts'
+import type { PoolStats } from './pool-stats.ts'
 import type { SettingsProfile } from './settings-profile.ts'
+import { type Waiter, Waiters } from './waiters.ts'
 
 export type PoolOptions = {
-  readonly target: ServerTarget
+  readonly shard: ShardId
+  readonly user: string
   readonly dial: DialOptions
   readonly clock: Clock
   readonly log: Log
@@ -25,24 +32,15 @@ export type PoolOptions = {
   readonly queryWaitTimeoutMs: number
   readonly serverLifetimeMs: number
   readonly serverIdleTimeoutMs: number
+  /** How long statements wait for a server that cannot be reached, counted from when it was lost. */
+  readonly outageWaitMs: number
+  /** Looks at a new connection before anybody gets it. Rejects when it leads to the wrong server. */
+  readonly admit: ((server: ServerConnection, dialledAtMs: number) => Promise<void>) | null
+  /** The server could not be reached, or was lost: whoever follows the shard's servers should look. */
+  readonly suspect: (reason: string) => void
 }
 
-/** Who asked for a server and could not have one at once. Exactly one of the two is called, once. */
-export interface Waiter {
-  granted(server: ServerConnection): void
-  refused(error: PgError): void
-}
-
-export type PoolStats = {
-  readonly idle: number
-  readonly leased: number
-  readonly opening: number
-  readonly waiting: number
-}
-
-type Waiting = { readonly waiter: Waiter; readonly deadline: Timer }
-
-// After a failed login new statements fail fast for a moment instead of dialling again each.
+// After a login that the server refused, new statements fail fast for a moment instead of dialling again each.
 const retryAfterMs = 500
 // How many idle connections are looked at for one that already has the client's settings.
 const profileProbes = 8
@@ -54,24 +52,38 @@ export class Pool implements ServerOwner {
   readonly #idle: ServerConnection[] = []
   readonly #all = new Set<ServerConnection>()
   readonly #parked = new Set<ServerConnection>()
-  readonly #queue: BoundedQueue<Waiting>
-  readonly #waiting = new Map<Waiter, Waiting>()
+  readonly #waiters: Waiters
+  #target: ServerTarget | null
   #opening = 0
+  /** Grows with every change of target: what was dialled for an older one is closed. */
+  #targetNumber = 0
   #failure: { readonly error: PgError; readonly untilMs: number } | null = null
+  #outage: Outage | null = null
+  #retry: Timer | null = null
   #preparedGeneration = 0
+  /** Told once nobody holds a server any more; null when the pool is not paused. */
+  #paused: (() => void)[] | null = null
   #closed = false
 
-  constructor(options: PoolOptions) {
+  /** `target` null: there is no server to connect to yet. */
+  constructor(options: PoolOptions, target: ServerTarget | null) {
     this.#options = options
-    this.shard = options.target.shard
-    this.user = options.target.user
-    this.#queue = new BoundedQueue(options.waitersMax)
+    this.shard = options.shard
+    this.user = options.user
+    this.#target = target
+    this.#waiters = new Waiters(options.waitersMax, options.clock)
+    if (target === null) this.#outage = this.#newOutage('no primary is known')
   }
 
   get stats(): PoolStats {
     const idle = this.#idle.length
     const opening = this.#opening
-    return { idle, leased: this.#all.size - idle, opening, waiting: this.#queue.size }
+    return { idle, leased: this.#all.size - idle, opening, waiting: this.#waiters.size }
+  }
+
+  /** Statements that servers are working on, or that wait for one. */
+  get inFlight(): number {
+    return this.#all.size - this.#idle.length + this.#waiters.size
   }
 
   get connections(): ReadonlySet<ServerConnection> {
@@ -88,9 +100,57 @@ export class Pool implements ServerOwner {
     this.#preparedGeneration += 1
   }
 
+  /** Where new connections lead to; null while there is no such server. */
+  get target(): ServerTarget | null {
+    return this.#target
+  }
+
+  /** True while statements would have to wait for a server that cannot be reached. */
+  get isOut(): boolean {
+    return this.#outage !== null
+  }
+
+  /**
+   * Leads to another server from now on, or with null to none for the time being. Connections to a server that was
+   * replaced are closed, whatever they are doing: what they say is no longer the shard's word.
+   */
+  point(target: ServerTarget | null, reason: string): void {
+    const before = this.#target
+    const same = before?.host === target?.host && before?.port === target?.port
+    if (same && target !== null && this.#outage === null) return
+    this.#target = target
+    this.#targetNumber += 1
+    this.#opening = 0
+    const gone = target === null || same ? this.#idle : this.#all
+    for (const server of Array.from(gone)) server.close(reason)
+    if (target === null) this.#outage ??= this.#newOutage(reason)
+    this.#outage?.retryNow()
+    this.#failure = null
+    this.#open()
+    this.#retryLater()
+  }
+
+  /** Lends no server any more; resolves once every server has come back and is closed. */
+  pause(): Promise<void> {
+    this.#paused ??= []
+    for (const server of this.#idle.slice()) server.close('the shard is paused')
+    if (this.#all.size === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#paused?.push(resolve))
+  }
+
+  /** Ends a pause: who waits gets servers again. */
+  resume(): void {
+    const waiting = this.#paused
+    this.#paused = null
+    for (const resolve of waiting ?? []) resolve()
+    this.#open()
+    this.#retryLater()
+  }
+
   /** An idle server at once, one with `profile` in force if there is; else null and `waiter` waits. */
   acquire(profile: SettingsProfile, waiter: Waiter): ServerConnection | null {
-    const server = this.#queue.size === 0 ? this.#takeIdle(profile) : null
+    const free = this.#waiters.size === 0 && this.#paused === null
+    const server = free ? this.#takeIdle(profile) : null
     if (server !== null) return server
     this.#wait(waiter)
     return null
@@ -98,11 +158,7 @@ export class Pool implements ServerOwner {
 
   /** Takes `waiter` out of the queue; it hears nothing any more. */
   leave(waiter: Waiter): void {
-    const waiting = this.#waiting.get(waiter)
-    if (waiting === undefined) return
-    this.#waiting.delete(waiter)
-    this.#queue.remove(waiting)
-    waiting.deadline.cancel()
+    this.#waiters.leave(waiter)
   }
 
   /** Gives back a server in state I with nothing owed; anything else is closed instead. */
@@ -117,6 +173,10 @@ export class Pool implements ServerOwner {
       return
     }
     if (this.#closed || this.#expired(server)) return this.discard(server, 'its lifetime is over')
+    if (server.targetNumber !== this.#targetNumber) {
+      return this.discard(server, 'another server has taken its place')
+    }
+    if (this.#paused !== null) return this.discard(server, 'the shard is paused')
     if (this.#grant(server)) return
     server.idleSinceMs = this.#options.clock.nowMs()
     this.#idle.push(server)
@@ -130,7 +190,7 @@ export class Pool implements ServerOwner {
 
   /** Cancels what `server`, leased now, is doing. Resolves when the server is free of the cancel again. */
   async cancel(server: ServerConnection): Promise<void> {
-    await cancelStatement(server, this.#options.target)
+    await cancelStatement(server)
     if (server.cancelsInFlight === 0 && this.#parked.delete(server)) this.release(server)
   }
 
@@ -148,7 +208,8 @@ export class Pool implements ServerOwner {
   /** Refuses who waits and closes what is idle; leased servers are closed as they come back. */
   close(error: PgError): void {
     this.#closed = true
-    this.#refuseAll(error)
+    this.#retry?.cancel()
+    this.#waiters.refuseAll(error)
     for (const server of this.#idle.slice()) server.close('the pool is closed')
   }
 
@@ -162,6 +223,7 @@ export class Pool implements ServerOwner {
       this.#idle.splice(at, 1)
       this.#options.log.debug({ shard: this.shard, reason: error.message }, 'idle server closed')
     }
+    if (server.diedByItself) this.#options.suspect(error.message)
     this.#forget(server)
   }
 
@@ -169,7 +231,10 @@ export class Pool implements ServerOwner {
   #forget(server: ServerConnection): void {
     this.#all.delete(server)
     this.#parked.delete(server)
-    if (this.#queue.size > 0) this.#open()
+    if (this.#paused !== null && this.#all.size === 0) {
+      for (const resolve of this.#paused.splice(0)) resolve()
+    }
+    if (this.#waiters.size > 0) this.#open()
   }
 
   #takeIdle(profile: SettingsProfile): ServerConnection | null {
@@ -187,71 +252,128 @@ export class Pool implements ServerOwner {
   }
 
   #wait(waiter: Waiter): void {
-    const { clock, queryWaitTimeoutMs } = this.#options
-    const failure = this.#failure
-    if (failure !== null && clock.nowMs() < failure.untilMs && this.#all.size === 0) {
-      queueMicrotask(() => waiter.refused(failure.error))
+    const { queryWaitTimeoutMs } = this.#options
+    const refusal = this.#paused === null ? this.#refusalNow() : null
+    if (refusal !== null) {
+      queueMicrotask(() => waiter.refused(refusal))
       return
     }
-    const deadline = clock.after(queryWaitTimeoutMs, () => {
-      this.leave(waiter)
-      waiter.refused(pgError('poolTimeout', [this.shard, queryWaitTimeoutMs]))
-    })
-    const waiting = { waiter, deadline }
-    if (!this.#queue.push(waiting)) {
-      deadline.cancel()
+    const late = () => pgError('poolTimeout', [this.shard, queryWaitTimeoutMs])
+    if (!this.#waiters.push(waiter, queryWaitTimeoutMs, late)) {
       queueMicrotask(() => waiter.refused(pgError('poolQueueFull', [this.shard])))
       return
     }
-    this.#waiting.set(waiter, waiting)
     this.#open()
+    if (this.#outage !== null && this.#retry === null) this.#retryLater()
+  }
+
+  /** Why waiting is of no use now; null when it may be. */
+  #refusalNow(): PgError | null {
+    if (this.#all.size > 0) return null
+    const now = this.#options.clock.nowMs()
+    const failure = this.#failure
+    if (failure !== null && now < failure.untilMs) return failure.error
+    const outage = this.#outage
+    if (outage === null || !outage.isOver(now)) return null
+    return this.#target !== null && outage.mayTry(now) ? null : outage.error(now)
   }
 
   /** Dials when somebody waits for whom no connection is being opened yet. */
   #open(): void {
-    if (this.#closed || this.#opening >= this.#queue.size) return
+    const target = this.#target
+    if (this.#closed || target === null || this.#opening >= this.#waiters.size) return
+    if (this.#paused !== null) return
     if (this.#all.size + this.#opening >= this.#options.size) return
+    if (this.#outage !== null && !this.#outage.mayTry(this.#options.clock.nowMs())) return
     this.#opening += 1
-    dial(this.#options.target, this.#options.dial).then(
-      (server) => this.#opened(server),
-      (error: unknown) => this.#failed(toPgError(error)),
+    const number = this.#targetNumber
+    this.#dial(target).then(
+      (server) => this.#opened(server, number),
+      (error: unknown) => this.#failed(toPgError(error), number),
     )
   }
 
-  #opened(server: ServerConnection): void {
+  async #dial(target: ServerTarget): Promise<ServerConnection> {
+    const { admit, clock } = this.#options
+    const dialledAtMs = clock.nowMs()
+    const server = await dial(target, this.#options.dial)
+    if (admit === null) return server
+    try {
+      await admit(server, dialledAtMs)
+      return server
+    } catch (error) {
+      server.close('it is not the server that is wanted')
+      throw error
+    }
+  }
+
+  #opened(server: ServerConnection, number: number): void {
+    if (number !== this.#targetNumber) return server.close('another server has taken its place')
+    if (server.closed) {
+      return this.#failed(pgError('serverUnreachable', [this.shard, 'it hung up']), number)
+    }
     this.#opening -= 1
     this.#failure = null
-    if (server.closed) return
+    this.#endOutage()
     this.#all.add(server)
     server.preparedGeneration = this.#preparedGeneration
+    server.targetNumber = number
     this.release(server)
     this.#open()
   }
 
-  #failed(error: PgError): void {
+  #failed(error: PgError, number: number): void {
+    if (number !== this.#targetNumber) return
     this.#opening -= 1
-    const { clock, log } = this.#options
-    this.#failure = { error, untilMs: clock.nowMs() + retryAfterMs }
+    const { clock, log, suspect } = this.#options
     log.warn({ shard: this.shard, reason: error.message }, 'server connection failed')
-    // With connections alive the waiters still have a chance; without, waiting is of no use.
-    if (this.#all.size === 0) this.#refuseAll(error)
+    // With connections alive the waiters still have a chance.
+    const alone = this.#all.size === 0
+    if (isOutage(error)) {
+      if (alone) this.#outage ??= this.#newOutage(error.message)
+      this.#outage?.failed(clock.nowMs(), error)
+      suspect(error.message)
+    } else {
+      this.#failure = { error, untilMs: clock.nowMs() + retryAfterMs }
+      if (alone) this.#waiters.refuseAll(error)
+    }
+    this.#retryLater()
+  }
+
+  #newOutage(reason: string): Outage {
+    const { clock, outageWaitMs } = this.#options
+    return new Outage(this.shard, reason, clock.nowMs(), outageWaitMs)
+  }
+
+  #endOutage(): void {
+    this.#outage = null
+    this.#retry?.cancel()
+    this.#retry = null
+  }
+
+  /** While somebody waits for a connection that failed: the next try, or the end of the waiting. */
+  #retryLater(): void {
+    this.#retry?.cancel()
+    this.#retry = null
+    if (this.#closed || this.#waiters.size === 0 || this.#paused !== null) return
+    const { clock } = this.#options
+    const now = clock.nowMs()
+    const outage = this.#outage
+    if (outage?.isOver(now) === true && this.#opening === 0) {
+      return this.#waiters.refuseAll(outage.error(now))
+    }
+    const canTry = this.#target !== null
+    this.#retry = clock.after(outage?.pauseMs(now, canTry) ?? retryAfterMs, () => {
+      this.#open()
+      this.#retryLater()
+    })
   }
 
   #grant(server: ServerConnection): boolean {
-    const next = this.#queue.shift()
+    const next = this.#waiters.shift()
     if (next === undefined) return false
-    this.#waiting.delete(next.waiter)
-    next.deadline.cancel()
-    next.waiter.granted(server)
+    next.granted(server)
     return true
-  }
-
-  #refuseAll(error: PgError): void {
-    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-      this.#waiting.delete(next.waiter)
-      next.deadline.cancel()
-      next.waiter.refused(error)
-    }
   }
 
   #expired(server: ServerConnection): boolean {

@@ -40,8 +40,23 @@ const outdated = -1
 
 export type TransactionStatus = 'I' | 'T' | 'E'
 
-export type ServerIdentity = {
+/** Where a shard's server listens and who we are there. */
+export type ServerTarget = {
   readonly shard: ShardId
+  /** What the connection is wanted for. */
+  readonly role: ServerRole
+  readonly host: string
+  readonly port: number
+  readonly database: string
+  readonly user: string
+  readonly password: string | null
+}
+
+/** `any`: for whoever wants to know what the server is. */
+export type ServerRole = 'primary' | 'replica' | 'any'
+
+export type ServerIdentity = {
+  readonly target: ServerTarget
   readonly processId: number
   readonly secret: Uint8Array
   readonly parameters: Map<string, string>
@@ -50,6 +65,7 @@ export type ServerIdentity = {
 }
 
 export class ServerConnection {
+  readonly target: ServerTarget
   readonly shard: ShardId
   readonly processId: number
   readonly secret: Uint8Array
@@ -64,9 +80,13 @@ export class ServerConnection {
   unnamed: CachedStatement | null = null
   /** Pool's generation when `prepared` was last known to be current. */
   preparedGeneration = 0
+  /** Pool's number of the target that it was dialled for. */
+  targetNumber = 0
   transactionStatus: TransactionStatus = 'I'
   /** Cancel requests on their way to this server: until they have arrived it serves nobody else. */
   cancelsInFlight = 0
+  /** Life of the server process that it leads to, as the monitor names it; '' when nobody asked. */
+  incarnation = ''
   owner: ServerOwner | null = null
   idleSinceMs = 0
 
@@ -77,6 +97,7 @@ export class ServerConnection {
   #closedBy: PgError | null = null
   #lastFatal: ReadonlyMap<string, string> | null = null
   #drained: (() => void) | null = null
+  #diedByItself = false
 
   constructor(socket: Socket, turn: FlushTurn, identity: ServerIdentity, wholeBytesMax: number) {
     this.#socket = socket
@@ -89,7 +110,8 @@ export class ServerConnection {
       },
       wholeBytesMax,
     )
-    this.shard = identity.shard
+    this.target = identity.target
+    this.shard = identity.target.shard
     this.processId = identity.processId
     this.secret = identity.secret
     this.parameters = identity.parameters
@@ -103,6 +125,11 @@ export class ServerConnection {
 
   get closed(): boolean {
     return this.#closedBy !== null
+  }
+
+  /** True when the other side or the network has ended it, not we. */
+  get diedByItself(): boolean {
+    return this.#diedByItself
   }
 
   /** Exchanges that the server has not finished. */
@@ -148,6 +175,12 @@ export class ServerConnection {
     } catch (error) {
       this.close(error instanceof Error ? error.message : String(error))
     }
+  }
+
+  /** The socket has ended without our doing. */
+  died(reason: string): void {
+    if (this.#closedBy === null) this.#diedByItself = true
+    this.close(reason)
   }
 
   /** The socket is gone, or is of no use any more: every sink and the owner are told once. */

@@ -1,5 +1,6 @@
 // Session settings that outlive a transaction, as one immutable value: what a client has set, and what
 // a server connection has in force. Two profiles are compared on checkout, the difference is replayed.
+// Settings of the proxy itself (`ringfence.…`) stand beside them: no server ever hears of those.
 
 const multiNames: Readonly<Record<string, readonly string[]>> = {
   'session characteristics': [
@@ -11,13 +12,15 @@ const multiNames: Readonly<Record<string, readonly string[]>> = {
 
 /** Settings by lower-case name, each as the SQL statement that puts it in force. */
 export class SettingsProfile {
-  static readonly empty = new SettingsProfile(new Map())
+  static readonly empty = new SettingsProfile(new Map(), new Map())
   readonly #statements: ReadonlyMap<string, string>
-  /** Equal keys mean equal settings. */
+  readonly #own: ReadonlyMap<string, string>
+  /** Equal keys mean equal settings of the server. */
   readonly key: string
 
-  private constructor(statements: ReadonlyMap<string, string>) {
+  private constructor(statements: ReadonlyMap<string, string>, own: ReadonlyMap<string, string>) {
     this.#statements = statements
+    this.#own = own
     const sorted = [...statements].sort(([a], [b]) => (a < b ? -1 : 1))
     this.key = sorted.map(([name, sql]) => `${name}\0${sql}`).join('\x01')
   }
@@ -33,7 +36,7 @@ export class SettingsProfile {
     const statements = new Map(this.#statements)
     // Set again means set last: SESSION CHARACTERISTICS and its parts must keep their order.
     statements.delete(name)
-    return new SettingsProfile(statements.set(name, sql))
+    return new SettingsProfile(statements.set(name, sql), this.#own)
   }
 
   /** The same settings with `name` back at the server's default. */
@@ -41,9 +44,24 @@ export class SettingsProfile {
     if (!this.#statements.has(name)) return this
     const statements = new Map(this.#statements)
     statements.delete(name)
-    return statements.size === 0 ? SettingsProfile.empty : new SettingsProfile(statements)
+    if (statements.size === 0 && this.#own.size === 0) return SettingsProfile.empty
+    return new SettingsProfile(statements, this.#own)
   }
 
+  /** Value of a setting of the proxy; undefined when it was not set. */
+  own(name: string): string | undefined {
+    return this.#own.get(name)
+  }
+
+  /** The same settings with the proxy's own `name` at `value`; null takes it back. */
+  withOwn(name: string, value: string | null): SettingsProfile {
+    const own = new Map(this.#own)
+    if (value === null) own.delete(name)
+    else own.set(name, value)
+    return new SettingsProfile(this.#statements, own)
+  }
+
+  /** True when both are the same for a server. */
   equals(other: SettingsProfile): boolean {
     return this === other || this.key === other.key
   }

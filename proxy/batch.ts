@@ -12,14 +12,21 @@ import {
   decodeParse,
 } from '../wire/frontend.ts'
 import type { Frame } from '../wire/framer.ts'
+import type { Prepared } from '../router/router.ts'
 import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
+import { mergeFacts, noRead, type ReadFacts, readFactsOf } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
 import { ClientStatement, type Portal } from './statements.ts'
 import { type Where, mergeWhere, whereOf } from './where.ts'
 
 export type BatchItem =
-  | { readonly kind: 'parse'; readonly frame: Uint8Array; readonly statement: ClientStatement }
+  | {
+      readonly kind: 'parse'
+      readonly frame: Uint8Array
+      readonly statement: ClientStatement
+      readonly prepared: Prepared
+    }
   | {
       readonly kind: 'bind'
       readonly frame: Uint8Array
@@ -30,6 +37,7 @@ export type BatchItem =
       readonly kind: 'describeStatement'
       readonly frame: Uint8Array
       readonly statement: ClientStatement
+      readonly prepared: Prepared
     }
   | { readonly kind: 'describePortal'; readonly frame: Uint8Array; readonly portal: Portal }
   | {
@@ -120,8 +128,8 @@ function readDescribe(
   const statement = what === 'S' ? state.statements.get(name) : undefined
   if (portal !== undefined) return { kind: 'describePortal', frame, portal }
   if (statement !== undefined) {
-    state.preparedNow(statement)
-    return { kind: 'describeStatement', frame, statement }
+    const prepared = state.preparedNow(statement)
+    return { kind: 'describeStatement', frame, statement, prepared }
   }
   return foreign(frame, 'describe', state) ?? unknown(what, name)
 }
@@ -140,7 +148,7 @@ function readParse(frame: Uint8Array, state: SessionState): BatchItem {
   const statement = new ClientStatement(name !== '', cached, prepared, reading)
   refuseInFailed(statement, state)
   state.define(name, statement)
-  return { kind: 'parse', frame, statement }
+  return { kind: 'parse', frame, statement, prepared }
 }
 
 function readBind(frame: Uint8Array, state: SessionState): BatchItem {
@@ -235,6 +243,38 @@ function settleBegin(items: readonly BatchItem[], where: Where): Where {
   const binds = items.filter(({ kind }) => kind === 'bind').length
   const executes = items.filter(({ kind }) => kind === 'execute').length
   return binds > 0 && binds === executes ? '(steps)' : '(any)'
+}
+
+/** What the statements that it names, runs or defines allow. */
+export function factsOf({ items, error }: Batch): ReadFacts {
+  if (error !== null) return noRead
+  let facts: ReadFacts | null = null
+  for (const item of items) {
+    if (item.kind === 'closeStatement') continue
+    const prepared = preparedOf(item)
+    if (prepared === null) return noRead
+    facts = mergeFacts(facts, readFactsOf(prepared))
+  }
+  return facts ?? noRead
+}
+
+/** Null for what only a certain server knows. */
+function preparedOf(item: BatchItem): Prepared | null {
+  switch (item.kind) {
+    case 'parse':
+    case 'describeStatement':
+      return item.prepared
+    case 'bind':
+    case 'describePortal':
+      return item.portal.prepared
+    case 'execute':
+      // A portal that stays open belongs to a transaction.
+      return item.maxRows === 0 ? item.portal.prepared : null
+    case 'closePortal':
+    case 'foreign':
+    case 'closeStatement':
+      return null
+  }
 }
 
 /** True when one of its statements may write. */

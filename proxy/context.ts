@@ -8,6 +8,8 @@ export type ProxyContext = {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: ProxyMetrics
+  /** Secret that session tokens are signed with. */
+  readonly tokenKey: Uint8Array
   /** Scratch for one message at a time; what is written must be sent before anybody else writes. */
   readonly writer: Writer
 }

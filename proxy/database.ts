@@ -5,9 +5,11 @@ import { pgError } from '../core/errors.ts'
 import { epoch, type ShardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
 import { type Ask, loadSchema } from '../catalog/schema-loader.ts'
+import type { TokenStore } from '../catalog/token-store.ts'
 import { TopologyStore } from '../catalog/topology-store.ts'
 import type { DialOptions } from '../pool/dial.ts'
-import { Pool, type PoolStats } from '../pool/pool.ts'
+import type { Pool } from '../pool/pool.ts'
+import { type PoolStats, sumOfStats } from '../pool/pool-stats.ts'
 import { SettingsProfile } from '../pool/settings-profile.ts'
 import { StatementCache } from '../pool/statement-cache.ts'
 import { Router, type RouterContext } from '../router/router.ts'
@@ -17,6 +19,7 @@ import { catalogUrl } from './catalog-url.ts'
 import { ask } from '../pool/exchange.ts'
 import { leaseOnce } from './leases.ts'
 import { searchPathOf } from './search-path.ts'
+import { ShardServers } from './shard-servers.ts'
 import type { ClientStartup } from './startup-parameters.ts'
 
 export type Credentials = { readonly name: string; readonly password: string | null }
@@ -102,6 +105,8 @@ export type DatabaseContext = {
   readonly dial: DialOptions
   readonly clock: Clock
   readonly log: Log
+  /** Where the positions of that database are kept by session id; null: nowhere. */
+  readonly tokensFor: (database: string) => TokenStore | null
 }
 
 const planCacheEntriesMax = 10_000
@@ -118,10 +123,11 @@ export class Database {
   readonly options: DatabaseOptions
   readonly router = new Router({ cacheEntriesMax: planCacheEntriesMax })
   readonly statements = new StatementCache(statementCacheEntriesMax)
+  readonly clock: Clock
+  /** Positions by session id; null without Redis. */
+  readonly tokens: TokenStore | null
   readonly #context: DatabaseContext
-  readonly #places: ReadonlyMap<ShardId, ShardOptions>
-  readonly #poolsOf = new Map<ShardId, Map<string, Pool>>()
-  readonly #pools: Pool[] = []
+  readonly #servers: ReadonlyMap<ShardId, ShardServers>
   readonly #reported = new Map<string, ReportedParameters>()
   readonly #reporting = new Map<string, Promise<ReportedParameters>>()
   #store: TopologyStore | null = null
@@ -136,9 +142,16 @@ export class Database {
 
   constructor(options: DatabaseOptions, context: DatabaseContext) {
     this.options = options
+    this.clock = context.clock
+    this.tokens = context.tokensFor(options.name)
     this.#context = context
     const shards = options.shards.map((shard) => shard.id)
-    this.#places = new Map(options.shards.map((shard) => [shard.id, shard]))
+    this.#servers = new Map(
+      options.shards.map((shard, at) => {
+        const followed = at === 0 ? () => this.#store?.reconnect('the primary has changed') : null
+        return [shard.id, new ShardServers(shard, options, context, followed)]
+      }),
+    )
     this.#topology = { epoch: epoch(0), shards, owners: new Uint16Array(0) }
   }
 
@@ -157,7 +170,15 @@ export class Database {
   }
 
   get pools(): readonly Pool[] {
-    return this.#pools
+    return [...this.#servers.values()].flatMap(({ pools }) => pools)
+  }
+
+  /** Servers of one shard. */
+  serversOf(shard: ShardId): ShardServers {
+    const servers = this.#servers.get(shard)
+    if (servers === undefined)
+      throw pgError('internal', [`no shard "${shard}" in the configuration`])
+    return servers
   }
 
   /** True once statements can be planned: at once without sharding, else with topology and schema. */
@@ -169,10 +190,20 @@ export class Database {
   async start(): Promise<void> {
     const { rules, shards } = this.options
     const { log } = this.#context
+    await Promise.all([...this.#servers.values()].map((servers) => servers.start()))
+    await this.tokens?.start()
     if (rules === null) return
     const ids = shards.map((shard) => shard.id)
-    const url = this.homeUrl()
-    const store = new TopologyStore({ url, shards: ids, log, pollMs: topologyPollMs })
+    const homeUrl = () => this.homeUrl()
+    const store = new TopologyStore({
+      // Read at every connection: a failover changes it.
+      get url() {
+        return homeUrl()
+      },
+      shards: ids,
+      log,
+      pollMs: topologyPollMs,
+    })
     this.#topology = await store.start()
     this.#store = store
     store.onChange((topology) => {
@@ -188,13 +219,16 @@ export class Database {
   }
 
   async close(): Promise<void> {
-    for (const pool of this.#pools) pool.close(pgError('notAccepting'))
+    const error = pgError('notAccepting')
+    await Promise.all([...this.#servers.values()].map((servers) => servers.close(error)))
     await this.#store?.close()
+    await this.tokens?.close()
   }
 
-  /** Connection URL of a shard's primary for the catalog's own use. */
+  /** Connection URL of a shard's present primary for the catalog's own use; the configured one while there is none. */
   urlOf(shard: ShardOptions): string {
-    return catalogUrl(shard, this.options)
+    const { host, port } = this.serversOf(shard.id).primaryAddress ?? shard
+    return catalogUrl({ ...shard, host, port }, this.options)
   }
 
   homeUrl(): string {
@@ -229,40 +263,29 @@ export class Database {
 
   /** Pool of `shard`'s primary for a client that logged in as `client`. */
   poolFor(shard: ShardId, client: Credentials): Pool {
-    const place = this.#places.get(shard)
-    if (place === undefined) throw pgError('internal', [`no shard "${shard}" in the configuration`])
-    const { name: user, password } = place.login ?? this.options.serverUser ?? client
-    const pools = this.#poolsOf.get(shard)
-    const known = pools?.get(user)
-    if (known !== undefined) return known
-    const { host, port, database } = place
-    const pool = new Pool({
-      ...this.options.pool,
-      ...this.#context,
-      target: { shard, host, port, database, user, password },
-    })
-    if (pools === undefined) this.#poolsOf.set(shard, new Map([[user, pool]]))
-    else pools.set(user, pool)
-    this.#pools.push(pool)
-    return pool
+    return this.serversOf(shard).primaryPool(client)
   }
 
   /** Statistics of all pools of one shard, or of all shards together. */
   stats(shard?: ShardId): PoolStats {
-    const sum = { idle: 0, leased: 0, opening: 0, waiting: 0 }
-    for (const pool of this.#pools) {
-      if (shard !== undefined && pool.shard !== shard) continue
-      const stats = pool.stats
-      sum.idle += stats.idle
-      sum.leased += stats.leased
-      sum.opening += stats.opening
-      sum.waiting += stats.waiting
-    }
-    return sum
+    return sumOfStats(shard === undefined ? this.pools : this.serversOf(shard).pools)
+  }
+
+  /** Lends no server of `shard`'s primary, or of any, until `resume`; resolves once all have come back. */
+  async pause(shard: ShardId | null): Promise<void> {
+    await Promise.all(this.#some(shard).map((servers) => servers.pause()))
+  }
+
+  resume(shard: ShardId | null): void {
+    for (const servers of this.#some(shard)) servers.resume()
+  }
+
+  #some(shard: ShardId | null): readonly ShardServers[] {
+    return shard === null ? [...this.#servers.values()] : [this.serversOf(shard)]
   }
 
   sweep(): void {
-    for (const pool of this.#pools) pool.sweep()
+    for (const pool of this.pools) pool.sweep()
   }
 
   /**
@@ -330,7 +353,7 @@ export class Database {
   }
 
   invalidatePrepared(): void {
-    for (const pool of this.#pools) pool.invalidatePrepared()
+    for (const pool of this.pools) pool.invalidatePrepared()
   }
 
   /** Reads the schema again; with `rarely` at most once a second, because a client asks for it. */

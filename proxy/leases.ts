@@ -3,9 +3,10 @@
 import { type PgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import { AnswerSink, sendQuery } from '../pool/exchange.ts'
-import type { Pool, Waiter } from '../pool/pool.ts'
+import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
+import type { Waiter } from '../pool/waiters.ts'
 import type { PinReason } from '../router/plan.ts'
 
 export type Lease = {
@@ -38,6 +39,10 @@ export class Leases {
 
   [Symbol.iterator](): IterableIterator<Lease> {
     return this.#held.values()
+  }
+
+  get isEmpty(): boolean {
+    return this.#held.size === 0
   }
 
   get pinReasons(): readonly PinReason[] {

@@ -1,6 +1,9 @@
 // One proxy: listens, logs clients in, hands them their sessions, stops in an orderly way.
+import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { hostname } from 'node:os'
 import { startRecovery } from '../catalog/recovery.ts'
+import { TokenStore } from '../catalog/token-store.ts'
 import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -64,10 +67,13 @@ export class Proxy {
   readonly #context: ProxyContext
   readonly #accounts: Accounts
   readonly #databases = new Map<string, Database>()
+  /** By the second names under which databases are read-only. */
+  readonly #readOnly = new Map<string, Database>()
   readonly #turn = new FlushTurn()
   readonly #sockets = new Set<Socket>()
   readonly #server: Server
   readonly #recoveries: { close(): Promise<void> }[] = []
+  readonly #randomId = randomUUID()
   #http: HttpPort | null = null
   #sweeper: NodeJS.Timeout | null = null
   #draining = false
@@ -76,7 +82,8 @@ export class Proxy {
     this.#options = options
     const { clock, log, limits } = options
     const metrics = createMetrics(() => this.#gauges())
-    this.#context = { clock, log, metrics, writer: new Writer(16 * 1024) }
+    const tokenKey = options.tokenKey === null ? randomBytes(32) : Buffer.from(options.tokenKey)
+    this.#context = { clock, log, metrics, tokenKey, writer: new Writer(16 * 1024) }
     this.#accounts = new Accounts(options.users, options.authRules)
     const dial = {
       turn: this.#turn,
@@ -86,7 +93,10 @@ export class Proxy {
       wholeBytesMax: limits.frameBytesMax,
     }
     for (const database of options.databases) {
-      this.#databases.set(database.name, new Database(database, { dial, clock, log }))
+      const tokensFor = (name: string) => this.#tokensFor(name, database)
+      const opened = new Database(database, { dial, clock, log, tokensFor })
+      this.#databases.set(database.name, opened)
+      if (database.readOnlyAlias !== null) this.#readOnly.set(database.readOnlyAlias, opened)
     }
     this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) =>
       this.#accept(socket),
@@ -152,12 +162,34 @@ export class Proxy {
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  #tokensFor(name: string, { reads }: DatabaseOptions): TokenStore | null {
+    const { redis, clock, log } = this.#options
+    if (redis === null) return null
+    return new TokenStore({
+      ...redis,
+      keyPrefix: `ringfence:${name}`,
+      proxyId: this.#proxyId,
+      replicaLagMaxMs: reads.maxLagMs,
+      clock,
+      log,
+    })
+  }
+
+  /** The same after a restart; a port that the system chooses is no name. */
+  get #proxyId(): string {
+    const { host, port } = this.#options.listen
+    return port === 0 ? `${hostname()}:${this.#randomId}` : `${hostname()}:${host}:${port}`
+  }
+
   async #startDatabase(database: Database): Promise<void> {
     await database.start()
     if (database.options.rules === null) return
+    // Read at every round: a failover changes it.
     const shards = database.options.shards.map((shard) => ({
       id: shard.id,
-      url: database.urlOf(shard),
+      get url() {
+        return database.urlOf(shard)
+      },
     }))
     const { log } = this.#context
     this.#recoveries.push(
@@ -232,7 +264,8 @@ export class Proxy {
       const admin = new AdminConsole({ socket, outbox, framer, views })
       return { receiver: admin, closed: () => {} }
     }
-    const database = this.#databases.get(startup.database)
+    const readOnly = this.#readOnly.get(startup.database)
+    const database = readOnly ?? this.#databases.get(startup.database)
     if (database === undefined) throw pgError('databaseUnknown', [startup.database])
     if (database.clients >= database.options.clientsMax) {
       throw pgError('tooManyClients', [startup.database])
@@ -243,7 +276,10 @@ export class Proxy {
     }
     try {
       const client = { name: account.name, password: account.password }
-      const reported = await database.reportedAtLogin(startup, client)
+      const known = await database.reportedAtLogin(startup, client)
+      // A driver that looks for a standby (target_session_attrs) goes by these.
+      const reported =
+        readOnly === undefined ? known : new Map([...known, ['in_hot_standby', 'on']])
       if (this.#draining) throw pgError('notAccepting')
       const key = this.sessions.newKey(startup.minor)
       const session = new Session(
@@ -254,6 +290,7 @@ export class Proxy {
           database,
           client,
           startup: startup.settings,
+          readOnly: readOnly !== undefined,
           reported,
           closed: () => {
             this.sessions.remove(key.pid)

@@ -1,6 +1,7 @@
 // Reads a simple query: one statement or several, and where the string can run as it is.
 import type { Plan } from '../router/plan.ts'
 import { effectOf, refusePin } from './effects.ts'
+import { type ReadFacts, readFactsOf } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
 import type { Effect } from './statements.ts'
 import { mergeWhere, type Where, whereOf } from './where.ts'
@@ -8,6 +9,7 @@ import { mergeWhere, type Where, whereOf } from './where.ts'
 export type SimpleQuery = {
   readonly where: Where
   readonly writes: boolean
+  readonly facts: ReadFacts
   /** One per statement, in order. */
   readonly effects: readonly (Effect | null)[]
 }
@@ -33,7 +35,7 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
   if (where === '(begin)' || state.needsOwnSchema) where = '(steps)'
   const writes = plans.some((plan) => plan.kind === 'single' && plan.writes)
   const effects = plans.map((plan, index) => effectOf(prepared, index, plan, null, writes))
-  return { where, writes, effects }
+  return { where, writes, facts: readFactsOf(prepared), effects }
 }
 
 /** A lone statement is refused at once, unless a fresh look at the schema may still find its relation. */

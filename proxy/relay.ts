@@ -3,9 +3,12 @@
 // `owed` lists what the client still expects, in order, one entry per request: forward the server's reply,
 // swallow it (we asked, not the client), or synthesize it (the client asked, no server had to). Rows are
 // forwarded in slices, unread. An error cancels everything owed up to ReadyForQuery, as on the server.
+//
+// A read that fails before its first row may be run again elsewhere. What the client has been told until then, that its
+// messages were taken, is told once: the second run's replies of that kind are dropped, as many as went out.
 import type { PgError } from '../core/errors.ts'
 import type { ReplySink, ServerConnection } from '../pool/server-connection.ts'
-import { decodeCommandComplete, rewriteErrorSeverity } from '../wire/backend.ts'
+import { decodeCommandComplete, decodeErrorFields, rewriteErrorSeverity } from '../wire/backend.ts'
 import { backend } from '../wire/codes.ts'
 
 /** What one request of the present exchange still owes the client. */
@@ -50,10 +53,23 @@ export interface RelayHost {
   flushed(): void
   /** The server died with replies owed. */
   serverLost(error: PgError): void
+  /** True when the command is to be run again after that error; null: the connection was lost. */
+  repeatsAfter(sqlstate: string | null): boolean
+  /** The failed exchange is over: the command may be run again now. `sqlstate` as in `repeatsAfter`. */
+  repeat(server: ServerConnection, sqlstate: string | null): void
 }
 
 const parseComplete = Uint8Array.of(backend.parseComplete, 0, 0, 0, 4)
 const closeComplete = Uint8Array.of(backend.closeComplete, 0, 0, 0, 4)
+
+/** Replies without any of the result. */
+const takes: ReadonlySet<number> = new Set([
+  backend.parseComplete,
+  backend.bindComplete,
+  backend.closeComplete,
+  backend.rowDescription,
+  backend.noData,
+])
 
 /** Message that ends each kind of debt; ParameterDescription before it is forwarded as it comes. */
 const synthesized: Partial<Record<Owed, Uint8Array>> = {
@@ -70,6 +86,13 @@ export class Relay implements ReplySink {
   #server: ServerConnection | null = null
   #poisonError: Uint8Array | null = null
   #synced = false
+  /** Rows or results have gone out: the command cannot be run again. */
+  #committed = false
+  /** Replies told to the client that its messages were taken; of so many a second run says nothing. */
+  #taken = 0
+  #toSkip = 0
+  #repeating = false
+  #repeatsBecause: string | null = null
   /** The exchange has met an error. */
   failed = false
 
@@ -93,6 +116,10 @@ export class Relay implements ReplySink {
   open(server: ServerConnection): void {
     this.#owed.length = 0
     this.#at = 0
+    this.#committed = false
+    this.#toSkip = this.#repeating ? this.#taken : 0
+    this.#taken = 0
+    this.#repeating = false
     this.failed = false
     this.#synced = false
     this.quiet = false
@@ -119,12 +146,18 @@ export class Relay implements ReplySink {
       if (bytes === undefined) break
       this.#at += 1
       if (debt !== 'synthClosePortal') this.#host.definitionCompleted()
-      this.#host.forward(bytes)
+      this.#tellTaken(bytes)
     }
   }
 
   slice(bytes: Uint8Array): void {
+    this.#committed = true
     this.#host.forward(bytes)
+  }
+
+  /** True between a failure and the second run. */
+  get repeating(): boolean {
+    return this.#repeating
   }
 
   frame(code: number, bytes: Uint8Array): void {
@@ -138,12 +171,15 @@ export class Relay implements ReplySink {
       case backend.parameterStatus:
         this.#host.parameterReported(bytes)
         return
+      case backend.parameterDescription:
+        this.#tellTaken(bytes)
+        return
       case backend.noticeResponse:
       case backend.notificationResponse:
-      case backend.parameterDescription:
         this.#host.forward(bytes)
         return
       case backend.copyInResponse:
+        this.#committed = true
         this.#host.forward(bytes)
         this.#ignoreSync()
         this.#host.copyInStarted()
@@ -167,18 +203,46 @@ export class Relay implements ReplySink {
     const server = this.#server
     this.#server = null
     this.#at = this.#owed.length
-    if (server !== null) this.#host.exchangeFinished(server)
+    if (server === null) return
+    if (this.#repeating) this.#host.repeat(server, this.#repeatsBecause)
+    else this.#host.exchangeFinished(server)
   }
 
   lost(error: PgError): void {
-    this.#server = null
+    const server = this.#server
+    const repeats = this.#repeating || (!this.#isAnswered() && this.#host.repeatsAfter(null))
     this.#at = this.#owed.length
-    this.#host.serverLost(error)
+    if (server === null || !repeats) {
+      this.#server = null
+      return this.#host.serverLost(error)
+    }
+    if (!this.#repeating) this.#repeatsBecause = null
+    this.#repeating = true
+    this.#server = null
+    this.#host.repeat(server, this.#repeatsBecause)
+  }
+
+  /** An error has been told, or something of the result. */
+  #isAnswered(): boolean {
+    return this.#committed || this.failed
+  }
+
+  /** A reply that says that a message was taken. */
+  #tellTaken(bytes: Uint8Array): void {
+    this.#taken += 1
+    if (this.#toSkip > 0) this.#toSkip -= 1
+    else this.#host.forward(bytes)
   }
 
   #reply(code: number, bytes: Uint8Array): void {
     const debt = this.#owed[this.#at]
-    if (debt !== 'swallowParse' && debt !== 'swallowClose') this.#host.forward(bytes)
+    if (debt !== 'swallowParse' && debt !== 'swallowClose') {
+      if (takes.has(code)) this.#tellTaken(bytes)
+      else {
+        this.#committed = true
+        this.#host.forward(bytes)
+      }
+    }
     if (code === backend.commandComplete)
       this.#host.statementCompleted(decodeCommandComplete(bytes))
     else if (code === backend.emptyQueryResponse) this.#host.statementCompleted('')
@@ -195,6 +259,13 @@ export class Relay implements ReplySink {
 
   #error(bytes: Uint8Array): void {
     const poison = this.#owed[this.#at] === 'poison' ? this.#poisonError : null
+    const sqlstate = sqlstateOf(bytes)
+    if (poison === null && !this.#isAnswered() && this.#host.repeatsAfter(sqlstate)) {
+      this.#repeating = true
+      this.#repeatsBecause = sqlstate
+      this.#at = this.#owed.length
+      return
+    }
     this.failed = true
     this.#at = this.#owed.length
     this.#host.forward(poison ?? rewriteErrorSeverity(bytes, 'ERROR'))
@@ -208,4 +279,8 @@ export class Relay implements ReplySink {
     this.#owed.length = this.#at + 1
     this.#synced = false
   }
+}
+
+function sqlstateOf(error: Uint8Array): string {
+  return decodeErrorFields(error).get('C') ?? ''
 }

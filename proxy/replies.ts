@@ -18,6 +18,9 @@ export interface ExchangeEvents {
   exchangeOver(): void
   /** All replies up to a Flush have come; after a failure the rest of the pipeline is skipped. */
   exchangePaused(failed: boolean): void
+  /** See RelayHost. */
+  repeatsAfter(server: ServerConnection, sqlstate: string | null): boolean
+  repeatCommand(server: ServerConnection, sqlstate: string | null): void
 }
 
 export class Replies implements RelayHost {
@@ -83,12 +86,26 @@ export class Replies implements RelayHost {
   }
 
   statementFailed(): void {
-    const { server } = this.relay
     this.#state.undoDefinitions()
     this.#state.fail()
+    this.#forgetParses(this.relay.server)
+    this.#events.copyInFailed()
+  }
+
+  repeatsAfter(sqlstate: string | null): boolean {
+    const { server } = this.relay
+    return server !== null && this.#events.repeatsAfter(server, sqlstate)
+  }
+
+  repeat(server: ServerConnection, sqlstate: string | null): void {
+    this.#forgetParses(server)
+    this.#events.repeatCommand(server, sqlstate)
+  }
+
+  /** What the server was to prepare, it may not have. */
+  #forgetParses(server: ServerConnection | null): void {
     for (const name of this.parses.splice(0)) server?.prepared.delete(name)
     if (server !== null) server.unnamed = null
-    this.#events.copyInFailed()
   }
 
   exchangeFinished(server: ServerConnection): void {

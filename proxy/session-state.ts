@@ -2,13 +2,16 @@
 // transaction, the servers it holds. Changes are noted here when a server has confirmed them.
 import { type PgError, pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
+import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
-import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
-import type { Plan, ScalarSource, SetConfigCall } from '../router/plan.ts'
+import { quoteLiteral, type SettingsProfile } from '../pool/settings-profile.ts'
+import type { Plan, ScalarSource, SessionCommand, SetConfigCall } from '../router/plan.ts'
+import { isOn } from '../router/setting-value.ts'
 import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import type { Credentials, Database } from './database.ts'
 import type { Leases } from './leases.ts'
+import { SessionReads } from './session-reads.ts'
 import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
 import { Transaction } from './transaction.ts'
 
@@ -20,11 +23,21 @@ type CachedContext = {
 }
 type JournalEntry = { readonly name: string; readonly before: ClientStatement | undefined }
 type Single = Extract<Plan, { kind: 'single' }>
+type Begin = Extract<SessionCommand, { kind: 'begin' }>
+
+export type SessionStateOptions = {
+  readonly database: Database
+  readonly client: Credentials
+  readonly startup: SettingsProfile
+  /** Logged in by the name under which the database is read-only. */
+  readonly readOnly: boolean
+}
 
 export class SessionState {
   readonly database: Database
   readonly client: Credentials
   readonly leases: Leases
+  readonly reads: SessionReads
   /** Settings of the startup packet: what RESET goes back to. */
   readonly startup: SettingsProfile
   /** Settings in force outside a transaction. */
@@ -38,17 +51,29 @@ export class SessionState {
   #journal: JournalEntry[] = []
   #confirmed = 0
 
-  constructor(database: Database, client: Credentials, startup: SettingsProfile, leases: Leases) {
+  constructor(options: SessionStateOptions, leases: Leases) {
+    const { database, client, startup, readOnly } = options
     this.database = database
     this.client = client
     this.startup = startup
     this.settings = startup
     this.leases = leases
+    this.reads = new SessionReads(database, readOnly)
+  }
+
+  /** Pool of the shard's primary for this client. */
+  poolOf(shard: ShardId): Pool {
+    return this.database.poolFor(shard, this.client)
+  }
+
+  /** Settings in force now. */
+  get effective(): SettingsProfile {
+    return this.transaction?.effective ?? this.settings
   }
 
   /** What statements are planned against now; the same object until something of it changes. */
   context(): RouterContext {
-    const settings = this.transaction?.effective ?? this.settings
+    const settings = this.effective
     const { version } = this.database
     const known = this.#context
     if (known?.settings === settings && known.version === version) {
@@ -62,7 +87,7 @@ export class SessionState {
 
   /** How prepared statements are read now. */
   get reading(): Reading {
-    const settings = this.transaction?.effective ?? this.settings
+    const settings = this.effective
     return { context: this.context(), searchPath: settings.get('search_path') ?? '' }
   }
 
@@ -137,6 +162,12 @@ export class SessionState {
     this.closeJournal()
   }
 
+  /** The same for a pipeline that is run again from its beginning. */
+  rewindDefinitions(): void {
+    this.#confirmed = 0
+    this.undoDefinitions()
+  }
+
   closeJournal(): void {
     this.#journal = []
     this.#confirmed = 0
@@ -163,9 +194,18 @@ export class SessionState {
   }
 
   /** Begins an explicit transaction, or makes an explicit one of the implicit one under way. */
-  begin(sql: string): void {
-    if (this.transaction === null) this.transaction = new Transaction(sql, this.settings, false)
-    else this.transaction.implicit = false
+  begin(sql: string, command: Begin): void {
+    if (this.transaction !== null) {
+      this.transaction.implicit = false
+      return
+    }
+    const readOnly = readsOnly(command, this.settings)
+    this.transaction = new Transaction(sql, this.settings, false, readOnly)
+  }
+
+  /** COMMIT AND CHAIN: a transaction like the one before. */
+  chain({ beginSql, readOnly }: Transaction): void {
+    this.transaction = new Transaction(beginSql, this.settings, false, readOnly)
   }
 
   /** The transaction is over on all servers. */
@@ -186,7 +226,23 @@ export class SessionState {
   /** Gives back every server that no transaction and no pin needs. */
   settle(): void {
     if (this.transaction !== null) return
-    for (const { server } of Array.from(this.leases)) this.leases.settle(server.shard)
+    for (const { server } of Array.from(this.leases)) {
+      this.reads.observed(server)
+      this.leases.settle(server.shard)
+    }
+  }
+
+  /** SET, RESET of one of the proxy's own settings; with `local` until the transaction ends. */
+  setOwn(name: string, value: string | null, local: boolean): void {
+    const { transaction } = this
+    const back = value ?? this.startup.own(name) ?? null
+    const change = (settings: SettingsProfile) => settings.withOwn(name, back)
+    if (transaction === null) {
+      if (!local) this.settings = change(this.settings)
+      return
+    }
+    transaction.effective = change(transaction.effective)
+    if (!local) transaction.session = change(transaction.session)
   }
 
   /** Notes what a statement that `server` has completed with `tag` leaves behind. */
@@ -202,7 +258,7 @@ export class SessionState {
     const { command, sql } = effect
     switch (command?.kind) {
       case 'begin':
-        this.begin(sql)
+        this.begin(sql, command)
         this.transaction?.participants.set(server.shard, effect.writes)
         break
       case 'commit':
@@ -230,7 +286,7 @@ export class SessionState {
         this.set(sql, (settings) => settings.without(command.name), server)
         break
       case 'resetAll':
-        this.set(sql, () => SettingsProfile.empty, server)
+        this.set(sql, () => this.startup, server)
         break
       case 'deallocate':
         this.#deallocated(command.name, server)
@@ -263,7 +319,7 @@ export class SessionState {
     const before = this.transaction
     this.endTransaction(tag.startsWith('COMMIT') ? 'committed' : 'rolledBack')
     if (!chain || before === null) return
-    this.begin(before.beginSql)
+    this.chain(before)
     this.transaction?.participants.set(server.shard, false)
   }
 
@@ -280,13 +336,24 @@ export class SessionState {
   }
 }
 
+/** True for a transaction that may run on replicas: READ ONLY, and not SERIALIZABLE, which a standby lacks. */
+function readsOnly({ access, isolation }: Begin, settings: SettingsProfile): boolean {
+  const byDefault = settings.get('default_transaction_read_only')
+  const readOnly =
+    access === null ? byDefault !== undefined && isOn(byDefault) : access === 'read only'
+  if (!readOnly) return false
+  if (isolation !== null) return isolation !== 'serializable'
+  return !/serializable/i.test(settings.get('default_transaction_isolation') ?? '')
+}
+
 /** SET LOCAL search_path decides how names are read from then on. */
 function localChange(sql: string): ((settings: SettingsProfile) => SettingsProfile) | undefined {
   if (!/^\s*SET\s+LOCAL\s+search_path\b/i.test(sql)) return undefined
   return (settings) => settings.with('search_path', sql)
 }
 
-function scalar(source: ScalarSource, params: BoundParams | null): string | null {
+/** Text of an argument, whether written in the statement or bound. */
+export function scalar(source: ScalarSource, params: BoundParams | null): string | null {
   if ('constant' in source) return source.constant
   const value = params?.values[source.param - 1]
   if (value === undefined || value === null) return null

@@ -20,12 +20,16 @@ import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
 import { type ClientCommand, Intake, type PipelineEnd } from './intake.ts'
 import { type Lease, Leases } from './leases.ts'
+import type { ReadFacts } from './read-facts.ts'
 import type { Relay } from './relay.ts'
+import { afterReplica, isGone } from './repeat-verdict.ts'
 import { type ExchangeEvents, Replies } from './replies.ts'
 import { SessionState } from './session-state.ts'
 
 type Phase = 'ready' | 'waiting' | 'running' | 'copyIn' | 'working' | 'closed'
 
+// A read is run again so often at most; then the client is told.
+const repeatsMax = 3
 // The client is not read while this much of it waits.
 const highWaterBytes = 256 * 1024
 
@@ -36,6 +40,8 @@ export type SessionOptions = {
   readonly database: Database
   readonly client: Credentials
   readonly startup: SettingsProfile
+  /** Logged in by the name under which the database is read-only. */
+  readonly readOnly: boolean
   readonly reported: ReportedParameters
   readonly closed: () => void
 }
@@ -55,6 +61,9 @@ export class Session implements ExchangeEvents, ServerOwner {
   #phase: Phase = 'ready'
   #draining = false
   #pumping = false
+  /** Runs the command under way once more, elsewhere; null when it may not be. */
+  repeat: (() => void) | null = null
+  #repeats = 0
   /** COPY data waits for the server's socket: the client is not read. */
   #serverLags = false
 
@@ -65,7 +74,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#onClosed = options.closed
     const leases = new Leases(this)
     this.output = new ClientOutput(options.socket, options.outbox, leases, options.reported)
-    this.state = new SessionState(options.database, options.client, options.startup, leases)
+    this.state = new SessionState(options, leases)
     this.replies = new Replies(this.state, this.output, this)
     this.connectedAtMs = context.clock.nowMs()
   }
@@ -145,6 +154,9 @@ export class Session implements ExchangeEvents, ServerOwner {
         const command = this.#intake.next(this.#phase === 'copyIn')
         if (command === undefined) break
         this.idleInTransactionSinceMs = null
+        this.repeat = null
+        this.#repeats = 0
+        this.state.reads.nextCommand()
         this.#take(command)
       }
     } catch (error) {
@@ -178,6 +190,51 @@ export class Session implements ExchangeEvents, ServerOwner {
     const { server } = this.relay
     if (server === null) return this.ready()
     runOn(this, server, { items: [], where: '(nowhere)', error: null }, 'sync')
+  }
+
+  // ---- reads that are run again
+
+  /** True when what is about to be sent on `lease` may be run again elsewhere, should its server fail. */
+  mayRepeat(facts: ReadFacts, { server, pinned }: Lease): boolean {
+    const { transaction, database } = this.state
+    if (!facts.repeatable || transaction !== null || pinned !== null) return false
+    if (this.#repeats >= repeatsMax) return false
+    return server.target.role === 'replica' || database.options.failover.waitMs > 0
+  }
+
+  repeatsAfter({ target }: ServerConnection, sqlstate: string | null): boolean {
+    if (this.repeat === null || this.closed) return false
+    if (sqlstate === null) return true
+    return target.role === 'replica' ? afterReplica(sqlstate) !== 'tell' : isGone(sqlstate)
+  }
+
+  repeatCommand(server: ServerConnection, sqlstate: string | null): void {
+    const { state } = this
+    const run = this.repeat
+    const servers = state.database.serversOf(server.shard)
+    const host = servers.hostOf(server)
+    servers.retried += 1
+    this.#repeats += 1
+    this.repeat = null
+    state.rewindDefinitions()
+    if (server.target.role === 'replica' && host !== null) {
+      if (sqlstate === null || afterReplica(sqlstate) === 'another')
+        state.reads.failed(host, server.shard)
+      else state.reads.needsPrimary()
+    }
+    if (server.closed) state.leases.discard(server.shard, 'it was lost')
+    else state.leases.settle(server.shard)
+    // Not in the middle of a dying connection's farewells.
+    queueMicrotask(() => {
+      if (this.closed || run === null) return
+      this.#phase = 'ready'
+      try {
+        run()
+      } catch (error) {
+        this.fatal(toPgError(error))
+      }
+      this.pump()
+    })
   }
 
   // ---- steps of our own
@@ -259,6 +316,9 @@ export class Session implements ExchangeEvents, ServerOwner {
     const { state } = this
     state.closeJournal()
     const { transaction } = state
+    if (transaction === null && state.reads.mustPublish(state.settings, state.leases)) {
+      return this.#publishThenReady()
+    }
     const status = transaction === null ? 'I' : transaction.failed ? 'E' : 'T'
     if (status === 'I') {
       state.portals.clear()
@@ -269,6 +329,20 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#phase = 'ready'
     this.output.readyForQuery(status)
     this.#closeIfDrained()
+  }
+
+  /** Whoever shares a session id with this client may read elsewhere once it is told: what it saw goes ahead. */
+  #publishThenReady(): void {
+    this.#phase = 'working'
+    const { reads, settings, leases } = this.state
+    reads.publish(settings, leases).then(
+      () => {
+        if (this.#phase === 'closed') return this.state.leases.abandon()
+        this.ready()
+        this.pump()
+      },
+      (error: unknown) => this.fatal(toPgError(error)),
+    )
   }
 
   /** The statement or pipeline ends with an error of our own. */

@@ -39,8 +39,14 @@ export class Transaction {
   #log: string[] = []
   #saved: Saved[] = []
 
-  constructor(beginSql: string, settings: SettingsProfile, implicit: boolean) {
+  /** Declared READ ONLY, at an isolation that replicas have. */
+  readonly readOnly: boolean
+  /** Whether it reads on replicas; null until its first statement has decided. */
+  onReplicas: boolean | null = null
+
+  constructor(beginSql: string, settings: SettingsProfile, implicit: boolean, readOnly = false) {
     this.beginSql = beginSql
+    this.readOnly = readOnly
     this.session = settings
     this.effective = settings
     this.implicit = implicit

@@ -93,7 +93,6 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
     case 'explainRoute':
     case 'showRingfence':
     case 'setRingfence':
-    case 'setRingfence':
       return '(steps)'
   }
 }

@@ -4,7 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { stringify } from 'yaml'
 import { declarations, type About } from '../config/setting.ts'
 import { fileSchema } from '../config/settings.ts'
-import { errorTable, type ErrorSpec } from '../core/error-table.ts'
+import type { ErrorSpec } from '../core/error-spec.ts'
+import { errorTable } from '../core/error-table.ts'
 
 type Page = { readonly file: string; readonly text: string }
 

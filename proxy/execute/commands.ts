@@ -4,19 +4,15 @@ import { pgError } from '../../core/errors.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
 import { quoteSetting, SettingsProfile } from '../../pool/settings-profile.ts'
 import type { SessionCommand } from '../../router/plan.ts'
-import {
-  writeBindComplete,
-  writeCommandComplete,
-  writeEmptyQueryResponse,
-  writeNoData,
-} from '../../wire/backend.ts'
+import { writeEmptyQueryResponse } from '../../wire/backend.ts'
 import { effectOf } from '../effects.ts'
 import { ask } from '../../pool/exchange.ts'
 import type { Session } from '../session.ts'
 import { Transaction } from '../transaction.ts'
 import { commitTransaction, rollbackTransaction } from './commit.ts'
 import { joinShard } from './join-shard.ts'
-import { runExplainRoute, runShowRingfence } from './local-rows.ts'
+import { acknowledge, complete, runExplainRoute } from './local-replies.ts'
+import { runSetRingfence, runShowRingfence } from './own-settings.ts'
 import { runUnit, type Unit } from './unit.ts'
 
 /** @throws PgError what the client is told. */
@@ -31,7 +27,7 @@ export async function runCommand(
       acknowledge(session, unit)
       return session.output.emit(writeEmptyQueryResponse)
     case 'begin':
-      state.begin(unit.sql)
+      state.begin(unit.sql, command)
       return complete(session, unit, /^\W*start\b/i.test(unit.sql) ? 'START TRANSACTION' : 'BEGIN')
     case 'commit':
       return endTransaction(session, unit, command.chain, 'commit')
@@ -55,7 +51,9 @@ export async function runCommand(
     case 'explainRoute':
       return runExplainRoute(session, unit, command.sql)
     case 'showRingfence':
-      return runShowRingfence(session, unit, command.name)
+      return runShowRingfence(session, unit, command)
+    case 'setRingfence':
+      return runSetRingfence(session, unit, command)
   }
 }
 
@@ -73,7 +71,7 @@ async function endTransaction(
   else await rollbackTransaction(session)
   // ROLLBACK as an answer to COMMIT is enough only for who knows of the failure.
   if (lost !== undefined && lost !== null) throw lost
-  if (chain && before !== null) state.begin(before.beginSql)
+  if (chain && before !== null) state.chain(before)
   complete(session, unit, committing ? 'COMMIT' : 'ROLLBACK')
 }
 
@@ -132,6 +130,7 @@ async function discardAll(session: Session, unit: Unit): Promise<void> {
   state.statements.clear()
   state.portals.clear()
   state.settings = state.startup
+  state.reads.positions.clear()
   if (transaction !== null) state.transaction = new Transaction('BEGIN', state.startup, true)
   const reported = await state.database.reportedFor(state.startup, state.client)
   complete(session, unit, 'DISCARD ALL')
@@ -153,15 +152,4 @@ async function joinedServers(session: Session): Promise<readonly ServerConnectio
   const servers: ServerConnection[] = []
   for (const shard of shards) servers.push((await joinShard(session, shard, false)).server)
   return servers
-}
-
-/** BindComplete and NoData, where the client waits for them. */
-function acknowledge(session: Session, unit: Unit): void {
-  if (unit.extended?.bind === true) session.output.emit(writeBindComplete)
-  if (unit.extended?.describe === true) session.output.emit(writeNoData)
-}
-
-function complete(session: Session, unit: Unit, tag: string): void {
-  acknowledge(session, unit)
-  session.output.deferMessage((writer) => writeCommandComplete(writer, tag))
 }

@@ -1,17 +1,18 @@
 // Where a command goes: to one server as it is (single.ts), or through steps of our own (steps.ts). A command that must
 // wait for a server is read and planned again once it has one: the topology may have changed meanwhile.
-import { type PgError, pgError, toPgError } from '../../core/errors.ts'
+import { pgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
 import { frontend } from '../../wire/codes.ts'
 import type { Frame } from '../../wire/framer.ts'
 import { decodeQuery } from '../../wire/frontend.ts'
-import { type Batch, continued, readBatch, writesOf } from '../batch.ts'
+import { type Batch, continued, factsOf, readBatch, writesOf } from '../batch.ts'
 import { ownFrames, type PipelineEnd } from '../intake.ts'
-import type { Lease } from '../leases.ts'
+import { noRead } from '../read-facts.ts'
 import { readQuery, type SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
 import { isShard, type Where } from '../where.ts'
+import { leaseOn } from './lease.ts'
 import { joinServer, sendBatch, sendSimple } from './single.ts'
 import { runBatchSteps, runQuerySteps } from './steps.ts'
 
@@ -22,7 +23,7 @@ export function runSimple(session: Session, { code, bytes }: Frame): void {
   if (database.options.rules !== null) {
     return session.refuse(pgError('unsupported', ['the function call protocol']), 'sync')
   }
-  const query: SimpleQuery = { where: database.home, writes: true, effects: [] }
+  const query: SimpleQuery = { where: database.home, writes: true, facts: noRead, effects: [] }
   sendQuery(session, query, bytes, (owned) => runSimple(session, { code, bytes: owned }))
 }
 
@@ -51,17 +52,27 @@ function sendQuery(
   bytes: Uint8Array,
   again: (owned: Uint8Array) => void,
 ): void {
-  const { where, writes, effects } = query
+  const { where, writes, facts, effects } = query
   const open = session.relay.server
   const shard = shardOf(session, where)
   if (open !== null && where !== '(any)' && shard !== open.shard) return refusedBehindFlush(session)
   let owned = bytes
-  const lease = leaseOn(session, open?.shard ?? shard, () => again(owned), 'sync')
+  session.state.reads.take(facts.hints)
+  const lease = leaseOn(session, {
+    shard: open?.shard ?? shard,
+    facts,
+    again: () => again(owned),
+    end: 'sync',
+  })
   if (lease === null) {
     owned = Uint8Array.from(bytes)
     return
   }
   if (open === null) {
+    if (session.mayRepeat(facts, lease)) {
+      owned = Uint8Array.from(bytes)
+      session.repeat = () => again(owned)
+    }
     session.replies.expect(effects)
     joinServer(session, lease, writes)
   } else {
@@ -101,16 +112,18 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     return session.work(() => runBatchSteps(session, owned), end)
   }
   let owned = frames
-  const lease = leaseOn(
-    session,
-    shardOf(session, batch.where),
-    () => runBatch(session, owned, end),
-    end,
-  )
+  const facts = factsOf(batch)
+  const again = () => runBatch(session, owned, end)
+  state.reads.take(facts.hints)
+  const lease = leaseOn(session, { shard: shardOf(session, batch.where), facts, again, end })
   if (lease === null) {
     owned = ownFrames(frames)
     state.undoDefinitions()
     return
+  }
+  if (end === 'sync' && session.mayRepeat(facts, lease)) {
+    owned = ownFrames(frames)
+    session.repeat = again
   }
   joinServer(session, lease, writesOf(batch))
   session.replies.expect([])
@@ -132,35 +145,4 @@ function shardOf(session: Session, where: Where): ShardId {
   if (isShard(where)) return where
   const joined = session.state.transaction?.participants.keys().next().value
   return joined ?? session.state.database.home
-}
-
-/** The session's server on `shard`; null when it must wait: then `again` runs once there is one. */
-function leaseOn(
-  session: Session,
-  shard: ShardId,
-  again: () => void,
-  end: PipelineEnd,
-): Lease | null {
-  const { state } = session
-  const held = state.leases.get(shard)
-  if (held !== undefined) return held
-  const pool = state.database.poolFor(shard, state.client)
-  const granted = () => {
-    session.enter('ready')
-    try {
-      again()
-    } catch (error) {
-      session.fatal(toPgError(error))
-    }
-    session.pump()
-  }
-  const refused = (error: PgError) => {
-    if (session.closed) return
-    session.enter('ready')
-    session.refuse(error, end)
-    session.pump()
-  }
-  const lease = state.leases.take(pool, state.settings, granted, refused)
-  if (lease === null) session.enter('waiting')
-  return lease
 }

@@ -1,6 +1,7 @@
 // Errors that clients meet: every row of the table is complete, and arguments land where they belong.
 import { describe, expect, it } from 'vitest'
-import { type ErrorSpec, errorTable } from '../../core/error-table.ts'
+import type { ErrorSpec } from '../../core/error-spec.ts'
+import { errorTable } from '../../core/error-table.ts'
 import { PgError, pgError, toPgError } from '../../core/errors.ts'
 
 const rows = Object.entries<ErrorSpec>(errorTable)

@@ -1,10 +1,10 @@
-// Rows that the proxy itself gives: EXPLAIN (ROUTE) and SHOW ringfence.…
-import { pgError } from '../../core/errors.ts'
+// Replies that the proxy itself gives: rows, and the end of commands that need no server.
 import { explainRoute } from '../../router/explain.ts'
 import {
   writeBindComplete,
   writeCommandComplete,
   writeDataRow,
+  writeNoData,
   writeRowDescription,
 } from '../../wire/backend.ts'
 import type { Session } from '../session.ts'
@@ -19,27 +19,14 @@ export function runExplainRoute(session: Session, unit: Unit, sql: string): void
   sendRows(session, unit, { columns: ['aspect', 'value'], rows, tag: 'EXPLAIN' })
 }
 
-/** @throws PgError 42704 for a name that is not one of ours. */
-export function runShowRingfence(session: Session, unit: Unit, name: string): void {
-  const { database, leases } = session.state
-  const values: Readonly<Record<string, () => string>> = {
-    'ringfence.epoch': () => String(database.topology.epoch),
-    'ringfence.shards': () => database.shards.join(', '),
-    'ringfence.pins': () => leases.pinReasons.join(', '),
-  }
-  const value = values[name]
-  if (value === undefined) throw pgError('undefinedSetting', [name])
-  sendRows(session, unit, { columns: [name], rows: [[value()]], tag: 'SHOW' })
-}
-
 type LocalRows = {
   readonly columns: readonly string[]
-  readonly rows: readonly (readonly string[])[]
+  readonly rows: readonly (readonly (string | null)[])[]
   readonly tag: string
 }
 
 /** All columns are text, in text and in binary format alike. */
-function sendRows(session: Session, unit: Unit, { columns, rows, tag }: LocalRows): void {
+export function sendRows(session: Session, unit: Unit, { columns, rows, tag }: LocalRows): void {
   if (unit.extended?.bind === true) session.output.emit(writeBindComplete)
   if (unit.extended === null || unit.extended.describe) {
     const fields = columns.map((name) => ({
@@ -54,5 +41,17 @@ function sendRows(session: Session, unit: Unit, { columns, rows, tag }: LocalRow
     session.output.emit((writer) => writeRowDescription(writer, fields))
   }
   for (const row of rows) session.output.emit((writer) => writeDataRow(writer, row))
+  session.output.deferMessage((writer) => writeCommandComplete(writer, tag))
+}
+
+/** BindComplete and NoData, where the client waits for them. */
+export function acknowledge(session: Session, unit: Unit): void {
+  if (unit.extended?.bind === true) session.output.emit(writeBindComplete)
+  if (unit.extended?.describe === true) session.output.emit(writeNoData)
+}
+
+/** The end of a command that gives no rows. */
+export function complete(session: Session, unit: Unit, tag: string): void {
+  acknowledge(session, unit)
   session.output.deferMessage((writer) => writeCommandComplete(writer, tag))
 }

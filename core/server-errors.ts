@@ -1,0 +1,128 @@
+// Rows of the error table about servers: reaching them, waiting for them, losing them, reading from replicas.
+import type { ErrorSpec } from './error-spec.ts'
+
+export const serverErrors = {
+  poolTimeout: {
+    sqlstate: '53300',
+    message: 'no server connection to shard "%s" became free within %s ms',
+    hint: 'Raise pool.size, shorten transactions, or raise pool.query_wait_timeout.',
+    meaning: 'Every server connection of the pool was in use until the deadline.',
+    retry: 'safe',
+  },
+  poolQueueFull: {
+    sqlstate: '53300',
+    message: 'too many clients are waiting for a server connection to shard "%s"',
+    hint: 'Raise pool.size or send fewer statements at once.',
+    meaning: 'The queue of waiting statements is at its limit.',
+    retry: 'safe',
+  },
+  serverUnreachable: {
+    sqlstate: '08001',
+    message: 'could not connect to shard "%s": %s',
+    hint: 'Check with "ringfence check" that the server runs and accepts our login.',
+    meaning: 'No connection to the shard could be opened; nothing of the statement was executed.',
+    retry: 'safe',
+  },
+  shardDown: {
+    sqlstate: '08001',
+    message: 'shard "%s" has been unreachable for %s s: %s',
+    hint: 'Nothing was executed. Statements of other shards go on; try again once it is back.',
+    meaning:
+      'There has been no primary, or none that accepts connections, for longer than failover.wait.',
+    retry: 'safe',
+  },
+  noReplica: {
+    sqlstate: '57P03',
+    message: 'no replica of shard "%s" can serve the read: %s',
+    hint: 'Ask for ringfence.target = auto, under which the primary serves what no replica can.',
+    meaning: 'Reads may go to replicas only, and none may be used now.',
+    retry: 'safe',
+  },
+  positionUnknown: {
+    sqlstate: '57P03',
+    message: 'the position of shard "%s" cannot be told now',
+    hint: 'Ask again once the shard can be reached.',
+    meaning:
+      'A session token was asked for while a shard that the session has used does not answer.',
+    retry: 'safe',
+  },
+  sessionIdsUnavailable: {
+    sqlstate: '0A000',
+    message: 'session ids need a Redis',
+    hint: 'Set redis.url, or hand ringfence.session_token on instead.',
+    meaning: 'ringfence.session_id was set, and the configuration has no redis.url.',
+    retry: 'useless',
+  },
+  settingInvalid: {
+    sqlstate: '22023',
+    message: 'invalid value for parameter "%s": "%s"',
+    hint: 'Available values: %s.',
+    meaning: 'A setting of the proxy was given a value that it does not take.',
+    retry: 'useless',
+  },
+  serverLost: {
+    sqlstate: '08006',
+    message: 'connection to shard "%s" was lost: %s',
+    hint: 'The statement may or may not have taken effect; check before sending it again.',
+    meaning: 'The server closed the connection while it was working for this client.',
+    retry: 'unsafe',
+  },
+  transactionLost: {
+    sqlstate: '40001',
+    message: 'the transaction was rolled back: %s',
+    hint: 'Nothing of the transaction was kept; send it again.',
+    meaning: 'A server of the transaction died before COMMIT was sent.',
+    retry: 'safe',
+  },
+  sessionStateLost: {
+    sqlstate: '08006',
+    severity: 'FATAL',
+    message: 'session state was lost: %s',
+    hint: 'Connect again; temporary tables and session locks must be made anew.',
+    meaning: 'The server that a client was pinned to has died, and its session state with it.',
+    retry: 'unsafe',
+  },
+  outcomeInDoubt: {
+    sqlstate: '08007',
+    message: 'connection to shard "%s" was lost while the transaction was being decided',
+    hint: 'Check whether its rows are there before sending the transaction again.',
+    meaning: 'The decider died between our COMMIT and its answer; recovery finishes it one way.',
+    retry: 'unsafe',
+  },
+  vnodeFenced: {
+    sqlstate: '57P03',
+    message: 'virtual node %s is being moved to another shard',
+    hint: 'Send the statement again in a moment.',
+    meaning: 'The row belongs to a virtual node that is fenced for its switch.',
+    retry: 'safe',
+  },
+  replayFailed: {
+    sqlstate: '08006',
+    severity: 'FATAL',
+    message: 'session state could not be replayed on shard "%s": %s',
+    hint: 'Connect again; check that the settings of the session are still valid on the server.',
+    meaning: 'A server refused a setting or BEGIN that was accepted before.',
+    retry: 'unsafe',
+  },
+  twoPhaseDisabled: {
+    sqlstate: '55000',
+    message: 'shard "%s" has max_prepared_transactions = 0',
+    hint: 'Set max_prepared_transactions to at least max_connections and restart the server.',
+    meaning: 'Writing to all shards atomically needs two-phase commit on each of them.',
+    retry: 'useless',
+  },
+  catalogUnavailable: {
+    sqlstate: '57P03',
+    message: 'the topology could not be read from home shard "%s"',
+    hint: 'Run "ringfence init", or check that the home shard is up.',
+    meaning: 'Without the catalog the proxy does not know where rows live.',
+    retry: 'safe',
+  },
+  sessionTokenInvalid: {
+    sqlstate: '22023',
+    message: 'invalid value for parameter "ringfence.session_token"',
+    hint: 'Pass on unchanged what SHOW ringfence.session_token gave for the same database.',
+    meaning: 'The token is damaged, or signed for another database or with another token key.',
+    retry: 'useless',
+  },
+} as const satisfies Record<string, ErrorSpec>

@@ -1,0 +1,19 @@
+// Which errors of a read are worth running it again elsewhere: those that tell of the server, not of the statement.
+// Only reads outside transactions, of which the client has seen nothing yet, are run again.
+
+// Conflicts with recovery (manual, 26.4.2): the replica had to go on.
+const conflicts = new Set(['40001', '40P01'])
+// What a replica cannot do, or does not know yet: the primary can, or says the same.
+const unable = new Set(['25006', '0A000', '55000'])
+
+/** True for errors of a server that stops, starts or fails. */
+export function isGone(sqlstate: string): boolean {
+  return /^(?:57P|08|58)/.test(sqlstate)
+}
+
+/** What to do after a replica's error: run the read on another replica, on the primary, or tell the client. */
+export function afterReplica(sqlstate: string): 'another' | 'primary' | 'tell' {
+  if (conflicts.has(sqlstate) || isGone(sqlstate)) return 'another'
+  if (unable.has(sqlstate) || /^(?:42|XX)/.test(sqlstate)) return 'primary'
+  return 'tell'
+}

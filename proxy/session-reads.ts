@@ -1,0 +1,311 @@
+// Where the reads of one session go. Decided for each statement from what the client asks for (target, consistency,
+// session ids), from what it has written and seen, and from what the monitor knows of the shard's servers.
+//
+// A decision may have to wait: for the positions of session ids, or for a replica to catch up. Each is waited for
+// once per statement; after that the read goes to the primary.
+import { pgError, type PgError } from '../core/errors.ts'
+import type { ShardId } from '../core/ids.ts'
+import { type Lsn, parseLsn } from '../core/lsn.ts'
+import type { Position, Positions } from '../core/position.ts'
+import { ask } from '../pool/exchange.ts'
+import type { HostMonitor } from '../pool/host-monitor.ts'
+import { waitForSample } from '../pool/sample-wait.ts'
+import type { ServerConnection } from '../pool/server-connection.ts'
+import type { SettingsProfile } from '../pool/settings-profile.ts'
+import type { Hints } from '../router/hints.ts'
+import type { Consistency, Database, ReadTarget } from './database.ts'
+import type { Leases } from './leases.ts'
+import { isConsistency, isTarget, ownNames, sessionIdsOf } from './own-settings.ts'
+import { type HostNow, mayRead, SessionPositions } from './session-positions.ts'
+import type { ShardServers } from './shard-servers.ts'
+
+/** Where a read goes. `later`: once the promise is settled, the decision is to be made again. */
+export type ReadPlace =
+  | { readonly kind: 'primary' }
+  | { readonly kind: 'replica'; readonly host: HostMonitor; readonly incarnation: string }
+  | { readonly kind: 'later'; readonly until: Promise<void> }
+  | { readonly kind: 'refuse'; readonly error: PgError }
+
+/** What the client wants of its reads now. */
+type Wishes = {
+  readonly target: ReadTarget
+  readonly consistency: Consistency
+  readonly ids: readonly string[]
+}
+
+type Sampled = HostNow & { readonly host: HostMonitor; readonly position: Position }
+
+const primary: ReadPlace = { kind: 'primary' }
+/** How long SHOW ringfence.session_token waits for positions that are not known yet. */
+const settleWaitMs = 2_000
+
+export class SessionReads {
+  readonly positions = new SessionPositions()
+  readonly #database: Database
+  /** Logged in by the name under which the database is read-only. */
+  readonly readOnly: boolean
+  #hints: Hints | null = null
+  #fetched: 'no' | 'known' | 'unknown' = 'no'
+  #waited = false
+  #avoided: readonly HostMonitor[] = []
+  #primaryOnly = false
+  #published = false
+
+  constructor(database: Database, readOnly: boolean) {
+    this.#database = database
+    this.readOnly = readOnly
+  }
+
+  /** The client's next command: what was decided for the one before is forgotten. */
+  nextCommand(): void {
+    this.#hints = null
+    this.#fetched = 'no'
+    this.#waited = false
+    this.#avoided = []
+    this.#primaryOnly = false
+    this.#published = false
+  }
+
+  /** Hints of the command that is read now; they hold until the next one. */
+  take(hints: Hints | null): void {
+    this.#hints = hints
+  }
+
+  /** A replica could not serve the command: another one shall, or the primary. */
+  failed(host: HostMonitor, shard: ShardId): void {
+    const { clock } = this.#database
+    this.#database.serversOf(shard).loadOf(host).breaker.failed(clock.nowMs())
+    this.#avoided = [...this.#avoided, host]
+  }
+
+  /** What the command asks for, no replica can do. */
+  needsPrimary(): void {
+    this.#primaryOnly = true
+  }
+
+  /** Where a statement goes that may run on a replica of `shard`. */
+  place(shard: ShardId, settings: SettingsProfile): ReadPlace {
+    const servers = this.#database.serversOf(shard)
+    const { monitor } = servers
+    const wishes = this.#wishes(settings)
+    if (monitor === null) {
+      return wishes.target === 'replica' ? refuse(shard, 'it has none') : this.#onPrimary(servers)
+    }
+    if (wishes.target === 'primary') return this.#onPrimary(servers)
+    if (wishes.consistency === 'strong') return this.#onPrimary(servers)
+    const session = wishes.consistency === 'session'
+    if (session && wishes.ids.length > 0) {
+      if (this.#fetched === 'no') return this.#fetch(wishes.ids)
+      if (this.#fetched === 'unknown') return this.#withoutReplica(servers, wishes.target)
+    }
+    if (this.#primaryOnly) return this.#onPrimary(servers)
+    const sampled = this.#sampled(servers)
+    const able = session ? this.#able(servers, sampled) : sampled
+    const hosts = able.map(({ host }) => host)
+    if (wishes.target === 'auto' && this.#database.options.reads.includePrimary) {
+      if (monitor.primary !== null) hosts.push(monitor.primary)
+    }
+    const host = servers.pick(hosts)
+    if (host === monitor.primary && host !== null) return this.#onPrimary(servers)
+    const chosen = able.find((candidate) => candidate.host === host)
+    if (chosen !== undefined) {
+      return { kind: 'replica', host: chosen.host, incarnation: chosen.incarnation }
+    }
+    if (session && !this.#waited && this.#isWorthWaiting(servers, sampled)) {
+      return this.#waitForReplica(servers)
+    }
+    return this.#withoutReplica(servers, wishes.target)
+  }
+
+  /** A statement or transaction has ended on `server`: what it saw or wrote, the session must not miss later. */
+  observed(server: ServerConnection): void {
+    const servers = this.#database.serversOf(server.shard)
+    const host = servers.hostOf(server)
+    if (host === null) return
+    const { incarnation } = server
+    const primary = server.target.role === 'primary'
+    const atMs = this.#database.clock.nowMs()
+    this.positions.observed(server.shard, { id: host.id, incarnation, primary }, atMs)
+  }
+
+  /** Ids that the session's positions are kept under now. */
+  idsNow(settings: SettingsProfile): readonly string[] {
+    return this.#wishes(settings).ids
+  }
+
+  /** True when what was done on `leases` is to be known under session ids before the client goes on. */
+  mustPublish(settings: SettingsProfile, leases: Leases): boolean {
+    if (this.#published || leases.isEmpty) return false
+    const hinted = this.#hints !== null && this.#hints.sessionIds.length > 0
+    return hinted || (settings.own(ownNames.sessionId) ?? '') !== ''
+  }
+
+  /** Puts the positions that `leases` have reached under the session's ids. Never rejects for a Redis that is away. */
+  async publish(settings: SettingsProfile, leases: Leases): Promise<void> {
+    this.#published = true
+    const store = this.#database.tokens
+    const { ids } = this.#wishes(settings)
+    if (store === null) return
+    const positions = new Map<ShardId, Position>()
+    await Promise.all(
+      [...leases].map(async ({ server }) => {
+        const position = await this.#positionOn(server)
+        if (position !== null) positions.set(server.shard, position)
+      }),
+    )
+    for (const [shard, position] of positions) this.positions.reached(shard, position)
+    if (positions.size > 0) await store.publish(ids, positions)
+  }
+
+  /** What a statement that has just ended on `server` has written or seen. */
+  async #positionOn(server: ServerConnection): Promise<Position | null> {
+    const servers = this.#database.serversOf(server.shard)
+    const { monitor } = servers
+    const host = servers.hostOf(server)
+    if (monitor === null || host === null) return null
+    const atMs = this.#database.clock.nowMs()
+    const { status } = host
+    if (
+      !server.closed &&
+      status.kind === 'up' &&
+      status.sample.incarnation === server.incarnation
+    ) {
+      const asked = await askLsn(server)
+      if (asked !== null) {
+        const { systemId, timeline } = status.sample
+        return { systemId, timeline, lsn: asked }
+      }
+    }
+    this.observed(server)
+    const waitMs = settleWaitMs
+    const { clock } = this.#database
+    await waitForSample(monitor, () => host.positionAfter(atMs) !== null, { clock, waitMs })
+    return host.positionAfter(atMs)
+  }
+
+  /** All positions, what was seen a moment ago included. @throws PgError 57P03 when a shard cannot tell */
+  async settled(): Promise<Positions> {
+    for (const shard of this.positions.snapshot().open) {
+      const servers = this.#database.serversOf(shard)
+      if (!(await this.#settle(servers))) throw pgError('positionUnknown', [shard])
+    }
+    return this.positions.snapshot().positions
+  }
+
+  async #settle(servers: ShardServers): Promise<boolean> {
+    const { id, monitor } = servers
+    if (monitor === null) return true
+    const { clock } = this.#database
+    const isSettled = () => {
+      this.positions.settle(id, nows(monitor.hosts))
+      return this.positions.needs(id).open.length === 0
+    }
+    const { open } = this.positions.needs(id)
+    const alive = open.every((seen) =>
+      nows(monitor.hosts).some((now) => now.id === seen.id && now.incarnation === seen.incarnation),
+    )
+    if (!alive && monitor.primary !== null) {
+      // Where it was seen is gone; the primary has everything that is left.
+      const [now] = nows([monitor.primary])
+      if (now === undefined) return false
+      const { id: host, incarnation } = now
+      this.positions.observed(id, { id: host, incarnation, primary: true }, clock.nowMs())
+    }
+    return waitForSample(monitor, isSettled, { clock, waitMs: settleWaitMs })
+  }
+
+  #wishes(settings: SettingsProfile): Wishes {
+    const { reads } = this.#database.options
+    const hints = this.#hints
+    const target = hints?.target ?? settings.own(ownNames.target)
+    const consistency = hints?.consistency ?? settings.own(ownNames.consistency)
+    const ids = sessionIdsOf(settings.own(ownNames.sessionId))
+    return {
+      target: this.readOnly ? 'replica' : isTarget(target) ? target : reads.target,
+      consistency: isConsistency(consistency) ? consistency : reads.consistency,
+      ids: hints === null || hints.sessionIds.length === 0 ? ids : [...ids, ...hints.sessionIds],
+    }
+  }
+
+  #fetch(ids: readonly string[]): ReadPlace {
+    const store = this.#database.tokens
+    if (store === null) return { kind: 'refuse', error: pgError('sessionIdsUnavailable') }
+    const until = store.fetch(ids).then((fetched) => {
+      this.#fetched = fetched.kind
+      if (fetched.kind === 'known') this.positions.merge(fetched.positions)
+    })
+    return { kind: 'later', until }
+  }
+
+  #onPrimary(servers: ShardServers): ReadPlace {
+    servers.primaryReads += 1
+    return primary
+  }
+
+  #withoutReplica(servers: ShardServers, target: ReadTarget): ReadPlace {
+    if (target !== 'replica') return this.#onPrimary(servers)
+    return refuse(servers.id, 'none is healthy and has what the session has seen')
+  }
+
+  #sampled(servers: ShardServers): readonly Sampled[] {
+    const avoided = this.#avoided
+    const hosts = servers.readable()
+    return nows(avoided.length === 0 ? hosts : hosts.filter((host) => !avoided.includes(host)))
+  }
+
+  #able(servers: ShardServers, sampled: readonly Sampled[]): readonly Sampled[] {
+    const { id, monitor } = servers
+    if (monitor === null || sampled.length === 0) return []
+    if (this.positions.needs(id).open.length > 0) this.positions.settle(id, nows(monitor.hosts))
+    const needs = this.positions.needs(id)
+    if (needs.position === null && needs.open.length === 0) return sampled
+    return sampled.filter((now) => mayRead(needs, now))
+  }
+
+  /** False when the replicas are further behind than a read may wait. */
+  #isWorthWaiting({ monitor }: ShardServers, sampled: readonly Sampled[]): boolean {
+    const { rywWaitMs } = this.#database.options.reads
+    if (monitor === null || rywWaitMs === 0) return false
+    return sampled.some(({ host }) => monitor.lag(host).ms <= rywWaitMs)
+  }
+
+  #waitForReplica(servers: ShardServers): ReadPlace {
+    const { monitor } = servers
+    if (monitor === null) return primary
+    this.#waited = true
+    servers.readWaits += 1
+    const { clock, options } = this.#database
+    const able = () => this.#able(servers, this.#sampled(servers)).length > 0
+    const waiting = waitForSample(monitor, able, { clock, waitMs: options.reads.rywWaitMs })
+    return { kind: 'later', until: waiting.then(() => undefined) }
+  }
+}
+
+/** Hosts that are up, as positions are compared with them. */
+function nows(hosts: readonly HostMonitor[]): readonly Sampled[] {
+  return hosts.flatMap((host) => {
+    const { status } = host
+    if (status.kind !== 'up') return []
+    const { systemId, timeline, lsn, incarnation } = status.sample
+    const positionAfter = (ms: number) => host.positionAfter(ms)
+    return [
+      { host, id: host.id, incarnation, position: { systemId, timeline, lsn }, positionAfter },
+    ]
+  })
+}
+
+/** Where the server's log is now: written on a primary, replayed on a replica. Null when it does not say. */
+async function askLsn(server: ServerConnection): Promise<Lsn | null> {
+  const { role } = server.target
+  const call = role === 'primary' ? 'pg_current_wal_insert_lsn' : 'pg_last_wal_replay_lsn'
+  try {
+    const { rows } = await ask(server, `SELECT pg_catalog.${call}()`)
+    return parseLsn(rows[0]?.[0] ?? '') ?? null
+  } catch {
+    return null
+  }
+}
+
+function refuse(shard: ShardId, why: string): ReadPlace {
+  return { kind: 'refuse', error: pgError('noReplica', [shard, why]) }
+}
