@@ -3,12 +3,14 @@ import { assert } from '../core/assert.ts'
 import type {
   Column,
   FunctionTraits,
+  HiddenVolatile,
   Relation,
   Schema,
   ShardingRules,
   Volatility,
 } from '../router/schema.ts'
 import { placeRelations, type FoundRelation } from './schema-placement.ts'
+import { type ReadRelation, replicaTraits } from './schema-replica.ts'
 import { columnsSql, functionsSql, relationsSql } from './schema-queries.ts'
 
 /**
@@ -33,20 +35,24 @@ export async function loadSchema(
   user: string,
 ): Promise<Schema> {
   // First: the other two empty search_path for the rest of a transaction, if there is one around them.
-  const { functions, searchPath, schemas } = readFunctions(await ask(functionsSql))
+  const facts = readFunctions(await ask(functionsSql))
   const columns = readColumns(await ask(columnsSql))
   const found = readRelations(await ask(relationsSql), columns)
   const placed = placeRelations(found, rules)
+  const traits = replicaTraits(found)
   const relations = new Map<string, Relation>()
   for (const { oid, schema, name, kind, columns, primaryKey } of found.values()) {
     const { placement, key } = placed.get(oid) ?? { placement: 'catalog', key: null }
-    relations.set(`${schema}.${name}`, { schema, name, kind, placement, key, columns, primaryKey })
+    const own = { schema, name, kind, placement, key, columns, primaryKey }
+    relations.set(`${schema}.${name}`, { ...own, ...traits.get(oid) })
   }
+  const { functions, hiddenVolatile, searchPath, schemas } = facts
   return {
     // Microseconds since the machine started: no two loads of a process end at the same one.
     version: Number(process.hrtime.bigint() / 1000n),
     relations,
     functions,
+    ...(hiddenVolatile === null ? {} : { hiddenVolatile }),
     defaultSearchPath: expandSearchPath(searchPath, user).filter((name) => schemas.has(name)),
   }
 }
@@ -61,6 +67,7 @@ export function expandSearchPath(setting: string, user: string): readonly string
   })
 }
 
+type LoadedRelation = FoundRelation & ReadRelation
 type Row = readonly (string | null)[]
 
 function readColumns(rows: readonly Row[]): ReadonlyMap<string, readonly Column[]> {
@@ -92,28 +99,44 @@ function identityOf(letter: string): Column['identity'] {
 function readRelations(
   rows: readonly Row[],
   columns: ReadonlyMap<string, readonly Column[]>,
-): ReadonlyMap<string, FoundRelation> {
-  const relations = new Map<string, FoundRelation>()
+): ReadonlyMap<string, LoadedRelation> {
+  const relations = new Map<string, LoadedRelation>()
   for (const row of rows) {
     const oid = text(row, 0)
+    const parents = row[4]?.split(' ') ?? []
     relations.set(oid, {
       oid,
       schema: text(row, 1),
       name: text(row, 2),
       kind: text(row, 3),
-      parent: row[4] ?? null,
+      parent: parents[0] ?? null,
+      parents,
       reads: row[5]?.split(' ') ?? [],
       primaryKey: row[6]?.split('\u0001') ?? [],
       columns: columns.get(oid) ?? [],
+      persistence: text(row, 7),
+      functions: row[8]?.split('\u0001') ?? [],
+      uses: row[9]?.split(' ') ?? [],
+      locks: text(row, 10) === 't',
     })
   }
   return relations
 }
 
+type UserFunction = {
+  readonly name: string
+  readonly volatility: Volatility
+  readonly schemas: readonly string[]
+}
+
 function readFunctions(rows: readonly Row[]) {
   const functions = new Map<string, FunctionTraits>()
+  const users: UserFunction[] = []
   const schemas = new Set<string>()
   const aggregates = new Set<string>()
+  const operators = new Set<string>()
+  const types = new Set<string>()
+  let implicitCast = false
   let searchPath = ''
   for (const row of rows) {
     const kind = text(row, 0)
@@ -122,29 +145,30 @@ function readFunctions(rows: readonly Row[]) {
     if (kind === 'path') searchPath = name
     else if (kind === 'schema') schemas.add(name)
     else if (kind === 'aggregate') aggregates.add(name)
+    else if (kind === 'operator') operators.add(name)
+    else if (kind === 'type') types.add(name)
+    else if (kind === 'implicit') implicitCast = true
     else if (kind === 'builtin') {
-      for (const builtin of name.split(' ')) addFunction(functions, builtin, volatility, true)
-    } else addFunction(functions, name, volatility, false)
+      for (const builtin of name.split(' ')) functions.set(builtin, { volatility, builtin: true })
+    } else if (kind === 'function') {
+      users.push({ name, volatility, schemas: text(row, 3).split('\u0001') })
+    }
   }
-  for (const [name, traits] of functions) {
-    // Of built-in names the router knows which are aggregates.
-    if (!traits.builtin) functions.set(name, { ...traits, aggregate: aggregates.has(name) })
+  for (const { name, volatility, schemas: own } of users) {
+    const system = functions.get(name)
+    // An overload of a system function makes the name the user's, at the more volatile of both.
+    functions.set(name, {
+      volatility: system === undefined ? volatility : moreVolatile(system.volatility, volatility),
+      builtin: false,
+      // Of built-in names the router knows which are aggregates.
+      aggregate: aggregates.has(name),
+      schemas: own,
+      ...(system === undefined ? {} : { shadows: true }),
+    })
   }
-  return { functions, searchPath, schemas }
-}
-
-/** A user's overload of a system function makes the name the user's, at the more volatile of both. */
-function addFunction(
-  functions: Map<string, FunctionTraits>,
-  name: string,
-  volatility: Volatility,
-  builtin: boolean,
-): void {
-  const known = functions.get(name)
-  functions.set(name, {
-    volatility: known === undefined ? volatility : moreVolatile(known.volatility, volatility),
-    builtin: builtin && (known?.builtin ?? true),
-  })
+  const none = operators.size === 0 && types.size === 0 && !implicitCast
+  const hiddenVolatile: HiddenVolatile | null = none ? null : { operators, types, implicitCast }
+  return { functions, hiddenVolatile, searchPath, schemas }
 }
 
 function moreVolatile(a: Volatility, b: Volatility): Volatility {

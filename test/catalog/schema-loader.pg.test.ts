@@ -3,7 +3,7 @@ import type { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { expandSearchPath, loadSchema, type Ask } from '../../catalog/schema-loader.ts'
 import type { Schema } from '../../router/schema.ts'
-import { openCluster, rules, type CatalogFixture } from './fixture.ts'
+import { openCluster, openFixture, rules, type CatalogFixture } from './fixture.ts'
 
 const ddl = `
   CREATE SCHEMA app;
@@ -60,6 +60,140 @@ const defaults: readonly (readonly [string, string, boolean])[] = [
   ['timestamptz', `'2026-01-01'::text::timestamptz`, true],
   ['timestamptz', `'2026-01-01'`, false],
 ]
+
+/** Users' code that runs without being called by name, and relations that replicas have not. */
+const hidden = `
+  CREATE SCHEMA r;
+  CREATE TABLE r.plain (id int, tenant text);
+  CREATE UNLOGGED TABLE r.unlogged (id int);
+  CREATE TABLE r.parted (id int) PARTITION BY LIST (id);
+  CREATE TABLE r.parted_1 PARTITION OF r.parted FOR VALUES IN (1);
+  CREATE UNLOGGED TABLE r.parted_2 PARTITION OF r.parted FOR VALUES IN (2);
+  CREATE TABLE r.base (id int);
+  CREATE UNLOGGED TABLE r.second_child (x int) INHERITS (r.plain, r.base);
+  CREATE SEQUENCE r.seq;
+  CREATE FUNCTION r.touch() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+  CREATE FUNCTION r.calm() RETURNS int STABLE LANGUAGE sql RETURN 1;
+  CREATE VIEW r.of_unlogged AS SELECT * FROM r.unlogged;
+  CREATE VIEW r.of_view AS SELECT o.id FROM r.of_unlogged o;
+  CREATE VIEW r.of_class AS SELECT relname FROM pg_class;
+  CREATE VIEW r.of_columns AS SELECT column_name FROM information_schema.columns;
+  CREATE VIEW r.of_activity AS SELECT pid FROM pg_stat_activity;
+  CREATE VIEW r.rolling AS SELECT random() AS r, id FROM r.parted_1;
+  CREATE VIEW r.touching AS SELECT r.touch() + 1 AS t, r.calm(), now();
+  CREATE VIEW r.over_touching AS SELECT t FROM r.touching;
+  CREATE VIEW r.calm_view AS SELECT lower(tenant), id = 1 AS one FROM r.parted_1, (SELECT 'a'::text AS tenant) s;
+  CREATE VIEW r.locking AS SELECT id FROM r.parted_1 FOR UPDATE;
+  CREATE VIEW r.own_setting AS SELECT current_setting('app.tenant') AS a, current_setting('a.b', true) AS b;
+  CREATE VIEW r.server_setting AS SELECT current_setting('transaction_read_only') AS a;
+  CREATE VIEW r.ticking AS SELECT nextval('r.seq') AS n;
+  CREATE MATERIALIZED VIEW r.kept AS SELECT r.touch() AS t, relname FROM pg_class;
+  CREATE TABLE r.guarded (id int, tenant text);
+  ALTER TABLE r.guarded ENABLE ROW LEVEL SECURITY;
+  CREATE POLICY own ON r.guarded USING (tenant = current_setting('app.tenant', true));
+  CREATE TABLE r.watched (id int);
+  ALTER TABLE r.watched ENABLE ROW LEVEL SECURITY;
+  CREATE POLICY touches ON r.watched FOR SELECT USING (id = r.touch());
+  CREATE POLICY writes ON r.guarded FOR INSERT WITH CHECK (id = r.touch());
+  CREATE TABLE r.off_guard (id int);
+  CREATE POLICY touches ON r.off_guard USING (id = r.touch());
+  CREATE TABLE r.indirect (id int);
+  ALTER TABLE r.indirect ENABLE ROW LEVEL SECURITY;
+  CREATE POLICY looks ON r.indirect USING (id IN (SELECT u.id FROM r.unlogged u));
+  CREATE FUNCTION r.step(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1 + $2; END';
+  CREATE AGGREGATE r.churn (int) (sfunc = r.step, stype = int, initcond = '0');
+  CREATE FUNCTION r.now(int) RETURNS int STABLE LANGUAGE sql RETURN $1;
+  CREATE VIEW r.churned AS SELECT r.churn(id) FROM r.base;`
+
+const hiddenOperators = `
+  CREATE OPERATOR r.<<<# (leftarg = int, rightarg = int, function = r.step);
+  CREATE TYPE r.shade AS ENUM ('dark', 'light');
+  CREATE FUNCTION r.shade_of(int) RETURNS r.shade LANGUAGE plpgsql AS 'BEGIN RETURN ''dark''; END';
+  CREATE CAST (int AS r.shade) WITH FUNCTION r.shade_of(int);
+  CREATE FUNCTION r.fits(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+  CREATE DOMAIN r.fitting AS int CHECK (r.fits(VALUE));
+  CREATE DOMAIN r.more_fitting AS r.fitting;`
+
+describe.each(inject('servers'))('what replicas can read on PostgreSQL $version', (servers) => {
+  let fixture: CatalogFixture
+  let schema: Schema
+
+  const load = async (): Promise<Schema> => {
+    const { client } = fixture.shards[0]
+    const types = { getTypeParser: () => (text: string) => text }
+    const ask: Ask = async (sql) =>
+      (await client.query<(string | null)[]>({ text: sql, rowMode: 'array', types })).rows
+    return loadSchema(ask, null, 'bob')
+  }
+
+  beforeAll(async () => {
+    fixture = await openFixture(servers)
+    await fixture.shards[0].client.query(hidden)
+    schema = await load()
+  })
+  afterAll(async () => await fixture.close())
+
+  it.each([
+    ['plain', 'the unlogged table "second_child"'],
+    ['base', 'the unlogged table "second_child"'],
+    ['unlogged', 'the unlogged table "unlogged"'],
+    ['parted', 'the unlogged table "parted_2"'],
+    ['parted_1', undefined],
+    ['seq', 'the sequence "seq"'],
+    ['of_view', 'the unlogged table "unlogged", in the view "of_unlogged", in the view "of_view"'],
+    ['of_class', 'a system catalog, in the view "of_class"'],
+    ['of_columns', 'a system catalog, in the view "of_columns"'],
+    ['of_activity', 'a system catalog, in the view "of_activity"'],
+    ['locking', 'row locks, in the view "locking"'],
+    ['kept', undefined],
+    ['guarded', undefined],
+    ['indirect', 'the unlogged table "unlogged"'],
+  ])('reads of %s: %s', (name, reason) => {
+    expect(schema.relations.get(`r.${name}`)?.primaryOnly).toBe(reason)
+  })
+
+  it.each([
+    ['rolling', ['random']],
+    ['touching', ['now', 'r.calm', 'r.touch']],
+    ['over_touching', ['now', 'r.calm', 'r.touch']],
+    ['calm_view', undefined],
+    ['own_setting', undefined],
+    ['server_setting', ['current_setting']],
+    ['ticking', ['nextval']],
+    ['kept', undefined],
+    ['guarded', undefined],
+    ['watched', ['r.touch']],
+    ['off_guard', undefined],
+    ['churned', ['r.churn']],
+  ])('reading %s runs %s', (name, calls) => {
+    expect(schema.relations.get(`r.${name}`)?.calls?.toSorted()).toEqual(calls)
+  })
+
+  it('counts an aggregate as volatile when what it is made of is', () => {
+    expect(schema.functions.get('churn')).toMatchObject({ volatility: 'volatile', aggregate: true })
+  })
+
+  it('tells where functions of users are, and which have a name of the system', () => {
+    expect(schema.functions.get('touch')).toMatchObject({ schemas: ['r'] })
+    expect(schema.functions.get('now')).toMatchObject({ schemas: ['r'], shadows: true })
+    expect(schema.functions.get('touch')).not.toHaveProperty('shadows')
+  })
+
+  it('knows operators, casts and domains that run volatile functions', async () => {
+    expect(schema).not.toHaveProperty('hiddenVolatile')
+    const { client } = fixture.shards[0]
+    await client.query(hiddenOperators)
+    expect((await load()).hiddenVolatile).toEqual({
+      operators: new Set(['<<<#']),
+      types: new Set(['shade', 'fitting', 'more_fitting']),
+      implicitCast: false,
+    })
+    await client.query(`CREATE FUNCTION r.shade_of(bool) RETURNS r.shade LANGUAGE plpgsql
+        AS 'BEGIN RETURN ''dark''; END';
+      CREATE CAST (bool AS r.shade) WITH FUNCTION r.shade_of(bool) AS IMPLICIT`)
+    expect((await load()).hiddenVolatile?.implicitCast).toBe(true)
+  })
+})
 
 describe.each(inject('servers'))('schema loader on PostgreSQL $version', (servers) => {
   let fixture: CatalogFixture
