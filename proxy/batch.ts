@@ -12,6 +12,7 @@ import {
   decodeParse,
 } from '../wire/frontend.ts'
 import type { Frame } from '../wire/framer.ts'
+import { blankHints } from '../router/hints.ts'
 import type { Prepared } from '../router/router.ts'
 import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
@@ -144,7 +145,9 @@ function readParse(frame: Uint8Array, state: SessionState): BatchItem {
   const prepared = router.statements(sql, reading.context)
   if (prepared.statements.length > 1) throw pgError('multipleCommandsPrepared')
   refusePin(prepared, state)
-  const cached = statements.intern(sql, paramTypes, reading.searchPath)
+  // What differs in its hints alone is one statement on the servers.
+  const plain = prepared.hints === null ? sql : blankHints(sql, prepared.hintSpans)
+  const cached = statements.intern(plain, paramTypes, reading.searchPath)
   const statement = new ClientStatement(name !== '', cached, prepared, reading)
   refuseInFailed(statement, state)
   state.define(name, statement)

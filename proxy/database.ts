@@ -1,5 +1,6 @@
 // One database that clients connect to: its pools, its topology and schema, its plan cache. Sessions ask it
 // where to go; it owns everything that outlives a session.
+import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import { epoch, type ShardId } from '../core/ids.ts'
@@ -18,6 +19,7 @@ import type { Topology } from '../router/topology.ts'
 import { catalogUrl } from './catalog-url.ts'
 import { ask } from '../pool/exchange.ts'
 import { leaseOnce } from './leases.ts'
+import { type HostView, hostViews } from './host-views.ts'
 import { searchPathOf } from './search-path.ts'
 import { ShardServers } from './shard-servers.ts'
 import type { ClientStartup } from './startup-parameters.ts'
@@ -115,6 +117,8 @@ const profileEntriesMax = 1_000
 // A relation that is not there is looked for again, but not by every statement that names it.
 const schemaRefreshPauseMs = 1_000
 const topologyPollMs = 1_000
+// Of a database that is not sharded: how often it is looked for functions that were changed elsewhere.
+const schemaAgeMsMax = 60_000
 
 /** ParameterStatus values that a client with these settings is told at login. */
 export type ReportedParameters = ReadonlyMap<string, string>
@@ -135,6 +139,8 @@ export class Database {
   #schema: Schema | null = null
   #refreshing: Promise<void> | null = null
   #refreshedAtMs = Number.NEGATIVE_INFINITY
+  #schemaDigest = ''
+  #schemaStale = false
   readonly #searchPaths = new Map<string, readonly string[]>()
   clients = 0
   /** Grows with every change of topology or schema. */
@@ -186,13 +192,22 @@ export class Database {
     return this.options.rules === null || (this.#store !== null && this.#schema !== null)
   }
 
+  /** True when reads may go to replicas: then functions must be known, sharded or not. */
+  get hasReplicas(): boolean {
+    return this.options.shards.some(({ replicas }) => replicas.length > 0)
+  }
+
   /** Reads topology and schema and follows their changes; nothing to do for a database without sharding. */
   async start(): Promise<void> {
     const { rules, shards } = this.options
     const { log } = this.#context
     await Promise.all([...this.#servers.values()].map((servers) => servers.start()))
     await this.tokens?.start()
-    if (rules === null) return
+    if (rules === null) {
+      // Not known, functions count as VOLATILE: reads go to the primary until the sweep has found out.
+      if (this.hasReplicas) await this.refreshSchema('now').catch(() => false)
+      return
+    }
     const ids = shards.map((shard) => shard.id)
     const homeUrl = () => this.homeUrl()
     const store = new TopologyStore({
@@ -247,6 +262,7 @@ export class Database {
       schema: known,
       rules: this.options.rules,
       searchPath: searchPath ?? [],
+      replicaRules: this.options.reads.functions,
     }
   }
 
@@ -264,6 +280,11 @@ export class Database {
   /** Pool of `shard`'s primary for a client that logged in as `client`. */
   poolFor(shard: ShardId, client: Credentials): Pool {
     return this.serversOf(shard).primaryPool(client)
+  }
+
+  /** Servers of all shards as they are known now. */
+  hosts(): readonly HostView[] {
+    return [...this.#servers.values()].flatMap((servers) => hostViews(servers))
   }
 
   /** Statistics of all pools of one shard, or of all shards together. */
@@ -285,6 +306,7 @@ export class Database {
   }
 
   sweep(): void {
+    this.#followSchema()
     for (const pool of this.pools) pool.sweep()
   }
 
@@ -347,12 +369,24 @@ export class Database {
   /** DDL of this proxy was committed: plans, prepared statements and other proxies must not miss it. */
   async schemaChanged(): Promise<void> {
     this.invalidatePrepared()
-    if (this.options.rules === null) return
+    if (this.options.rules === null && !this.hasReplicas) return
     await this.refreshSchema('now')
     await this.#store?.notifySchemaChanged()
   }
 
+  /** Without sharding nobody tells of DDL elsewhere; what is out of date sends reads to the primary at worst. */
+  #followSchema(): void {
+    if (this.options.rules !== null || !this.hasReplicas) return
+    const ageMs = this.clock.nowMs() - this.#refreshedAtMs
+    if (!this.#schemaStale && ageMs < schemaAgeMsMax) return
+    this.#schemaStale = false
+    void this.refreshSchema('now').catch(() => {
+      this.#schemaStale = true
+    })
+  }
+
   invalidatePrepared(): void {
+    this.#schemaStale = true
     for (const pool of this.pools) pool.invalidatePrepared()
   }
 
@@ -389,9 +423,19 @@ export class Database {
       const replay = SettingsProfile.empty.replayFrom(server.settings)
       if (replay !== '') await ask(server, replay)
       server.settings = SettingsProfile.empty
-      this.#schema = await this.loadSchemaBy(async (sql) => (await ask(server, sql)).rows)
+      const digest = createHash('sha256')
+      const schema = await this.loadSchemaBy(async (sql) => {
+        const { rows } = await ask(server, sql)
+        digest.update(JSON.stringify(rows))
+        return rows
+      })
+      this.#refreshedAtMs = this.clock.nowMs()
+      // The same schema keeps its version, and with it the cached plans.
+      const text = digest.digest('hex')
+      if (text === this.#schemaDigest) return
+      this.#schemaDigest = text
+      this.#schema = schema
       this.version += 1
-      this.#refreshedAtMs = this.#context.clock.nowMs()
     } finally {
       pool.release(server)
     }

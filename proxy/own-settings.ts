@@ -2,6 +2,9 @@
 import { pgError } from '../core/errors.ts'
 import type { Consistency, ReadTarget } from './database.ts'
 
+/** What the names of all of them begin with. */
+export const ownPrefix = 'ringfence.'
+
 export const ownNames = {
   target: 'ringfence.target',
   consistency: 'ringfence.consistency',

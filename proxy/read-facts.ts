@@ -24,6 +24,15 @@ export function readFactsOf({ statements, hints }: Prepared): ReadFacts {
   return { onReplica, repeatable, hints }
 }
 
+/** Facts of one statement among several steps. */
+export function unitFacts({ prepared, index }: { prepared: Prepared; index: number }): ReadFacts {
+  const statement = prepared.statements[index]
+  if (statement === undefined) return noRead
+  const { replica, isReadOnly, pin } = statement
+  const repeatable = isReadOnly && pin === null
+  return { onReplica: replica.kind === 'allowed', repeatable, hints: prepared.hints }
+}
+
 /** Facts of both together. */
 export function mergeFacts(a: ReadFacts | null, b: ReadFacts): ReadFacts {
   if (a === null) return b

@@ -7,6 +7,7 @@ import { pgError, type PgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import { type Lsn, parseLsn } from '../core/lsn.ts'
 import type { Position, Positions } from '../core/position.ts'
+import { decodeToken } from '../core/session-token.ts'
 import { ask } from '../pool/exchange.ts'
 import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
@@ -128,9 +129,14 @@ export class SessionReads {
     this.positions.observed(server.shard, { id: host.id, incarnation, primary }, atMs)
   }
 
-  /** Ids that the session's positions are kept under now. */
-  idsNow(settings: SettingsProfile): readonly string[] {
-    return this.#wishes(settings).ids
+  /** Takes over what another session has written and seen. @throws PgError 22023 for what is no token of ours */
+  mergeToken(text: string, key: Uint8Array): void {
+    const positions = decodeToken(text, key, this.#database.options.name)
+    this.positions.merge(positions)
+    for (const [shard, { systemId, timeline }] of positions) {
+      if (!this.#database.shards.includes(shard)) continue
+      this.#database.serversOf(shard).monitor?.noteTimeline(systemId, timeline)
+    }
   }
 
   /** True when what was done on `leases` is to be known under session ids before the client goes on. */

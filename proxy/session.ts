@@ -20,6 +20,7 @@ import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
 import { type ClientCommand, Intake, type PipelineEnd } from './intake.ts'
 import { type Lease, Leases } from './leases.ts'
+import { ownNames } from './own-settings.ts'
 import type { ReadFacts } from './read-facts.ts'
 import type { Relay } from './relay.ts'
 import { afterReplica, isGone } from './repeat-verdict.ts'
@@ -75,6 +76,8 @@ export class Session implements ExchangeEvents, ServerOwner {
     const leases = new Leases(this)
     this.output = new ClientOutput(options.socket, options.outbox, leases, options.reported)
     this.state = new SessionState(options, leases)
+    const token = options.startup.own(ownNames.sessionToken)
+    if (token !== undefined) this.state.reads.mergeToken(token, context.tokenKey)
     this.replies = new Replies(this.state, this.output, this)
     this.connectedAtMs = context.clock.nowMs()
   }
@@ -200,6 +203,15 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (!facts.repeatable || transaction !== null || pinned !== null) return false
     if (this.#repeats >= repeatsMax) return false
     return server.target.role === 'replica' || database.options.failover.waitMs > 0
+  }
+
+  /** A read outside a transaction was answered that began at `startedMs`. */
+  readAnswered(server: ServerConnection, startedMs: number): void {
+    const { database, transaction } = this.state
+    if (server.target.role !== 'replica' || transaction !== null) return
+    const servers = database.serversOf(server.shard)
+    const host = servers.hostOf(server)
+    if (host !== null) servers.answered(host, this.context.clock.nowMs() - startedMs)
   }
 
   repeatsAfter({ target }: ServerConnection, sqlstate: string | null): boolean {

@@ -143,6 +143,21 @@ export class ShardServers {
     )
   }
 
+  /** All connections to the shard. */
+  get stats(): PoolStats {
+    return sumOfStats(this.pools)
+  }
+
+  /** True while statements have to wait for the primary. */
+  get isOut(): boolean {
+    return [...this.#primaries.values()].some(({ pool }) => pool.isOut)
+  }
+
+  /** Latency of the reads on `host`, faded since the last one. */
+  latencyMsOf(host: HostMonitor): number {
+    return this.loadOf(host).meter.latencyMs(this.#context.clock.nowMs())
+  }
+
   /** Replicas that may be read from as far as health and lag go. */
   readable(): readonly HostMonitor[] {
     const { monitor } = this

@@ -1,6 +1,7 @@
 // The startup packet's parameters: who, which database, and the settings that the session begins with.
 import { pgError } from '../core/errors.ts'
 import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
+import { checkOwnSetting, ownNames, ownPrefix } from './own-settings.ts'
 import { parseOptions } from '../wire/startup.ts'
 
 export type ClientStartup = {
@@ -35,7 +36,9 @@ export function readStartup(parameters: ReadonlyMap<string, string>, minor: numb
   const all = [...parseOptions(parameters.get('options') ?? ''), ...named]
   let settings = SettingsProfile.empty
   for (const [name, value] of all) {
-    settings = settings.with(name.toLowerCase(), startupSetting(name.toLowerCase(), value))
+    const known = name.toLowerCase()
+    if (known.startsWith(ownPrefix)) settings = settings.withOwn(known, ownStartup(known, value))
+    else settings = settings.with(known, startupSetting(known, value))
   }
   return {
     user,
@@ -45,6 +48,11 @@ export function readStartup(parameters: ReadonlyMap<string, string>, minor: numb
     applicationName: plainName(new Map(all).get('application_name')),
     unknownOptions: [...parameters.keys()].filter((name) => name.startsWith(protocolOptionPrefix)),
   }
+}
+
+/** A token is read when the session begins. @throws PgError 22023, 42704 */
+function ownStartup(name: string, value: string): string {
+  return name === ownNames.sessionToken ? value : checkOwnSetting(name, value)
 }
 
 /** The statement that puts a startup setting in force; lists such as search_path are one string there. */

@@ -1,6 +1,6 @@
 // SHOW, SET and RESET of ringfence.…, which no server ever hears of, also as set_config() and current_setting().
 import { pgError } from '../../core/errors.ts'
-import { decodeToken, encodeToken } from '../../core/session-token.ts'
+import { encodeToken } from '../../core/session-token.ts'
 import type { SessionCommand } from '../../router/plan.ts'
 import { checkOwnSetting, ownNames } from '../own-settings.ts'
 import type { Session } from '../session.ts'
@@ -69,15 +69,9 @@ export function runSetRingfence(session: Session, unit: Unit, command: SetOwn): 
 
 /** Tokens are merged, never taken back: only a session that begins anew forgets what it has seen. */
 function mergeToken(session: Session, text: string | null): void {
-  const { database, reads } = session.state
-  if (text === null) return reads.positions.clear()
-  const positions = decodeToken(text, session.context.tokenKey, database.options.name)
-  reads.positions.merge(positions)
-  for (const [shard, { systemId, timeline }] of positions) {
-    if (database.shards.includes(shard)) {
-      database.serversOf(shard).monitor?.noteTimeline(systemId, timeline)
-    }
-  }
+  const { reads } = session.state
+  if (text === null) reads.positions.clear()
+  else reads.mergeToken(text, session.context.tokenKey)
 }
 
 function isTrue(source: Exclude<SetOwn['local'], boolean>, { params }: Unit): boolean {

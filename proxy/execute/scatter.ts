@@ -1,12 +1,15 @@
 // One SELECT on several shards at once, its rows put one after the other as they come.
-import { type PgError, pgError } from '../../core/errors.ts'
+import { type PgError, pgError, toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
-import { writeCommandComplete } from '../../wire/backend.ts'
+import { writeCommandComplete, writeNotice } from '../../wire/backend.ts'
 import type { Lease } from '../leases.ts'
+import { ownNames } from '../own-settings.ts'
+import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
+import { runReadUnit } from './read-unit.ts'
 import { RowGate } from './row-gate.ts'
-import { type Outcome, runUnit, type Unit } from './unit.ts'
+import type { Outcome, Unit } from './unit.ts'
 
 /** @throws PgError the first shard's error; rows of others may have been sent, as with one PostgreSQL. */
 export async function runScatter(
@@ -14,27 +17,69 @@ export async function runScatter(
   unit: Unit,
   shards: readonly ShardId[],
 ): Promise<void> {
-  const { options } = session.state.database
-  if (options.scatter === 'refuse') throw pgError('scatterRefused')
-  // In the order of the configuration: two sessions never wait for each other's servers in a circle.
-  const leases: Lease[] = []
-  for (const shard of shards) leases.push(await joinShard(session, shard, false))
+  const { state } = session
+  if (state.database.options.scatter === 'refuse') throw pgError('scatterRefused')
+  const facts = unitFacts(unit)
+  const leases = await leaseAll(session, shards, unit)
   const outcomes: Outcome[] = []
   const gate = new RowGate((bytes) => session.output.forward(bytes))
   let first: PgError | null = null
-  const running = leases.map(async ({ server }, at) => {
+  const running = leases.map(async (lease, at) => {
     const audience = at === 0 ? 'all' : 'rows'
-    const outcome = await runUnit(session, server, unit, { audience, gate })
+    const outcome = await runReadUnit(session, lease, unit, { audience, gate, facts })
     outcomes.push(outcome)
     if (outcome.error === null || first !== null) return
     first = outcome.error
     gate.close()
-    for (const { pool, server } of leases) if (server.exchangesOwed > 0) void pool.cancel(server)
+    for (const { pool, server } of session.workingServers) void pool.cancel(server)
   })
   await Promise.all(running)
   if (first !== null) throw first
   session.output.deferMessage((writer) =>
     writeCommandComplete(writer, `SELECT ${totalRows(outcomes)}`),
+  )
+}
+
+/**
+ * A server of every shard, in the order of the configuration: two sessions never wait for each other's servers in a
+ * circle. With ringfence.partial a shard that cannot be reached is left out, and the client is told.
+ */
+async function leaseAll(
+  session: Session,
+  shards: readonly ShardId[],
+  unit: Unit,
+): Promise<readonly Lease[]> {
+  const { transaction, effective } = session.state
+  const partial = transaction === null && effective.own(ownNames.partial) === 'on'
+  const leases: Lease[] = []
+  const missing: { readonly shard: ShardId; readonly error: PgError }[] = []
+  for (const shard of shards) {
+    try {
+      leases.push(await joinShard(session, shard, false, unitFacts(unit)))
+    } catch (error) {
+      const known = toPgError(error)
+      if (!partial || !/^(?:08|57P)/.test(known.sqlstate)) throw error
+      missing.push({ shard, error: known })
+    }
+  }
+  const [only] = missing
+  if (only !== undefined && leases.length === 0) throw only.error
+  if (missing.length > 0) warnOfMissing(session, missing)
+  return leases
+}
+
+function warnOfMissing(
+  session: Session,
+  missing: readonly { readonly shard: ShardId; readonly error: PgError }[],
+): void {
+  const names = missing.map(({ shard }) => `"${shard}"`).join(', ')
+  session.output.emit((writer) =>
+    writeNotice(writer, {
+      severity: 'WARNING',
+      sqlstate: '01000',
+      message: `the rows of shard ${names} are missing`,
+      detail: missing.map(({ error }) => error.message).join('; '),
+    }),
   )
 }
 

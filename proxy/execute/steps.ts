@@ -13,6 +13,7 @@ import { type BatchItem, readBatch } from '../batch.ts'
 import { effectOf, refusePin } from '../effects.ts'
 import { ask, ServerError, shiftPosition } from '../../pool/exchange.ts'
 import { endsFailure } from '../query.ts'
+import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import { Transaction } from '../transaction.ts'
 import type { Frame } from '../../wire/framer.ts'
@@ -23,7 +24,8 @@ import { runDescribeStatement } from './describe.ts'
 import { runEverywhere } from './everywhere.ts'
 import { runScatter } from './scatter.ts'
 import { joinShard } from './join-shard.ts'
-import { runUnit, type Unit } from './unit.ts'
+import { runReadUnit } from './read-unit.ts'
+import type { Unit } from './unit.ts'
 
 const unknownRelation = '42P01'
 const ownSavepoint = 'ringfence_schema'
@@ -33,6 +35,7 @@ export async function runQuerySteps(session: Session, sql: Uint8Array): Promise<
   const { state } = session
   const first = await prepare(session, sql)
   refusePin(first, state)
+  state.reads.take(first.hints)
   const count = first.statements.length
   if (count === 0) return session.output.emit(writeEmptyQueryResponse)
   for (let index = 0; index < count; index += 1) {
@@ -160,8 +163,11 @@ async function runSingle(
     const written = state.transaction?.written.find((other) => other !== shard) ?? ''
     throw pgError('secondShardWritten', [shard, written])
   }
-  const { server } = await joinShard(session, shard, plan.writes)
-  const { error, tag, complete } = await runUnit(session, server, unit, { audience: 'all' })
+  const facts = unitFacts(unit)
+  const lease = await joinShard(session, shard, plan.writes, facts)
+  const options = { audience: 'all', facts } as const
+  const { error, tag, complete } = await runReadUnit(session, lease, unit, options)
+  const { server } = lease
   if (error !== null) throw error
   const effect = effectOf(unit.prepared, unit.index, plan, unit.params)
   if (effect !== null) state.apply(effect, tag, server)

@@ -48,6 +48,8 @@ export type Outcome = {
   readonly tag: string
   /** CommandComplete as it came; null for an empty query or a suspended portal. */
   readonly complete: Uint8Array | null
+  /** What of the answer has been passed on. */
+  readonly told: 'nothing' | 'header' | 'rows'
 }
 
 /** What becomes of the replies: `all` to the client, `rows` without their header, or nothing. */
@@ -110,6 +112,7 @@ class UnitSink implements ReplySink {
   readonly #options: SinkOptions
   #error: PgError | null = null
   #complete: Uint8Array | null = null
+  #told: Outcome['told'] = 'nothing'
 
   constructor(session: Session, server: ServerConnection, options: SinkOptions) {
     this.#session = session
@@ -139,13 +142,23 @@ class UnitSink implements ReplySink {
       case backend.copyInResponse:
         return refuseCopyIn(this.#server)
       default:
-        if (this.#hears(code)) this.#forward(bytes)
+        if (this.#hears(code)) {
+          const header = code === backend.rowDescription || code === backend.bindComplete
+          if (!header) this.#told = 'rows'
+          else if (this.#told === 'nothing') this.#told = 'header'
+          this.#forward(bytes)
+        }
         if (this.#opensGate(code)) this.#options.gate?.open()
     }
   }
 
   lost(error: PgError): void {
-    this.#options.resolve({ error, tag: '', complete: null })
+    this.#options.resolve({
+      error: this.#error ?? error,
+      tag: '',
+      complete: null,
+      told: this.#told,
+    })
   }
 
   #hears(code: number): boolean {
@@ -180,7 +193,7 @@ class UnitSink implements ReplySink {
     if (this.#error === null && this.#options.audience === 'all') this.#options.gate?.open()
     const complete = this.#complete
     const tag = complete === null ? '' : decodeCommandComplete(complete)
-    this.#options.resolve({ error: this.#error, tag, complete })
+    this.#options.resolve({ error: this.#error, tag, complete, told: this.#told })
   }
 }
 

@@ -1,0 +1,61 @@
+// A read of one shard among steps of our own. What fails before its first row is run again on another server.
+import type { ShardId } from '../../core/ids.ts'
+import type { Lease } from '../leases.ts'
+import type { ReadFacts } from '../read-facts.ts'
+import { afterReplica, isGone } from '../repeat-verdict.ts'
+import type { Session } from '../session.ts'
+import { joinShard } from './join-shard.ts'
+import { type Outcome, runUnit, type Unit, type UnitOptions } from './unit.ts'
+
+const triesMax = 4
+
+/** Runs `unit` on `lease`, taken for it, or on whatever server of the shard can answer. @throws what joinShard throws */
+export async function runReadUnit(
+  session: Session,
+  lease: Lease,
+  unit: Unit,
+  { facts, ...options }: UnitOptions & { readonly facts: ReadFacts },
+): Promise<Outcome> {
+  let { audience } = options
+  let { server } = lease
+  for (let tries = 1; ; tries += 1) {
+    const startedMs = session.context.clock.nowMs()
+    const outcome = await runUnit(session, server, unit, { ...options, audience })
+    const { error } = outcome
+    if (error === null) {
+      session.readAnswered(server, startedMs)
+      return outcome
+    }
+    const elsewhere = verdict(server.target.role === 'replica', server.closed, error.sqlstate)
+    const may = session.mayRepeat(facts, { ...lease, server })
+    if (!may || outcome.told === 'rows' || elsewhere === 'tell' || tries >= triesMax) return outcome
+    leaveServer(session, server.shard, elsewhere)
+    if (outcome.told === 'header') audience = 'rows'
+    server = (await joinShard(session, server.shard, false, facts)).server
+  }
+}
+
+function verdict(
+  replica: boolean,
+  lost: boolean,
+  sqlstate: string,
+): 'another' | 'primary' | 'tell' {
+  if (lost) return 'another'
+  if (replica) return afterReplica(sqlstate)
+  return isGone(sqlstate) ? 'another' : 'tell'
+}
+
+/** Gives back or closes the server that has failed the read, and notes where not to go again. */
+function leaveServer(session: Session, shard: ShardId, elsewhere: 'another' | 'primary'): void {
+  const { leases, database, reads } = session.state
+  const server = leases.get(shard)?.server
+  const servers = database.serversOf(shard)
+  servers.retried += 1
+  if (elsewhere === 'primary') reads.needsPrimary()
+  else if (server?.target.role === 'replica') {
+    const host = servers.hostOf(server)
+    if (host !== null) reads.failed(host, shard)
+  }
+  if (server?.closed === true) leases.discard(shard, 'it was lost')
+  else leases.settle(shard)
+}
