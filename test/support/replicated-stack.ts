@@ -90,6 +90,10 @@ export class ReplicatedStack {
     return this.#shards
   }
 
+  get proxyCount(): number {
+    return this.#plans.length
+  }
+
   get redis(): RedisProcess {
     assert(this.#redis !== null, 'the stack has a Redis')
     return this.#redis
