@@ -22,7 +22,7 @@ Try next:
 
 ${renderTable(['shard', 'role', 'server'], rows)}
 Configuration: ${ready.config}
-Redis: ${ready.redis ?? 'none (set REDIS_URL, or install redis-server)'}
+Redis: ${ready.redis}
 Ctrl-C stops everything.
 `
 }

@@ -44,7 +44,7 @@ export type DemoReady = {
     readonly primary: string
     readonly replicas: readonly string[]
   }[]
-  readonly redis: string | null
+  readonly redis: string
   readonly config: string
   readonly pid: number
 }

@@ -40,7 +40,7 @@ export type Cluster = {
   /** False when the servers were kept from an earlier run. */
   readonly fresh: boolean
   readonly shards: readonly ClusterShard[]
-  readonly redisUrl: string | null
+  readonly redisUrl: string
   /** Of the process that cleans up when ours is killed. */
   readonly watchdogPid: number
   /** Stops every server and removes a temporary directory. Safe to call again. */
@@ -73,7 +73,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       dir: run.dir,
       fresh,
       shards,
-      redisUrl: redis?.url ?? null,
+      redisUrl: redis.url,
       watchdogPid: run.watchdogPid,
       stop: once(() => stopAll(run, started, redis, options.dir !== null)),
     }

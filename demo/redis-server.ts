@@ -1,5 +1,5 @@
-// Redis for the demo: the one that REDIS_URL names, else one of our own when `redis-server` is on
-// the PATH.
+// Redis for the demo: the one that REDIS_URL names, else one of our own: a `redis-server` of the
+// PATH, or the stand-in, which lives in this process and so ends with it.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { access, constants, mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path'
 import { pidFile } from './leftovers.ts'
 import { freePort } from './ports.ts'
 import { signalProcess, waitUntil } from './process.ts'
+import { RedisStandIn } from './redis-stand-in/server.ts'
 import { giveToServers, serverUser } from './server-user.ts'
 
 /** A Redis to use until `stop`, which ends only one that we started. */
@@ -26,12 +27,12 @@ export type RedisOptions = {
 const readyDeadlineMs = 5000
 const stopDeadlineMs = 1000
 
-/** Null when neither REDIS_URL nor PATH leads to a Redis. Throws when ours does not come up. */
-export async function startRedis({ dir, env }: RedisOptions): Promise<RedisServer | null> {
+/** Throws when ours does not come up. */
+export async function startRedis({ dir, env }: RedisOptions): Promise<RedisServer> {
   const given = env['REDIS_URL']
   if (given !== undefined && given !== '') return { url: given, stop: async () => undefined }
   const binary = await findOnPath('redis-server', env['PATH'] ?? '')
-  if (binary === null) return null
+  if (binary === null) return startStandIn()
   await mkdir(dir, { recursive: true, mode: 0o700 })
   await giveToServers(dir)
   const port = await freePort()
@@ -52,6 +53,12 @@ export async function startRedis({ dir, env }: RedisOptions): Promise<RedisServe
     throw new Error(`${binary} did not answer on port ${port}`)
   }
   return { url: `redis://127.0.0.1:${port}`, stop: () => stop(child) }
+}
+
+async function startStandIn(): Promise<RedisServer> {
+  const standIn = new RedisStandIn()
+  await standIn.start(await freePort())
+  return { url: `redis://127.0.0.1:${standIn.port}`, stop: () => standIn.stop() }
 }
 
 async function findOnPath(name: string, path: string): Promise<string | null> {

@@ -34,29 +34,34 @@ describe('the Redis of the demo', () => {
   it('is the one of REDIS_URL where that is set', async () => {
     const env = { REDIS_URL: 'redis://10.0.0.1:6379', PATH: '' }
     const redis = await startRedis({ dir: join(run.dir, 'given'), env })
-    expect(redis?.url).toBe('redis://10.0.0.1:6379')
-    await redis?.stop()
+    expect(redis.url).toBe('redis://10.0.0.1:6379')
+    await redis.stop()
     await expect(access(join(run.dir, 'given'))).rejects.toThrow('ENOENT')
   })
 
-  it('is missing when there is no redis-server on the PATH', async () => {
+  it('is the stand-in when there is no redis-server on the PATH', async () => {
     const env = { PATH: `${run.dir}:/nowhere` }
-    expect(await startRedis({ dir: join(run.dir, 'none'), env })).toBe(null)
+    const redis = await startRedis({ dir: join(run.dir, 'none'), env })
+    const { port } = new URL(redis.url)
+    expect(await isAnswered(Number(port))).toBe(true)
+    await redis.stop()
+    expect(await isAnswered(Number(port))).toBe(false)
+    await expect(access(join(run.dir, 'none'))).rejects.toThrow('ENOENT')
   })
 
   it('is a server of our own that answers, and is gone after stop', async () => {
     const bin = await install('answering', answering)
     const redis = await startRedis({ dir: join(run.dir, 'own'), env: { PATH: `/nowhere:${bin}` } })
-    const { port } = new URL(redis?.url ?? '')
+    const { port } = new URL(redis.url)
     expect(await isAnswered(Number(port))).toBe(true)
-    await redis?.stop()
+    await redis.stop()
     expect(await isAnswered(Number(port))).toBe(false)
   })
 
   it('is stopped by the next run when its owner died', async () => {
     const bin = await install('orphaned', answering)
     const redis = await startRedis({ dir: join(run.dir, 'orphan'), env: { PATH: bin } })
-    const { port } = new URL(redis?.url ?? '')
+    const { port } = new URL(redis.url)
     await closeRun(run.dir, true)
     expect(await isAnswered(Number(port))).toBe(false)
   })
