@@ -1,7 +1,13 @@
-// What the admin console's SHOW commands show.
-import type { AdminView } from './admin.ts'
+// What the admin console shows and does: SHOW …, PAUSE, RESUME.
+import { pgError } from '../core/errors.ts'
+import type { ShardId } from '../core/ids.ts'
+import { formatLsn, type Lsn } from '../core/lsn.ts'
+import type { HostMonitor } from '../pool/host-monitor.ts'
+import type { ShardMonitor } from '../pool/shard-monitor.ts'
+import type { AdminAction, AdminCommand, AdminView } from './admin.ts'
 import type { Database } from './database.ts'
 import type { Sessions } from './sessions.ts'
+import type { ShardServers } from './shard-servers.ts'
 
 export type AdminSource = {
   readonly version: string
@@ -9,14 +15,53 @@ export type AdminSource = {
   readonly sessions: Sessions
 }
 
-/** SHOW commands by name, lower case. */
-export function adminViews(source: AdminSource): ReadonlyMap<string, AdminView> {
-  const views = new Map<string, AdminView>()
-  views.set('version', { columns: ['version'], rows: () => [[`Ringfence ${source.version}`]] })
-  views.set('databases', {
-    columns: ['name', 'shards', 'sharded', 'epoch', 'clients', 'pool_size'],
+/** What is known of one server of a shard that has several; null where nothing is. */
+export type HostView = {
+  readonly shard: ShardId
+  readonly host: string
+  readonly port: number
+  readonly role: 'primary' | 'replica' | null
+  /** `refused`: it answers, but is of another cluster or of an older timeline. */
+  readonly state: 'up' | 'down' | 'refused' | 'unknown'
+  /** Why it is down or refused. */
+  readonly reason: string | null
+  readonly timeline: number | null
+  readonly lsn: Lsn | null
+  readonly lagBytes: bigint | null
+  readonly lagMs: number | null
+  readonly idle: number
+  readonly active: number
+  /** Average time of its reads that jumps up with a slow one and falls slowly. */
+  readonly ewmaMs: number | null
+  /** Reads that it has served. */
+  readonly reads: number
+}
+
+/** Commands by their words, lower case, such as `show pools`. */
+export function adminViews(source: AdminSource): ReadonlyMap<string, AdminCommand> {
+  const commands = new Map<string, AdminCommand>()
+  for (const [name, view] of Object.entries(showCommands(source))) {
+    commands.set(`show ${name}`, view)
+  }
+  commands.set('pause', action(source, 'PAUSE', pause))
+  commands.set('resume', action(source, 'RESUME', resume))
+  commands.set('show help', {
+    kind: 'view',
+    columns: ['command'],
     rows: () =>
-      source.databases.map(({ options, shards, topology, clients }) => [
+      [...commands].map(([name, { kind }]) => {
+        const words = name.toUpperCase()
+        return [kind === 'view' ? words : `${words} <database> [<shard>]`]
+      }),
+  })
+  return commands
+}
+
+function showCommands({ version, databases, sessions }: AdminSource) {
+  return {
+    version: view(['version'], () => [[`Ringfence ${version}`]]),
+    databases: view(['name', 'shards', 'sharded', 'epoch', 'clients', 'pool_size'], () =>
+      databases.map(({ options, shards, topology, clients }) => [
         options.name,
         shards.length,
         options.rules === null ? 'no' : 'yes',
@@ -24,49 +69,157 @@ export function adminViews(source: AdminSource): ReadonlyMap<string, AdminView> 
         clients,
         options.pool.size,
       ]),
-  })
-  views.set('pools', {
-    columns: ['database', 'shard', 'user', 'idle', 'active', 'opening', 'waiting'],
-    rows: () =>
-      source.databases.flatMap((database) =>
-        [...database.pools].map(({ shard, user, stats }) => [
-          database.options.name,
-          shard,
-          user,
-          stats.idle,
-          stats.leased,
-          stats.opening,
-          stats.waiting,
-        ]),
-      ),
-  })
-  views.set('shards', {
-    columns: ['database', 'shard', 'host', 'port', 'vnodes'],
-    rows: () =>
-      source.databases.flatMap(({ options, topology }) =>
-        options.shards.map(({ id, host, port }, at) => [
-          options.name,
-          id,
-          host,
-          port,
-          topology.owners.reduce((sum, owner) => sum + (owner === at ? 1 : 0), 0),
-        ]),
-      ),
-  })
-  views.set('clients', {
-    columns: ['database', 'user', 'state', 'servers', 'pinned'],
-    rows: () =>
-      [...source.sessions].map(({ state, phase }) => [
+    ),
+    pools: view(poolColumns, () => databases.flatMap(poolRows)),
+    shards: view(['database', 'shard', 'host', 'port', 'vnodes', 'paused'], () =>
+      databases.flatMap(shardRows),
+    ),
+    replicas: view(replicaColumns, () => databases.flatMap(replicaRows)),
+    clients: view(['database', 'user', 'state', 'servers', 'pinned'], () =>
+      [...sessions].map(({ state, phase }) => [
         state.database.options.name,
         state.client.name,
         phase,
         [...state.leases].map(({ server }) => server.shard).join(', '),
         state.leases.pinReasons.join(', '),
       ]),
+    ),
+  }
+}
+
+function view(columns: AdminView['columns'], rows: AdminView['rows']): AdminView {
+  return { kind: 'view', columns, rows }
+}
+
+const poolColumns = [
+  'database',
+  'shard',
+  'host',
+  'port',
+  'user',
+  'idle',
+  'active',
+  'opening',
+  'waiting',
+]
+
+/** A pool without an address is that of a primary, while there is none. */
+function poolRows({ options, pools }: Database) {
+  return pools.map(({ shard, target, user, stats }) => [
+    options.name,
+    shard,
+    target?.host ?? null,
+    target?.port ?? null,
+    user,
+    stats.idle,
+    stats.leased,
+    stats.opening,
+    stats.waiting,
+  ])
+}
+
+/** A shard's address is that of its primary now; null while it has none. */
+function shardRows(database: Database) {
+  const { options, topology } = database
+  return options.shards.map(({ id }, at) => {
+    const { primaryAddress, paused } = database.serversOf(id)
+    const vnodes = topology.owners.reduce((sum, owner) => sum + (owner === at ? 1 : 0), 0)
+    const { host = null, port = null } = primaryAddress ?? {}
+    return [options.name, id, host, port, vnodes, paused ? 'yes' : 'no']
   })
-  views.set('help', {
-    columns: ['command'],
-    rows: () => [...views.keys()].map((name) => [`SHOW ${name.toUpperCase()}`]),
+}
+
+const replicaColumns = [
+  'database',
+  'shard',
+  'host',
+  'port',
+  'role',
+  'state',
+  'reason',
+  'timeline',
+  'lsn',
+  'lag_bytes',
+  'lag_ms',
+  'idle',
+  'active',
+  'ewma_ms',
+  'reads',
+]
+
+function replicaRows(database: Database) {
+  return hostViews(database).map((host) => [
+    database.options.name,
+    host.shard,
+    host.host,
+    host.port,
+    host.role,
+    host.state,
+    host.reason,
+    host.timeline,
+    host.lsn === null ? null : formatLsn(host.lsn),
+    host.lagBytes === null ? null : host.lagBytes.toString(),
+    host.lagMs === null ? null : Math.round(host.lagMs),
+    host.idle,
+    host.active,
+    host.ewmaMs === null ? null : host.ewmaMs.toFixed(2),
+    host.reads,
+  ])
+}
+
+/** Servers of all shards that have replicas, in the order of the configuration. */
+export function hostViews(database: Database): readonly HostView[] {
+  const nowMs = database.clock.nowMs()
+  return database.options.shards.flatMap(({ id }) => {
+    const servers = database.serversOf(id)
+    const { monitor } = servers
+    if (monitor === null) return []
+    return monitor.hosts.map((host) => hostView(servers, monitor, host, nowMs))
   })
-  return views
+}
+
+function hostView(
+  servers: ShardServers,
+  monitor: ShardMonitor,
+  host: HostMonitor,
+  nowMs: number,
+): HostView {
+  const { status, newest, address } = host
+  const { idle, leased } = servers.statsOf(host)
+  const { meter, reads } = servers.loadOf(host)
+  const lag = newest?.role === 'replica' && status.kind === 'up' ? monitor.lag(host) : null
+  return {
+    shard: servers.id,
+    host: address.host,
+    port: address.port,
+    role: newest?.role ?? null,
+    state: status.kind,
+    reason: 'reason' in status ? status.reason : null,
+    timeline: newest?.timeline ?? null,
+    lsn: newest?.lsn ?? null,
+    lagBytes: lag?.bytes ?? null,
+    lagMs: lag?.ms ?? null,
+    idle,
+    active: leased,
+    ewmaMs: reads === 0 ? null : meter.latencyMs(nowMs),
+    reads,
+  }
+}
+
+type Deed = (database: Database, shard: ShardId | null) => Promise<void>
+
+const pause: Deed = async (database, shard) => database.pause(shard)
+const resume: Deed = async (database, shard) => database.resume(shard)
+
+/** `<tag> <database> [<shard>]`. @throws PgError 3D000 for a name that the configuration lacks */
+function action({ databases }: AdminSource, tag: string, deed: Deed): AdminAction {
+  const run = async (name: string, shardName: string | undefined) => {
+    const database = databases.find(({ options }) => options.name === name)
+    if (database === undefined) throw pgError('adminTargetUnknown', ['database', name])
+    if (shardName === undefined) return deed(database, null)
+    const shard = database.options.shards.find(({ id }) => id === shardName)
+    if (shard === undefined) throw pgError('adminTargetUnknown', ['shard', shardName])
+    return deed(database, shard.id)
+  }
+  return { kind: 'action', tag, run }
 }

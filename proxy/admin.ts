@@ -1,4 +1,5 @@
-// The admin console: the database "ringfence", in the simple protocol. SHOW and nothing else so far.
+// The admin console: the database "ringfence", in the simple protocol. It answers one command after the
+// other, in the order of their arrival: while an action runs, what comes in waits unread.
 import type { Socket } from 'node:net'
 import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import type { Outbox } from '../pool/outbox.ts'
@@ -15,33 +16,62 @@ import type { Framer } from '../wire/framer.ts'
 import { decodeQuery } from '../wire/frontend.ts'
 import { Writer } from '../wire/writer.ts'
 
+/** What stands behind the words of a command. */
+export type AdminCommand = AdminView | AdminAction
+
 /** One SHOW command: its columns and, when asked, its rows. */
 export type AdminView = {
+  readonly kind: 'view'
   readonly columns: readonly string[]
   readonly rows: () => readonly (readonly (string | number | null)[])[]
+}
+
+/** A command that does something, and is answered when it is done. */
+export type AdminAction = {
+  readonly kind: 'action'
+  readonly tag: string
+  /** @throws PgError why it was not done */
+  readonly run: (database: string, shard: string | undefined) => Promise<void>
 }
 
 export type AdminOptions = {
   readonly socket: Socket
   readonly outbox: Outbox
   readonly framer: Framer
-  readonly views: ReadonlyMap<string, AdminView>
+  readonly views: ReadonlyMap<string, AdminCommand>
 }
 
 const textOid = 25
+/** Unread bytes beyond which the socket is not read on while an action runs. */
+const unreadBytesMax = 64 * 1024
 
 export class AdminConsole {
   readonly #options: AdminOptions
+  #acting = false
 
   constructor(options: AdminOptions) {
     this.#options = options
   }
 
   received(chunk: Uint8Array): void {
+    const { framer, socket } = this.#options
+    framer.push(chunk)
+    this.#work()
+    if (this.#acting && framer.bufferedBytes > unreadBytesMax) socket.pause()
+  }
+
+  close(): void {
+    this.#options.outbox.flush()
+    this.#options.socket.destroySoon()
+  }
+
+  /** Answers what has come in, up to an action, whose end goes on here. */
+  #work(): void {
     const { framer } = this.#options
     try {
-      framer.push(chunk)
-      for (let frame = framer.next(); frame !== undefined; frame = framer.next()) {
+      while (!this.#acting) {
+        const frame = framer.next()
+        if (frame === undefined) return
         if (frame.code === frontend.terminate) return this.close()
         if (frame.code !== frontend.query) {
           throw pgError('protocolViolation', ['the admin console speaks the simple protocol only'])
@@ -55,19 +85,40 @@ export class AdminConsole {
     }
   }
 
-  close(): void {
-    this.#options.outbox.flush()
-    this.#options.socket.destroySoon()
+  #answer(sql: string): void {
+    const text = sql.replace(/;\s*$/, '').trim()
+    const words = wordsOf(text)
+    const { views } = this.#options
+    const [first = '', second = '', third] = words
+    const view = words.length === 2 ? views.get(`${first} ${second}`.toLowerCase()) : undefined
+    if (view?.kind === 'view') {
+      this.#show(view)
+      return this.#ready()
+    }
+    const action = views.get(first.toLowerCase())
+    if (action?.kind === 'action' && second !== '' && words.length <= 3) {
+      void this.#act(action, second, third)
+      return
+    }
+    if (text === '') this.#send(writeEmptyQueryResponse)
+    else this.#fail(pgError('adminCommandUnknown', [text]))
+    this.#ready()
   }
 
-  #answer(sql: string): void {
-    const words = sql.replace(/;\s*$/, '').trim().toLowerCase().split(/\s+/)
-    const view = words.length === 2 && words[0] === 'show' ? words[1] : undefined
-    const found = view === undefined ? undefined : this.#options.views.get(view)
-    if (words[0] === '') this.#send(writeEmptyQueryResponse)
-    else if (found !== undefined) this.#show(found)
-    else this.#fail(pgError('adminCommandUnknown', [sql.trim()]))
-    this.#send((writer) => writeReadyForQuery(writer, 'I'))
+  async #act(action: AdminAction, database: string, shard: string | undefined): Promise<void> {
+    const { socket } = this.#options
+    this.#acting = true
+    try {
+      await action.run(database, shard)
+      this.#send((writer) => writeCommandComplete(writer, action.tag))
+    } catch (error) {
+      this.#fail(toPgError(error))
+    }
+    this.#acting = false
+    this.#ready()
+    if (socket.destroyed) return
+    this.#work()
+    socket.resume()
   }
 
   #show({ columns, rows }: AdminView): void {
@@ -98,9 +149,21 @@ export class AdminConsole {
     this.#send((writer) => writeErrorResponse(writer, error))
   }
 
+  #ready(): void {
+    this.#send((writer) => writeReadyForQuery(writer, 'I'))
+  }
+
   #send(write: (writer: Writer) => void): void {
     const writer = new Writer(256)
     write(writer)
     this.#options.outbox.append(writer.bytes())
   }
+}
+
+/** Words of a command; a name with blanks stands in double quotes, as in SQL. Case is kept. */
+function wordsOf(text: string): readonly string[] {
+  const words = text.match(/"(?:[^"]|"")*"|[^\s"]+/g) ?? []
+  return words.map((word) =>
+    word.startsWith('"') ? word.slice(1, -1).replaceAll('""', '"') : word,
+  )
 }

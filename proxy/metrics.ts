@@ -1,5 +1,7 @@
-// Counters of a proxy, in Prometheus' text format at /metrics. Gauges are read from the pools on scrape.
+// Counters of a proxy, in Prometheus' text format at /metrics. What pools, monitors and sessions
+// count in plain numbers is read on scrape: nothing of prom-client is on the way of a statement.
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import type { HostView } from './admin-views.ts'
 
 export type ProxyMetrics = {
   readonly registry: Registry
@@ -8,23 +10,103 @@ export type ProxyMetrics = {
   readonly errors: Counter<'sqlstate'>
 }
 
+/** What one shard has counted since the start; whoever does it adds to the fields. */
+export type ReadCounts = {
+  /** Reads served by replicas. */
+  readonly replica: {
+    /** The first replica that was chosen had what the session needs. */
+    chosen: number
+    /** After it, or another one, had caught up. */
+    waited: number
+    /** Run again there, because another server had failed. */
+    retried: number
+  }
+  /** Reads served by the primary, and why. */
+  readonly primary: {
+    /** Somebody asked for the primary: target, hint, `consistency: strong`. */
+    asked: number
+    /** It takes its share: reads.include_primary. */
+    shared: number
+    /** No replica had what the session has written or seen, in time. */
+    behind: number
+    /** What a session id has written is not known: Redis is away or has forgotten it. */
+    unknown: number
+    /** No replica is up and within max_lag. */
+    none: number
+    /** Run again there, because a replica had failed. */
+    retried: number
+  }
+  /** Reads that waited for a replica to catch up. */
+  waits: number
+  /** Statements that were run again on another server. */
+  retried: number
+}
+
+/** All zero. */
+export function newReadCounts(): ReadCounts {
+  return {
+    replica: { chosen: 0, waited: 0, retried: 0 },
+    primary: { asked: 0, shared: 0, behind: 0, unknown: 0, none: 0, retried: 0 },
+    waits: 0,
+    retried: 0,
+  }
+}
+
 /** What the gauges show; read when somebody scrapes. */
-export type GaugeSource = () => readonly {
+export type GaugeSource = () => readonly DatabaseGauges[]
+
+type DatabaseGauges = {
   readonly database: string
   readonly clients: number
-  readonly shards: readonly {
-    readonly shard: string
-    readonly idle: number
-    readonly leased: number
-    readonly waiting: number
-  }[]
-}[]
+  readonly shards: readonly ShardGauges[]
+  /** Servers of shards that have replicas. */
+  readonly hosts?: readonly HostView[]
+  /** Null without Redis. */
+  readonly redis?: 'connected' | 'away' | null
+}
+
+type ShardGauges = {
+  readonly shard: string
+  readonly idle: number
+  readonly leased: number
+  readonly waiting: number
+  readonly counts?: ReadCounts
+  /** Times that another server has become the primary. */
+  readonly failovers?: number
+}
 
 /** Metrics of one proxy in a registry of their own. */
 export function createMetrics(gauges: GaugeSource): ProxyMetrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry, prefix: 'ringfence_' })
+  addConnectionGauges(gauges, registers)
+  addHostGauges(gauges, registers)
+  addReadCounters(gauges, registers)
+  return {
+    registry,
+    clients: new Counter({
+      name: 'ringfence_client_connections_total',
+      help: 'Client connections that have logged in',
+      labelNames: ['database'],
+      registers,
+    }),
+    logins: new Counter({
+      name: 'ringfence_logins_total',
+      help: 'Login attempts by outcome',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    errors: new Counter({
+      name: 'ringfence_errors_total',
+      help: 'Errors that the proxy itself raised, by SQLSTATE',
+      labelNames: ['sqlstate'],
+      registers,
+    }),
+  }
+}
+
+function addConnectionGauges(gauges: GaugeSource, registers: Registry[]): void {
   new Gauge({
     name: 'ringfence_client_connections',
     help: 'Client connections now',
@@ -49,25 +131,113 @@ export function createMetrics(gauges: GaugeSource): ProxyMetrics {
       }
     },
   })
-  return {
-    registry,
-    clients: new Counter({
-      name: 'ringfence_client_connections_total',
-      help: 'Client connections that have logged in',
-      labelNames: ['database'],
+  new Gauge({
+    name: 'ringfence_redis_connected',
+    help: 'Whether session ids can be looked up in Redis: 1 or 0',
+    labelNames: ['database'],
+    registers,
+    collect() {
+      for (const { database, redis = null } of gauges()) {
+        if (redis !== null) this.set({ database }, redis === 'connected' ? 1 : 0)
+      }
+    },
+  })
+}
+
+/** One gauge per aspect of a host; a host of which it is not known has no line. */
+function addHostGauges(gauges: GaugeSource, registers: Registry[]): void {
+  const add = (name: string, help: string, read: (host: HostView) => number | null) => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['database', 'shard', 'host'],
       registers,
-    }),
-    logins: new Counter({
-      name: 'ringfence_logins_total',
-      help: 'Login attempts by outcome',
-      labelNames: ['outcome'],
-      registers,
-    }),
-    errors: new Counter({
-      name: 'ringfence_errors_total',
-      help: 'Errors that the proxy itself raised, by SQLSTATE',
-      labelNames: ['sqlstate'],
-      registers,
-    }),
+      collect() {
+        this.reset()
+        for (const { database, hosts = [] } of gauges()) {
+          for (const view of hosts) {
+            const value = read(view)
+            const host = `${view.host}:${view.port}`
+            if (value !== null) this.set({ database, shard: view.shard, host }, value)
+          }
+        }
+      },
+    })
   }
+  add(
+    'ringfence_host_up',
+    'Whether a server answers and is of the right history: 1 or 0',
+    (host) => (host.state === 'up' ? 1 : 0),
+  )
+  add('ringfence_host_primary', 'Whether a server is the primary of its shard: 1 or 0', (host) =>
+    host.state === 'up' && host.role === 'primary' ? 1 : 0,
+  )
+  const ofReplica = (host: HostView) => (host.role === 'replica' ? host : null)
+  add(
+    'ringfence_replica_lag_seconds',
+    'How long ago the primary was where a replica is',
+    (host) => {
+      const lagMs = ofReplica(host)?.lagMs ?? null
+      return lagMs === null ? null : lagMs / 1_000
+    },
+  )
+  add(
+    'ringfence_replica_lag_bytes',
+    'Write-ahead log that a replica has still to replay',
+    (host) => {
+      const lagBytes = ofReplica(host)?.lagBytes ?? null
+      return lagBytes === null ? null : Number(lagBytes)
+    },
+  )
+}
+
+function addReadCounters(gauges: GaugeSource, registers: Registry[]): void {
+  new Counter({
+    name: 'ringfence_reads_total',
+    help: 'Reads by the kind of server that served them, and why it did',
+    labelNames: ['database', 'shard', 'target', 'reason'],
+    registers,
+    collect() {
+      this.reset()
+      for (const { database, shards } of gauges()) {
+        for (const { shard, counts } of shards) {
+          if (counts === undefined) continue
+          for (const target of ['replica', 'primary'] as const) {
+            for (const [reason, count] of Object.entries(counts[target])) {
+              this.inc({ database, shard, target, reason }, count)
+            }
+          }
+        }
+      }
+    },
+  })
+  const add = (name: string, help: string, read: (shard: ShardGauges) => number | undefined) => {
+    new Counter({
+      name,
+      help,
+      labelNames: ['database', 'shard'],
+      registers,
+      collect() {
+        this.reset()
+        for (const { database, shards } of gauges()) {
+          for (const each of shards) this.inc({ database, shard: each.shard }, read(each) ?? 0)
+        }
+      },
+    })
+  }
+  add(
+    'ringfence_read_waits_total',
+    'Reads that waited for a replica to catch up',
+    ({ counts }) => counts?.waits,
+  )
+  add(
+    'ringfence_retried_total',
+    'Statements that were run again on another server',
+    ({ counts }) => counts?.retried,
+  )
+  add(
+    'ringfence_failovers_total',
+    'Times that another server has become the primary of a shard',
+    ({ failovers }) => failovers,
+  )
 }

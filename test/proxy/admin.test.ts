@@ -1,8 +1,27 @@
 // The admin console: a database of its own name, in which SHOW tells what the proxy is doing.
+import { type AddressInfo, createServer } from 'node:net'
 import type { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { connected, present, refusal, withClient } from '../support/clients.ts'
+import { pgError } from '../../core/errors.ts'
+import { FlushTurn, Outbox } from '../../pool/outbox.ts'
+import { AdminConsole, type AdminCommand } from '../../proxy/admin.ts'
+import {
+  codesOf,
+  connected,
+  errorFields,
+  pause,
+  present,
+  refusal,
+  rowsOf,
+  until,
+  untilReady,
+  withClient,
+} from '../support/clients.ts'
+import { frontendMessage } from '../support/frontend-bytes.ts'
+import { RawConnection } from '../support/raw-connection.ts'
+import { type ReplicatedStack, startReplicatedStack } from '../support/replicated-stack.ts'
 import { type Stack, startStack } from '../support/stack.ts'
+import { Framer } from '../../wire/framer.ts'
 
 let stack: Stack
 let admin: Client
@@ -43,9 +62,12 @@ describe('the admin console', () => {
 
   it('lists its commands, each of which it knows', async () => {
     const commands = (await show('HELP')).map(({ command = '' }) => command)
-    const known = ['VERSION', 'DATABASES', 'POOLS', 'SHARDS', 'CLIENTS', 'HELP']
-    expect(commands).toEqual(known.map((name) => `SHOW ${name}`))
-    for (const command of commands) {
+    const known = ['VERSION', 'DATABASES', 'POOLS', 'SHARDS', 'REPLICAS', 'CLIENTS', 'HELP']
+    const shown = commands.filter((command) => command.startsWith('SHOW '))
+    expect(shown).toEqual(known.map((name) => `SHOW ${name}`))
+    const others = commands.filter((command) => !shown.includes(command)).sort()
+    expect(others).toEqual(['PAUSE <database> [<shard>]', 'RESUME <database> [<shard>]'])
+    for (const command of shown) {
       const { fields, command: tag } = await admin.query(`${command.toLowerCase()};`)
       expect(fields.length).toBeGreaterThan(0)
       expect(tag).toBe('SHOW')
@@ -76,7 +98,8 @@ describe('the admin console', () => {
     })
   })
 
-  it.each(['SHOW', 'SHOW NOTHING', 'RELOAD', 'SELECT 1', 'SHOW POOLS FOR ME'])(
+  const unknown = ['SHOW', 'SHOW NOTHING', 'RELOAD', 'SELECT 1', 'SHOW POOLS FOR ME']
+  it.each([...unknown, 'PAUSE', 'RESUME', 'PAUSE a b c', 'SHOW PAUSE'])(
     'does not know %s and says where help is',
     async (sql) => {
       const refused = await refusal(admin.query(sql))
@@ -85,10 +108,227 @@ describe('the admin console', () => {
     },
   )
 
+  it.each([
+    ['PAUSE nothing', 'database "nothing" does not exist'],
+    ['RESUME "no such; thing" s1', 'database "no such; thing" does not exist'],
+    ['PAUSE % s9', 'shard "s9" does not exist'],
+    ['resume % S1;', 'shard "S1" does not exist'],
+  ])('refuses %s: the name is unknown', async (command, message) => {
+    const refused = await refusal(admin.query(command.replace('%', stack.proxy.database)))
+    expect(refused).toMatchObject({ code: '3D000', severity: 'ERROR', message })
+    expect(refused.hint).toContain('SHOW SHARDS')
+  })
+
+  it('holds new transactions of a paused shard, lets open ones end, and goes on at RESUME', async () => {
+    const { database } = stack.proxy
+    const open = await connected(as('guest'))
+    const late = await connected(as('guest'))
+    await open.query('BEGIN')
+    await open.query('SELECT 1')
+    let paused = false
+    const pausing = admin.query(`PAUSE ${database} s1`).then((answer) => {
+      paused = true
+      return answer
+    })
+    await until('the pool is paused', async () => {
+      const other = await connected(as('boss', 'ringfence'))
+      await other.end()
+      return true
+    })
+    let answered = false
+    const held = late.query('SELECT 2').then(() => (answered = true))
+    await open.query('SELECT 3')
+    await pause(50)
+    expect({ paused, answered }).toEqual({ paused: false, answered: false })
+    await open.query('COMMIT')
+    expect((await pausing).command).toBe('PAUSE')
+    await pause(50)
+    expect(answered).toBe(false)
+    expect((await admin.query(`RESUME ${database} s1`)).command).toBe('RESUME')
+    await held
+    await open.end()
+    await late.end()
+  })
+
   it('speaks the simple protocol only', async () => {
     const other = await connected(as('boss', 'ringfence'))
     const refused = await refusal(other.query('SHOW POOLS', [1]))
     expect(refused).toMatchObject({ code: '08P01', severity: 'FATAL' })
     await other.end().catch(() => undefined)
   })
+})
+
+describe('commands that take their time', () => {
+  type Deed = { readonly names: string; end(error?: Error): void }
+  const deeds: Deed[] = []
+  const commands = new Map<string, AdminCommand>([
+    ['show count', { kind: 'view', columns: ['count'], rows: () => [[deeds.length]] }],
+    [
+      'pause',
+      {
+        kind: 'action',
+        tag: 'PAUSE',
+        run: (database, shard) =>
+          new Promise((resolve, reject) => {
+            const end = (error?: Error) => (error === undefined ? resolve() : reject(error))
+            deeds.push({ names: `${database} ${shard ?? '(all)'}`, end })
+          }),
+      },
+    ],
+  ])
+  const turn = new FlushTurn()
+  const server = createServer((socket) => {
+    const outbox = new Outbox(socket, turn)
+    const framer = new Framer(1024)
+    const admin = new AdminConsole({ socket, outbox, framer, views: commands })
+    socket.on('data', (chunk) => admin.received(chunk))
+    socket.on('error', () => undefined)
+  })
+  let client: RawConnection
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    client = await RawConnection.open({ host: '127.0.0.1', port })
+  })
+  afterAll(() => {
+    client.destroy()
+    server.close()
+  })
+
+  const query = (sql: string) => frontendMessage('Q', Buffer.from(`${sql}\0`))
+
+  it('are answered in the order in which they came, one after the other', async () => {
+    deeds.length = 0
+    const sent = ['PAUSE app s1', 'SHOW COUNT', 'pause "my ""app"""', 'SHOW COUNT;', ''].map(query)
+    client.send(Buffer.concat(sent))
+    await until('the first has begun', () => deeds.length === 1)
+    expect(await client.next(50)).toBe('timeout')
+    deeds[0]?.end()
+    expect(codesOf(await untilReady(client))).toBe('CZ')
+    expect(rowsOf(await untilReady(client))).toEqual([['1']])
+    await until('the second has begun', () => deeds.length === 2)
+    deeds[1]?.end(pgError('adminTargetUnknown', ['database', 'x']))
+    expect(errorFields(await untilReady(client))).toMatchObject({ C: '3D000', S: 'ERROR' })
+    expect(rowsOf(await untilReady(client))).toEqual([['2']])
+    expect(codesOf(await untilReady(client))).toBe('IZ')
+    expect(deeds.map(({ names }) => names)).toEqual(['app s1', 'my "app" (all)'])
+  })
+
+  it('keep more of what comes in behind them than a socket is read for', async () => {
+    deeds.length = 0
+    const count = 20_000
+    client.send(
+      Buffer.concat([query('PAUSE app'), ...Array<Buffer>(count).fill(query('SHOW COUNT'))]),
+    )
+    await until('it has begun', () => deeds.length === 1)
+    await pause(20)
+    deeds[0]?.end()
+    expect(codesOf(await untilReady(client))).toBe('CZ')
+    for (let at = 0; at < count; at += 1) await untilReady(client)
+    expect(await client.next(20)).toBe('timeout')
+  })
+
+  it('outlive their client without harm', async () => {
+    deeds.length = 0
+    const { port } = server.address() as AddressInfo
+    const other = await RawConnection.open({ host: '127.0.0.1', port })
+    other.send(Buffer.concat([query('PAUSE app'), query('SHOW COUNT')]))
+    await until('it has begun', () => deeds.length === 1)
+    other.destroy()
+    await pause(20)
+    deeds[0]?.end()
+    client.send(query('SHOW COUNT'))
+    expect(rowsOf(await untilReady(client))).toEqual([['1']])
+  })
+})
+
+describe('the admin console, of a shard with a replica', () => {
+  let replicated: ReplicatedStack
+  let console: Client
+  beforeAll(async () => {
+    replicated = await startReplicatedStack({
+      shards: 1,
+      replicas: 1,
+      proxies: 1,
+      setupSql: 'CREATE TABLE notes (id int PRIMARY KEY)',
+    })
+    console = await connected({ ...replicated.place(0), database: 'ringfence' })
+  }, 60_000)
+  afterAll(async () => {
+    await console?.end()
+    await replicated?.stop()
+  }, 60_000)
+
+  type Row = Readonly<Record<string, string | null>>
+  const rowsOfShow = async (what: string) => (await console.query<Row>(`SHOW ${what}`)).rows
+  const hosts = async () => {
+    const rows = await rowsOfShow('REPLICAS')
+    return new Map(rows.map((row) => [`${row['role']} ${row['port']}`, row]))
+  }
+
+  it('shows role, state, position and lag of each server, and the reads that it served', async () => {
+    const [shard] = replicated.shards
+    const [replica] = present(shard).replicas
+    const names = [`primary ${present(shard).primary.port}`, `replica ${present(replica).port}`]
+    const caughtUp = async () => (await hosts()).get(names[1] ?? '')?.['lag_bytes'] === '0'
+    await until('the replica has everything', caughtUp)
+    const before = await hosts()
+    expect([...before.keys()]).toEqual(names)
+    for (const row of before.values()) {
+      expect(row).toMatchObject({ shard: 's1', state: 'up', reason: null, timeline: '1' })
+      expect(row['lsn']).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/)
+    }
+    expect([...before.values()].map((row) => row['lag_ms'])).toEqual([null, '0'])
+    await withClient(replicated.place(0), async (client) => {
+      for (let at = 0; at < 5; at += 1) await client.query('SELECT count(*) FROM notes')
+    })
+    const reads = [...(await hosts()).values()].map((row) => Number(row['reads']))
+    expect(reads).toEqual([0, 5])
+  })
+
+  it('makes a planned switchover possible without a single error', async () => {
+    const shard = present(replicated.shards[0])
+    const [old, next] = [shard.primary, present(shard.replicas[0])]
+    const { database } = replicated.place(0)
+    const writers = await Promise.all(
+      Array.from({ length: 4 }, () => connected(replicated.place(0))),
+    )
+    const stop = new AbortController()
+    const written = await Promise.all([
+      ...writers.map(async (client, writer) => {
+        const ids: number[] = []
+        for (let id = writer; !stop.signal.aborted; id += writers.length) {
+          await client.query('BEGIN')
+          await client.query(`INSERT INTO notes VALUES (${id})`)
+          await client.query('COMMIT')
+          ids.push(id)
+        }
+        return ids
+      }),
+      (async () => {
+        await pause(100)
+        await console.query(`PAUSE ${database} s1`)
+        expect(await rowsOfShow('SHARDS')).toMatchObject([{ port: `${old.port}`, paused: 'yes' }])
+        await old.server.stop('fast')
+        await shard.promote(next)
+        await console.query(`RESUME ${database} s1`)
+        await until('another server is the primary', async () => {
+          const [row] = await rowsOfShow('SHARDS')
+          return row?.['port'] === `${next.port}` && row['paused'] === 'no'
+        })
+        await pause(200)
+        stop.abort()
+        return []
+      })(),
+    ])
+    const ids = written.flat().sort((a, b) => a - b)
+    const { rows } = await present(writers[0]).query<{ id: number }>('SELECT id FROM notes')
+    expect(rows.map(({ id }) => id).sort((a, b) => a - b)).toEqual(ids)
+    expect(ids.length).toBeGreaterThan(writers.length * 2)
+    await Promise.all(writers.map((client) => client.end()))
+    const found = await hosts()
+    expect(found.get(`primary ${next.port}`)).toMatchObject({ state: 'up', timeline: '2' })
+    expect(found.get(`primary ${old.port}`)).toMatchObject({ state: 'down' })
+    expect(found.get(`primary ${old.port}`)?.['reason']).not.toBe(null)
+  }, 60_000)
 })
