@@ -1,7 +1,6 @@
 // `ringfence explain`: how a statement would be routed with the topology and schema of now; nothing is run.
 import { TopologyStore } from '../catalog/topology-store.ts'
 import { loadSchema } from '../catalog/schema-loader.ts'
-import type { DatabaseConfig } from '../config/config.ts'
 import { createLog } from '../core/log.ts'
 import { epoch } from '../core/ids.ts'
 import { withClient } from '../demo/sql.ts'
@@ -9,7 +8,8 @@ import { catalogUrl } from '../proxy/catalog-url.ts'
 import { explainRoute } from '../router/explain.ts'
 import { loadParser } from '../router/parser.ts'
 import { Router, type RouterContext } from '../router/router.ts'
-import { CommandFailure, readConfig } from './load-config.ts'
+import { chooseDatabase } from './choose-database.ts'
+import { readConfig } from './load-config.ts'
 import { databaseOptions } from './proxy-options.ts'
 import { renderTable } from './table.ts'
 
@@ -33,17 +33,6 @@ export async function explainCommand(
   if (options.json) out(`${JSON.stringify(Object.fromEntries(rows))}\n`)
   else out(renderTable(['aspect', 'value'], rows))
   return rows.some(([aspect]) => aspect === 'error') ? 1 : 0
-}
-
-function chooseDatabase(
-  databases: readonly DatabaseConfig[],
-  name: string | undefined,
-): DatabaseConfig {
-  const named = databases.filter((database) => name === undefined || database.name === name)
-  const [only] = named
-  if (only !== undefined && named.length === 1) return only
-  const known = databases.map((database) => database.name).join(', ')
-  throw new CommandFailure(`choose one database with --database: ${known}`)
 }
 
 async function readContext(options: ReturnType<typeof databaseOptions>): Promise<RouterContext> {

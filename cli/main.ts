@@ -1,11 +1,13 @@
 // The command line. Only argv, help and exit codes live here; each command has a file of its own.
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { duration } from '../config/kinds.ts'
 import { checkCommand } from './check.ts'
 import { demoCommand } from './demo.ts'
 import { explainCommand } from './explain.ts'
 import { initCommand } from './init.ts'
 import { CommandFailure } from './load-config.ts'
 import { serve } from './serve.ts'
+import { pauseCommand, resumeCommand, type ShardOptions } from './shard.ts'
 import { programVersion } from './version.ts'
 
 const defaultConfig = 'ringfence.yaml'
@@ -28,6 +30,7 @@ Examples:
   $ ringfence init --config ringfence.yaml           create or upgrade the catalog
   $ ringfence serve --config ringfence.yaml          run the proxy
   $ ringfence explain "SELECT * FROM orders WHERE tenant_id = 1"
+  $ ringfence shard pause s2                         hold a shard for a planned switchover
 
 Exit codes: 0 done, 1 refused or found problems, 2 wrong arguments.`,
   )
@@ -87,6 +90,40 @@ program
     finish(demoCommand({ ...options, dir: options.dir ?? null, config: options.config ?? null })),
   )
 
+const shard = program
+  .command('shard')
+  .description('hold the statements of a shard in the proxies for a planned switchover, and go on')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ ringfence shard pause s2 --proxy 10.0.1.1:6432 --proxy 10.0.1.2:6432
+  $ ringfence shard resume s2 --proxy 10.0.1.1:6432 --proxy 10.0.1.2:6432
+
+Exit codes: 0 done on all proxies, 1 not on all (after "pause" none stays paused), 2 wrong arguments.`,
+  )
+
+const shardCommands = [
+  ['pause', 'let open transactions of the shard end, then hold new ones', pauseCommand],
+  ['resume', 'let what was held go on, on the primary of now', resumeCommand],
+] as const
+for (const [name, description, run] of shardCommands) {
+  shard
+    .command(name)
+    .description(description)
+    .argument('<shard>', 'id of the shard')
+    .addOption(configOption())
+    .option('-d, --database <name>', 'database of the configuration; needed when there are several')
+    .option('--proxy <host:port>', "a proxy, repeatable; without it the file's own", proxyAt, [])
+    .option('--timeout <duration>', 'how long to wait for all proxies', milliseconds, 30_000)
+    .option('--json', 'print JSON', false)
+    .action((id: string, { timeout: timeoutMs, ...options }: ShardFlags) =>
+      finish(run(id, { ...options, timeoutMs }, out)),
+    )
+}
+
+type ShardFlags = Omit<ShardOptions, 'timeoutMs'> & { readonly timeout: number }
+
 type DemoFlags = {
   shards: number
   replicas: number
@@ -104,6 +141,21 @@ function atLeast(minimum: number): (text: string) => number {
     if (Number.isInteger(number) && number >= minimum && number <= 65_535) return number
     throw new InvalidArgumentError(`It takes a whole number from ${minimum}.`)
   }
+}
+
+function proxyAt(text: string, earlier: ShardOptions['proxy']): ShardOptions['proxy'] {
+  const [, host, port] = /^(\[[\da-fA-F:.]+\]|[^:\s]+)(?::(\d{1,5}))?$/.exec(text) ?? []
+  if (host === undefined || Number(port ?? 0) > 65_535) {
+    throw new InvalidArgumentError('Write it like 10.0.0.1:6432.')
+  }
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  return [...earlier, { host: bare, port: port === undefined ? null : Number(port) }]
+}
+
+function milliseconds(text: string): number {
+  const parsed = duration({ minMs: 1 }).schema.safeParse(text)
+  if (parsed.success) return parsed.data
+  throw new InvalidArgumentError('Write it like 30s, 500ms or 2m.')
 }
 
 /** A refusal is shown as it is, a bug with its stack. */

@@ -15,7 +15,7 @@ describe('ringfence', () => {
   it('explains itself with examples and exit codes', async () => {
     const { code, stdout } = await runProgram(['--help'])
     expect(code).toBe(0)
-    for (const command of ['serve', 'init', 'check', 'explain', 'demo']) {
+    for (const command of ['serve', 'init', 'check', 'explain', 'shard', 'demo']) {
       expect(stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'))
     }
     expect(stdout).toContain('Examples:')

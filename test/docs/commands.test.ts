@@ -12,7 +12,7 @@ const ringfence = (...args: string[]) =>
 
 /** `bin/ringfence <command> …` and `ringfence <command> …` in blocks and between backticks. */
 function commandLines(text: string): readonly string[] {
-  const written = /(?:^|`)(?:bin\/)?ringfence ((?:[a-z]+)\b[^`\n]*)/gm
+  const written = /(?:^ *|`)(?:bin\/)?ringfence ((?:[a-z]+)\b[^`\n]*)/gm
   return [...text.matchAll(written)].map(([, line = '']) => line.replace(/ #.*/, '').trim())
 }
 
@@ -23,16 +23,18 @@ describe('the command line', () => {
     const help = new Map<string, string>()
     const unknown: string[] = []
     for (const line of named) {
-      const [command = '', ...rest] = line.split(/\s+/)
-      const text = help.get(command) ?? ringfence(command, '--help').stdout
+      const [, command = '', ...rest] = /^(shard \w+|\w+) ?(.*)$/.exec(line) ?? []
+      const text = help.get(command) ?? ringfence(...command.split(' '), '--help').stdout
       help.set(command, text)
       if (!text.startsWith(`Usage: ringfence ${command}`)) unknown.push(line)
-      for (const option of rest.filter((word) => /^--?[a-z]/.test(word))) {
+      const words = rest.join(' ').split(/\s+/)
+      for (const option of words.filter((word) => /^--?[a-z]/.test(word))) {
         if (!new RegExp(`(?:^|[ ,])${option}\\b`, 'm').test(text)) unknown.push(line)
       }
     }
     expect(unknown).toEqual([])
-    expect([...help.keys()].sort()).toEqual(['check', 'demo', 'explain', 'init', 'serve'])
+    const plain = ['check', 'demo', 'explain', 'init', 'serve']
+    expect([...help.keys()].sort()).toEqual([...plain, 'shard pause', 'shard resume'])
   })
 
   it('has no command or option of the demo that the pages leave out', () => {
