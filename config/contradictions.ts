@@ -241,15 +241,23 @@ function shardingContradictions(database: Path, { sharding }: FileDatabase): Con
   return found
 }
 
-function readContradictions(database: Path, { reads, shards }: FileDatabase): Contradiction[] {
+function readContradictions(
+  database: Path,
+  { reads, shards, read_only_alias: alias }: FileDatabase,
+): Contradiction[] {
   const found: Contradiction[] = []
   const at = [...database, 'reads']
   const bare = shards.filter(({ replicas }) => replicas.length === 0)
+  const names = bare.map(({ id }) => `"${id}"`).join(', ')
+  const lists = shards.map((_, index) => [...database, 'shards', index, 'replicas'])
   if (reads.target === 'replica' && bare.length > 0) {
-    const about = shards.map((_, index) => [...database, 'shards', index, 'replicas'])
-    const names = bare.map(({ id }) => `"${id}"`).join(', ')
     const message = `reads go to replicas only, but there are none of shard ${names}`
-    found.push(error([...at, 'target'], message, 'add "replicas", or choose target: auto', about))
+    found.push(error([...at, 'target'], message, 'add "replicas", or choose target: auto', lists))
+  }
+  if (alias !== null && bare.length > 0) {
+    const message = `"${alias}" is served by replicas only, but there are none of shard ${names}`
+    const path = [...database, 'read_only_alias']
+    found.push(error(path, message, 'add "replicas", or remove the alias', lists))
   }
   const { allow, deny } = reads.functions
   for (const name of allow.filter((each) => deny.includes(each))) {

@@ -314,7 +314,7 @@ export const databaseSettings = z.strictObject({
     standard: null,
     applies: 'restart',
     meaning:
-      'A second name, under which clients get the same database read-only and served by replicas.',
+      'A second name, under which clients get the same database read-only, from replicas only.',
   }),
   pool: pool.prefault({}),
   server_user: serverUser.optional(),

@@ -7,9 +7,12 @@ import { complain } from './kinds.ts'
 export function redisUrl() {
   const schema = z.unknown().transform((input, context): string => {
     if (typeof input !== 'string') return complain(context, 'is not a redis:// URL', redisShape)
-    const [, kind, authority, path] = redisParts.exec(input) ?? []
-    if (authority === undefined) return complain(context, 'is not a redis:// URL', redisShape)
-    const hosts = authority.slice(authority.lastIndexOf('@') + 1).split(',')
+    const [, kind, login, list, path] = redisParts.exec(input) ?? []
+    if (list === undefined) return complain(context, 'is not a redis:// URL', redisShape)
+    if (/%(?![\da-fA-F]{2})/.test(`${login ?? ''}${path ?? ''}`)) {
+      return complain(context, 'bad %-escape in the URL', 'write %25 for "%"')
+    }
+    const hosts = list.split(',')
     if (!hosts.every(isHost)) {
       return complain(context, 'names a host that is none', 'write hosts like 10.0.0.1:6379')
     }
@@ -49,4 +52,5 @@ function isHost(text: string): boolean {
 }
 
 const redisShape = 'write it like redis://10.0.0.1:6379'
-const redisParts = /^rediss?(?:\+(sentinel|cluster))?:\/\/([^/?#]+)(\/[^?#]*)?(?:\?[^#]*)?$/
+const redisParts =
+  /^rediss?(?:\+(sentinel|cluster))?:\/\/(?:([^@/?#]*)@)?([^@/?#]+)(\/[^?#]*)?(?:\?[^#]*)?$/

@@ -134,6 +134,10 @@ describe('contradictions', () => {
       `${oneShard}\n    reads: { target: replica }`,
     ],
     [
+      '"ro" is served by replicas only, but there are none of shard "s1", "s2"',
+      `${twoShards}\n    read_only_alias: ro`,
+    ],
+    [
       'function "f" is both allowed and denied',
       `${oneShard}\n    reads: { functions: { allow: [g, F], deny: [f] } }`,
     ],
@@ -177,6 +181,8 @@ describe('contradictions', () => {
   it.each([
     ['redis: { url: "http://u:pw@h" }', 'is not a redis:// URL; write it like redis://10.0.0.1'],
     ['redis: { url: "redis://u:pw@h:6379,h2" }', 'names several hosts'],
+    ['redis: { url: "redis://u:pw@pw@h" }', 'is not a redis:// URL'],
+    ['redis: { url: "redis://u:pw%@h" }', 'bad %-escape in the URL'],
     ['redis: { url: "redis://u:pw@h/db" }', 'ends in something that is no database number'],
     ['redis: { url: "redis+sentinel://u:pw@h:1" }', 'does not name the master'],
     ['redis: { url: "redis+cluster://u:pw@h:1:2" }', 'names a host that is none'],
@@ -220,7 +226,8 @@ describe('contradictions', () => {
   })
 
   it('know the alias of a database in rules', () => {
-    const text = `auth: { rules: [{ database: ro, method: scram }] }\n${oneShard}`
+    const replicated = oneShard.replace('/app"', '/app", replicas: ["postgres://10.0.0.2/app"]')
+    const text = `auth: { rules: [{ database: ro, method: scram }] }\n${replicated}`
     const loaded = loadConfig(`${text}\n    read_only_alias: ro`, { file: 'f.yaml', env: {} })
     expect(loaded.ok && loaded.warnings).toEqual([])
   })
