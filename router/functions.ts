@@ -80,6 +80,8 @@ const serverNames = wordSet(`
   current_database col_description obj_description shobj_description format_type row_security_active
   regclass mxid_age aclexplode current_query setseed currtid2 system_user getpgusername
 `)
+/** Whatever a list of the database's says. */
+const neverOnReplicas = wordSet('set_config pg_notify nextval setval currval lastval')
 /** Of those that differ between shards: a replica has its primary's databases. */
 const sameOnReplicas = wordSet('current_database')
 const hiddenSql = /_to_xml(?:schema|_and_xmlschema)?$|^ts_stat$|^ts_rewrite$|^dblink/
@@ -129,7 +131,7 @@ export function primaryReason(
   const traits = schema?.functions.get(name)
   const users = qualifier ?? (traits?.builtin === false ? traits.schemas : undefined)
   if (rules !== null && isDenied(name, qualifier, rules.deny)) return `${call} is on the deny list`
-  if (advisory.test(name) || name === 'set_config') return `${call} belongs to the primary`
+  if (advisory.test(name) || neverOnReplicas.has(name)) return `${call} is volatile`
   if (rules !== null && isListed(name, users, rules.allow)) return null
   if (schema === null) return isKnownHarmless(name) ? null : `${call} is not known`
   if (traits === undefined || !isIn(qualifier, traits)) return `${call} is not known`
@@ -139,6 +141,19 @@ export function primaryReason(
   if (hiddenSql.test(name)) return `${call} runs SQL of its own`
   const own = name === 'current_setting' || belongsToServer(name, traits.volatility)
   return own && !sameOnReplicas.has(name) ? `${call} tells of the server that it runs on` : null
+}
+
+/** True for a call of a function that is VOLATILE, or may be, and is not known to be harmless. */
+export function functionMayWrite(
+  name: string,
+  qualifier: string | null,
+  schema: Schema | null,
+): boolean {
+  const traits = schema?.functions.get(name)
+  if (schema !== null && (traits === undefined || !isIn(qualifier, traits))) return true
+  const facts = { ...noFunctions }
+  noteFunction(facts, name, schema)
+  return facts.mayWrite
 }
 
 function isIn(qualifier: string | null, { builtin, schemas }: FunctionTraits): boolean {

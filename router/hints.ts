@@ -26,9 +26,10 @@ export function readHints({ raw, hints: spans }: Lexed): ReadHints {
   for (let at = 0; at < spans.length; at += 2) {
     const comment = raw.slice(spans[at], spans[at + 1])
     const body = comment.startsWith('/*') ? comment.slice(2, -2) : comment.slice(2)
-    for (const word of body.split(/[\s,]+/)) {
-      if (word !== '') follow(gathered, word.replace(/^ringfence:/, ''))
-    }
+    const words = body.split(/[\s,]+/).map((word) => word.replace(/^ringfence:/, ''))
+    const asked = words.filter((word) => word !== '')
+    if (asked.length === 0) gathered.problem ??= 'empty hint'
+    for (const hint of asked) follow(gathered, hint)
   }
   const { target, consistency, ids, problem } = gathered
   return { hints: { target, consistency, sessionIds: [...ids] }, problem }

@@ -1,8 +1,8 @@
 // May a statement run on a replica? Decided from the whole tree and from what the catalogs say of
 // the names in it, without knowing which of them it will come to: the first thing anywhere that only
 // the primary can do, or would answer differently, sends the statement there.
-import type { CopyStmt, DeclareCursorStmt, FuncCall, Node, RangeVar, TypeName } from '@pgsql/types'
-import { primaryReason } from './functions.ts'
+import type { CopyStmt, FuncCall, Node, RangeVar, TypeName } from '@pgsql/types'
+import { functionMayWrite, primaryReason } from './functions.ts'
 import { findRelation, namesOf, searchedSchemas } from './names.ts'
 import type { ReplicaUse, SessionCommand } from './plan.ts'
 import type { RoutedShape } from './route.ts'
@@ -30,77 +30,70 @@ const writes: Readonly<Record<string, string>> = {
   MergeStmt: 'MERGE writes',
   LockingClause: 'row locks',
 }
-const systemSchema = /^(?:pg_|information_schema$|ringfence$)/
 /** Operators that run without being written down: ORDER BY, GROUP BY, IN, USING, CASE. */
 const unwritten = ['=', '<>', '<', '<=', '>', '>=']
 
+/** `mayWrite`: it may run users' VOLATILE code that its own text does not call. */
+export type ReplicaVerdict = { readonly replica: ReplicaUse; readonly mayWrite: boolean }
+
 /** Verdict on a whole statement, whose shape but for this is known. */
-export function replicaUse(node: Node, shape: RoutedShape, context: ReplicaContext): ReplicaUse {
-  const { route, pin } = shape
+export function replicaVerdict(
+  node: Node,
+  { route, pin }: RoutedShape,
+  context: ReplicaContext,
+): ReplicaVerdict {
   if (route.kind === 'session') {
-    return answeredAnywhere.has(route.command.kind) ? allowed : primary('a session command')
+    const anywhere = answeredAnywhere.has(route.command.kind)
+    return { replica: anywhere ? allowed : primary('a session command'), mayWrite: false }
   }
-  if (pin !== null) return primary(`it leaves state on its server (${pin})`)
-  const reason = statementReason(node, context)
-  return reason === null ? allowed : primary(reason)
+  const query = queryOf(node)
+  const reading = new Reading(context)
+  if (typeof query !== 'string' && query !== null) reading.read(query)
+  const { mayWrite } = reading
+  if (pin !== null) return { replica: primary(`it leaves ${pin} on its server`), mayWrite }
+  const reason = typeof query === 'string' ? query : reading.reason
+  return { replica: reason === null ? allowed : primary(reason), mayWrite }
 }
 
 function primary(reason: string): ReplicaUse {
   return { kind: 'primary', reason }
 }
 
-function statementReason(node: Node, context: ReplicaContext): string | null {
-  if ('SelectStmt' in node) return readReason(node, context)
+/** The query that a statement runs, null when it runs none; why it is no read as a string. */
+function queryOf(node: Node): Node | string | null {
+  if ('SelectStmt' in node) return node
   // A cursor is where the transaction is.
   if ('FetchStmt' in node || 'ClosePortalStmt' in node) return null
-  if ('CopyStmt' in node) return copyReason(node.CopyStmt, context)
-  if ('DeclareCursorStmt' in node) return cursorReason(node.DeclareCursorStmt, context)
+  if ('CopyStmt' in node) return copied(node.CopyStmt)
+  if ('DeclareCursorStmt' in node) return selectOf(node.DeclareCursorStmt.query, 'not a read')
   if ('ExplainStmt' in node) {
-    const { query } = node.ExplainStmt
-    if (query === undefined) return 'EXPLAIN of nothing'
-    if ('SelectStmt' in query) return readReason(query, context)
-    return writes[tagOf(query)] ?? 'EXPLAIN of what is not a read'
+    return selectOf(node.ExplainStmt.query, 'EXPLAIN of what is not a read')
   }
   if ('VariableShowStmt' in node) return 'SHOW tells of the server that it runs on'
   return writes[tagOf(node)] ?? 'not a read'
 }
 
-function copyReason(copy: CopyStmt, context: ReplicaContext): string | null {
-  if (copy.is_from === true) return 'COPY FROM writes'
-  if (copy.filename !== undefined || copy.is_program === true) return 'COPY to a file of the server'
-  if (copy.relation !== undefined) return readReason({ RangeVar: copy.relation }, context)
-  if (copy.query === undefined || !('SelectStmt' in copy.query)) return 'COPY of what is not a read'
-  return readReason(copy.query, context)
+function selectOf(query: Node | undefined, otherwise: string): Node | string {
+  if (query === undefined) return otherwise
+  return 'SelectStmt' in query ? query : (writes[tagOf(query)] ?? otherwise)
 }
 
-function cursorReason({ query }: DeclareCursorStmt, context: ReplicaContext): string | null {
-  if (query === undefined || !('SelectStmt' in query)) return 'not a read'
-  return readReason(query, context)
+function copied(copy: CopyStmt): Node | string {
+  if (copy.is_from === true) return 'COPY FROM writes'
+  if (copy.filename !== undefined || copy.is_program === true) return 'COPY to a file of the server'
+  if (copy.relation !== undefined) return { RangeVar: copy.relation }
+  return selectOf(copy.query, 'COPY of what is not a read')
 }
 
 function tagOf(node: Node): string {
   return Object.keys(node)[0] ?? ''
 }
 
-function readReason(node: Node, context: ReplicaContext): string | null {
-  return hiddenReason(context) ?? new Reading(context).reasonOf(node)
-}
-
-/** Users' operators and casts that any statement may run. */
-function hiddenReason({ schema }: ReplicaContext): string | null {
-  const hidden = schema?.hiddenVolatile
-  if (hidden === undefined) return null
-  if (hidden.implicitCast) return 'an implicit cast is volatile'
-  const operator = unwritten.find((name) => hidden.operators.has(name))
-  return operator === undefined ? null : volatileOperator(operator)
-}
-
-function volatileOperator(name: string): string {
-  return `the operator ${name} is volatile`
-}
-
-/** One walk over a tree; stops at the first reason. */
+/** One walk over the tree of a query. */
 class Reading {
+  /** Of several the first. */
+  reason: string | null = null
+  mayWrite = false
   readonly #context: ReplicaContext
   readonly #searched: readonly string[]
   readonly #hidden: HiddenVolatile | undefined
@@ -113,115 +106,121 @@ class Reading {
     this.#hidden = context.schema?.hiddenVolatile
   }
 
-  reasonOf(node: Node): string | null {
-    const found = this.#walk(node)
-    if (found !== null) return found
-    // It may be the session's temporary table, or newer than what is known of the catalogs.
-    const unknown = this.#unknown.find((name) => !this.#ctes.has(name))
-    return unknown === undefined ? null : `the table "${unknown}" is not known`
+  read(query: Node): void {
+    if (this.#hidden?.implicitCast === true) this.#volatile('an implicit cast is volatile')
+    for (const name of unwritten) this.#operator(name)
+    this.#walk(query)
+    for (const name of this.#unknown) if (!this.#ctes.has(name)) this.#unknownTable(name)
   }
 
-  #walk(part: object): string | null {
-    const own = isNode(part) ? this.#node(part) : this.#bare(part)
-    if (own !== null) return own
-    for (const child of childrenOf(part)) {
-      const found = this.#walk(child)
-      if (found !== null) return found
-    }
-    return null
+  #walk(part: object): void {
+    if (isNode(part)) this.#node(part)
+    else this.#bare(part)
+    for (const child of childrenOf(part)) this.#walk(child)
   }
 
   /** Parts that are no nodes of their own. */
-  #bare(part: object): string | null {
-    if ('intoClause' in part) return 'SELECT INTO writes'
-    if (this.#hidden === undefined) return null
-    if ('useOp' in part && Array.isArray(part.useOp)) return this.#operator(part.useOp)
-    if ('operName' in part && Array.isArray(part.operName)) return this.#operator(part.operName)
+  #bare(part: object): void {
+    if ('intoClause' in part) this.reason ??= 'SELECT INTO writes'
+    if (this.#hidden === undefined) return
+    if ('useOp' in part && Array.isArray(part.useOp)) this.#operatorNamed(part.useOp)
+    if ('operName' in part && Array.isArray(part.operName)) this.#operatorNamed(part.operName)
     const type = 'typeName' in part ? part.typeName : undefined
-    return isTypeName(type) ? this.#type(type) : null
+    if (isTypeName(type)) this.#type(type)
   }
 
-  #node(node: Node): string | null {
+  #node(node: Node): void {
     const forbidden = writes[tagOf(node)]
-    if (forbidden !== undefined) return forbidden
-    if ('RangeVar' in node) return this.#relation(node.RangeVar)
-    if ('FuncCall' in node) return this.#call(node.FuncCall)
-    if ('CommonTableExpr' in node) this.#ctes.add(node.CommonTableExpr.ctename ?? '')
-    else if ('A_Expr' in node) return this.#operator(node.A_Expr.name ?? [])
-    else if ('TypeName' in node) return this.#type(node.TypeName)
+    if (forbidden !== undefined) this.reason ??= forbidden
+    else if ('RangeVar' in node) this.#relation(node.RangeVar)
+    else if ('FuncCall' in node) this.#call(node.FuncCall)
+    else if ('CommonTableExpr' in node) this.#ctes.add(node.CommonTableExpr.ctename ?? '')
+    else if ('A_Expr' in node) this.#operatorNamed(node.A_Expr.name ?? [])
+    else if ('TypeName' in node) this.#type(node.TypeName)
     else if ('ColumnRef' in node) {
       const fields = namesOf(node.ColumnRef.fields)
-      return fields.length > 1 ? this.#attribute(fields.at(-1) ?? '') : null
+      if (fields.length > 1) this.#attribute(fields.at(-1) ?? '')
     } else if ('A_Indirection' in node) {
-      for (const field of namesOf(node.A_Indirection.indirection)) {
-        const found = this.#attribute(field)
-        if (found !== null) return found
-      }
+      for (const field of namesOf(node.A_Indirection.indirection)) this.#attribute(field)
     }
-    return null
   }
 
-  #relation(range: RangeVar): string | null {
+  #relation(range: RangeVar): void {
     const { schemaname, relname = '' } = range
-    if (schemaname?.startsWith('pg_temp') === true) return 'a temporary table'
     const { schema, searchPath } = this.#context
     // Whatever is known: names of the system come first and are the system's.
-    if (
-      systemSchema.test(schemaname ?? '') ||
-      (schemaname === undefined && relname.startsWith('pg_'))
-    ) {
-      return 'a system catalog'
+    const system = schemaname === undefined ? relname.startsWith('pg_') : isSystem(schemaname)
+    if (schemaname?.startsWith('pg_temp') === true) this.reason ??= 'a temporary table'
+    else if (system) this.reason ??= 'a system catalog'
+    else if (schema === null) {
+      const hidden = schemaname === undefined && searchPath.some(isSystem)
+      if (hidden) this.reason ??= 'perhaps a system catalog'
+    } else {
+      const relation = findRelation(schema, this.#searched, range)
+      if (relation !== undefined) this.#known(relation)
+      else if (schemaname !== undefined) this.#unknownTable(`${schemaname}.${relname}`)
+      else this.#unknown.push(relname)
     }
-    if (schema === null) {
-      const hidden = schemaname === undefined && searchPath.some((name) => systemSchema.test(name))
-      return hidden ? 'perhaps a system catalog' : null
-    }
-    const relation = findRelation(schema, this.#searched, range)
-    if (relation !== undefined) return this.#known(relation)
-    if (schemaname !== undefined) return `the table "${schemaname}.${relname}" is not known`
-    this.#unknown.push(relname)
-    return null
   }
 
-  #known({ placement, primaryOnly, calls = [], kind, name }: Relation): string | null {
-    if (placement === 'catalog') return 'a system catalog'
-    if (primaryOnly !== undefined) return primaryOnly
+  /** It may be the session's temporary table, or a view newer than what is known of the catalogs. */
+  #unknownTable(name: string): void {
+    this.#volatile(`the table "${name}" is not known`)
+  }
+
+  #known({ placement, primaryOnly, calls = [], kind, name }: Relation): void {
+    if (placement === 'catalog') this.reason ??= 'a system catalog'
+    if (primaryOnly !== undefined) this.reason ??= primaryOnly
+    const place = `, in ${kind === 'v' ? 'the view' : 'a policy of'} "${name}"`
     for (const call of calls) {
       const dot = call.indexOf('.')
-      const found = this.#function(call.slice(dot + 1), dot < 0 ? null : call.slice(0, dot))
-      if (found !== null)
-        return `${found}, in ${kind === 'v' ? 'the view' : 'a policy of'} "${name}"`
+      this.#function(call.slice(dot + 1), dot < 0 ? null : call.slice(0, dot), place)
     }
-    return null
   }
 
-  #call(call: FuncCall): string | null {
+  #call(call: FuncCall): void {
     const names = namesOf(call.funcname)
     const name = names.at(-1) ?? ''
-    if (name === 'age' && readsTransactionId(call)) return 'the age of a transaction id'
-    return this.#function(name, names.length > 1 ? (names.at(-2) ?? null) : null)
+    if (name === 'age' && readsTransactionId(call)) this.reason ??= 'the age of a transaction id'
+    this.#function(name, names.length > 1 ? (names.at(-2) ?? null) : null, '')
   }
 
-  #function(name: string, qualifier: string | null): string | null {
+  #function(name: string, qualifier: string | null, place: string): void {
     const { schema, replicaRules } = this.#context
-    return primaryReason(name, qualifier, schema, replicaRules)
+    const reason = primaryReason(name, qualifier, schema, replicaRules)
+    if (reason !== null) this.reason ??= reason + place
+    if (functionMayWrite(name, qualifier, schema)) this.mayWrite = true
   }
 
   /** `row.name` calls the function `name` when the row has no such column. */
-  #attribute(name: string): string | null {
+  #attribute(name: string): void {
     const traits = this.#context.schema?.functions.get(name)
-    return traits?.builtin === false ? this.#function(name, null) : null
+    if (traits?.builtin === false) this.#function(name, null, '')
   }
 
-  #operator(name: readonly Node[]): string | null {
-    const written = namesOf(name).at(-1) ?? ''
-    return this.#hidden?.operators.has(written) === true ? volatileOperator(written) : null
+  #operatorNamed(name: readonly Node[]): void {
+    this.#operator(namesOf(name).at(-1) ?? '')
   }
 
-  #type({ names }: TypeName): string | null {
+  #operator(name: string): void {
+    if (this.#hidden?.operators.has(name) === true) {
+      this.#volatile(`the operator ${name} is volatile`)
+    }
+  }
+
+  #type({ names }: TypeName): void {
     const name = namesOf(names).at(-1) ?? ''
-    return this.#hidden?.types.has(name) === true ? `a cast to ${name} is volatile` : null
+    if (this.#hidden?.types.has(name) === true) this.#volatile(`a cast to ${name} is volatile`)
   }
+
+  #volatile(reason: string): void {
+    this.reason ??= reason
+    this.mayWrite = true
+  }
+}
+
+function isSystem(schema: string): boolean {
+  return schema.startsWith('pg_') || schema === 'information_schema' || schema === 'ringfence'
 }
 
 function readsTransactionId({ args = [] }: FuncCall): boolean {

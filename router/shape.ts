@@ -7,7 +7,7 @@ import { ddlRoute, isDefinition } from './ddl.ts'
 import type { Literals } from './literals.ts'
 import type { Names } from './names.ts'
 import { plainShape, statementPin } from './plain-shape.ts'
-import { type ReplicaContext, replicaUse } from './replica-use.ts'
+import { type ReplicaContext, replicaVerdict } from './replica-use.ts'
 import { ringfenceInside, settingNames } from './ringfence-settings.ts'
 import { type Command, refused, type Route, type RoutedShape, type Shape } from './route.ts'
 import { sessionShape } from './session-shape.ts'
@@ -24,7 +24,8 @@ export type ShapeContext = ReplicaContext & {
 /** Shape of any statement. */
 export function shapeOf(node: Node, context: ShapeContext): Shape {
   const shape = routedShape(node, context)
-  return { ...shape, replica: replicaUse(node, shape, context) }
+  const { replica, mayWrite } = replicaVerdict(node, shape, context)
+  return { ...shape, replica, isReadOnly: shape.isReadOnly && !mayWrite }
 }
 
 function routedShape(node: Node, context: ShapeContext): RoutedShape {

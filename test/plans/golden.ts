@@ -5,7 +5,13 @@ import { PgError } from '../../core/errors.ts'
 import type { BoundParams } from '../../router/key-source.ts'
 import type { Plan } from '../../router/plan.ts'
 import { Router, type RouterContext, type Statement } from '../../router/router.ts'
-import { plainContext, sampleContext } from '../router/sample.ts'
+import type { ReplicaRules } from '../../router/schema.ts'
+import { plainContext, replicaContext, sampleContext } from '../router/sample.ts'
+
+const listed: ReplicaRules = {
+  allow: new Set(['audit.touch', 'nextval', 'pg_advisory_lock', 'pg_is_in_recovery', 'set_config']),
+  deny: new Set(['lower', 'tenant_total', 'other.plus_tax']),
+}
 
 const contexts: Readonly<Record<string, () => RouterContext>> = {
   bigint: () => sampleContext(),
@@ -16,6 +22,14 @@ const contexts: Readonly<Record<string, () => RouterContext>> = {
   uuid: () => sampleContext({ keyType: 'uuid' }),
   'search_path = audit, public': () => sampleContext({ searchPath: ['audit', 'public'] }),
   'one shard': () => plainContext,
+  'one shard, replicas': () => replicaContext(),
+  'one shard, replicas, lists': () => replicaContext(listed),
+  'three shards, lists': () => ({ ...sampleContext(), replicaRules: listed }),
+  'one shard, replicas, volatile operators': () =>
+    replicaContext(null, { operators: ['<<<#'], types: ['shade'] }),
+  'one shard, replicas, volatile =': () => replicaContext(null, { operators: ['='], types: [] }),
+  'one shard, replicas, volatile implicit cast': () =>
+    replicaContext(null, { operators: [], types: ['shade'], implicitCast: true }),
 }
 
 /** The file as it should be, and how many statements are in it. */
@@ -55,9 +69,14 @@ function answers(
   try {
     const prepared = router.statements(Buffer.from(sql, 'utf8'), context)
     const params = bound === undefined ? null : parseParams(bound.slice('with '.length))
-    return prepared.statements.flatMap((statement, at) =>
-      describe(router.plan(prepared, at, params, context), statement),
-    )
+    const { hints, hintProblem, statements } = prepared
+    return [
+      ...statements.flatMap((statement, at) =>
+        describe(router.plan(prepared, at, params, context), statement),
+      ),
+      ...(hints === null ? [] : [`  hints: ${JSON.stringify(hints)}`]),
+      ...(hintProblem === null ? [] : [`  problem: ${hintProblem}`]),
+    ]
   } catch (thrown) {
     if (thrown instanceof PgError) return [`→ thrown ${thrown.sqlstate} ${thrown.message}`]
     throw thrown
@@ -83,7 +102,7 @@ function parseParams(text: string): BoundParams {
 }
 
 function describe(plan: Plan, statement: Statement): string[] {
-  const pin = statement.pin === null ? '' : `, pins: ${statement.pin}`
+  const pin = statement.pin === null ? replicaUse(statement) : `, pins: ${statement.pin}`
   switch (plan.kind) {
     case 'single': {
       const vnode = plan.vnode === null ? '' : ` vnode ${plan.vnode}`
@@ -109,6 +128,13 @@ function describe(plan: Plan, statement: Statement): string[] {
       ]
     }
   }
+}
+
+/** Where a read may run, and why not everywhere; of what writes anyway nothing is said. */
+function replicaUse({ replica, command }: Statement): string {
+  if (replica.kind === 'allowed') return ', replica'
+  if (command === 'ddl' || replica.reason.endsWith(' writes')) return ''
+  return `, primary: ${replica.reason}`
 }
 
 function rewritten(once: NonNullable<Extract<Plan, { kind: 'everywhere' }>['once']>): string[] {

@@ -8,6 +8,7 @@ import type {
   KeyType,
   Placement,
   Relation,
+  ReplicaRules,
   Schema,
   ShardingRules,
   Volatility,
@@ -53,12 +54,15 @@ type TableSpec = {
   readonly columns: readonly string[]
   readonly key?: string
   readonly kind?: string
+  readonly primaryOnly?: string
+  readonly calls?: readonly string[]
 }
 
 function relation(qualified: string, spec: TableSpec): [string, Relation] {
   const [schema = '', name = ''] = qualified.split('.')
-  const { placement, key = null, kind = 'r' } = spec
-  return [qualified, { schema, name, kind, placement, key, columns: spec.columns.map(column) }]
+  const { placement, key = null, kind = 'r', columns, ...reading } = spec
+  const own = { schema, name, kind, placement, key, columns: columns.map(column) }
+  return [qualified, { ...own, ...reading }]
 }
 
 const sharded = (columns: readonly string[], key = 'tenant_id'): TableSpec => ({
@@ -110,6 +114,34 @@ function sampleRelations(keySqlType: string): ReadonlyMap<string, Relation> {
     relation('information_schema.tables', { placement: 'catalog', kind: 'v', columns: [] }),
     relation('audit.orders', sharded([key, 'id bigint'])),
     relation('audit.log', { placement: 'home', columns: ['id bigint', 'tenant_id bigint?'] }),
+    relation('audit.scratch', {
+      placement: 'home',
+      columns: ['id bigint'],
+      primaryOnly: 'the unlogged table "scratch"',
+    }),
+    relation('audit.guarded', {
+      placement: 'home',
+      columns: ['id bigint'],
+      calls: ['audit.touch'],
+    }),
+    relation('audit.calm_view', {
+      placement: 'home',
+      kind: 'v',
+      columns: ['id bigint'],
+      calls: ['now', 'random', 'audit.tenant_total'],
+    }),
+    relation('audit.busy_view', {
+      placement: 'home',
+      kind: 'v',
+      columns: ['id bigint'],
+      calls: ['now', 'audit.touch'],
+    }),
+    relation('audit.server_view', {
+      placement: 'home',
+      kind: 'v',
+      columns: ['id bigint'],
+      calls: ['pg_backend_pid'],
+    }),
   ])
 }
 
@@ -136,7 +168,7 @@ function sampleFunctions(): ReadonlyMap<string, FunctionTraits> {
   functions.set('my_median', { volatility: 'immutable', builtin: false, aggregate: true })
   functions.set('perhaps', { volatility: 'immutable', builtin: false })
   functions.set('tenant_total', { volatility: 'stable', builtin: false })
-  functions.set('touch', { volatility: 'volatile', builtin: false })
+  functions.set('touch', { volatility: 'volatile', builtin: false, schemas: ['audit'] })
   return functions
 }
 
@@ -180,6 +212,42 @@ export function sampleContext(options: SampleOptions = {}): RouterContext {
   }
   const topology = options.topology ?? sampleTopology
   return { topology, schema, rules: sampleRules(keyType), searchPath }
+}
+
+/** A database with one shard, no rules, and replicas. */
+export function replicaContext(
+  replicaRules: ReplicaRules | null = null,
+  hidden?: {
+    readonly operators: readonly string[]
+    readonly types: readonly string[]
+    readonly implicitCast?: boolean
+  },
+): RouterContext {
+  const relations = [...sampleRelations('bigint')].map(([name, relation]): [string, Relation] => {
+    const placement = relation.placement === 'catalog' ? 'catalog' : 'home'
+    return [name, { ...relation, placement, key: null }]
+  })
+  const functions = new Map(sampleFunctions())
+  const own = { builtin: false, schemas: ['audit'] }
+  functions.set('has_access', { ...own, volatility: 'stable' })
+  functions.set('version', { ...own, volatility: 'volatile', shadows: true })
+  functions.set('to_regclass', { ...own, volatility: 'stable', shadows: true })
+  const schema: Schema = {
+    version: 1,
+    relations: new Map(relations),
+    functions,
+    defaultSearchPath: ['public'],
+    ...(hidden === undefined
+      ? {}
+      : {
+          hiddenVolatile: {
+            operators: new Set(hidden.operators),
+            types: new Set(hidden.types),
+            implicitCast: hidden.implicitCast ?? false,
+          },
+        }),
+  }
+  return { ...plainContext, schema, searchPath: ['audit', 'public'], replicaRules }
 }
 
 /** A database with one shard and no rules. */

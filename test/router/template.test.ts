@@ -79,8 +79,8 @@ function observed(router: Router, sql: string, context: RouterContext): unknown 
       const plan = router.plan(prepared, at, null, context)
       const error = plan.kind === 'refuse' ? errorFields(plan.error) : null
       const once = plan.kind === 'everywhere' ? plan.once : null
-      const { sql: text, start, pin, isReadOnly, paramCount, command, ddl } = statement
-      const own = { text, start, pin, isReadOnly, paramCount, command, ddl }
+      const { sql: text, start, pin, isReadOnly, paramCount, command, ddl, replica } = statement
+      const own = { text, start, pin, isReadOnly, paramCount, command, ddl, replica }
       return { ...plan, ...own, error, once: once === null ? null : [once.sql, once.rewrite([])] }
     })
   } catch (thrown) {
