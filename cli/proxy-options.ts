@@ -3,7 +3,7 @@ import type { Config, DatabaseConfig, ShardingConfig } from '../config/config.ts
 import { systemClock } from '../core/clock.ts'
 import { shardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
-import type { DatabaseOptions } from '../proxy/database.ts'
+import type { DatabaseOptions } from '../proxy/database-options.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
 import type { ShardingRules } from '../router/schema.ts'
 

@@ -1,5 +1,5 @@
 // How the catalog's own connections log in to a shard's primary.
-import type { DatabaseOptions, ShardOptions } from './database.ts'
+import type { DatabaseOptions, ShardOptions } from './database-options.ts'
 
 /** Connection URL with the shard's own login, else the server user, else the one chosen for the catalog. */
 export function catalogUrl(

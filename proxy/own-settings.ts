@@ -1,6 +1,6 @@
 // Settings of the proxy itself, SET like PostgreSQL's: their names, and what each takes.
 import { pgError } from '../core/errors.ts'
-import type { Consistency, ReadTarget } from './database.ts'
+import type { Consistency, ReadTarget } from './database-options.ts'
 
 /** What the names of all of them begin with. */
 export const ownPrefix = 'ringfence.'

@@ -18,6 +18,8 @@ export interface ExchangeEvents {
   exchangeOver(): void
   /** All replies up to a Flush have come; after a failure the rest of the pipeline is skipped. */
   exchangePaused(failed: boolean): void
+  /** The exchange has ended without an error. */
+  answered(server: ServerConnection): void
   /** See RelayHost. */
   repeatsAfter(server: ServerConnection, sqlstate: string | null): boolean
   repeatCommand(server: ServerConnection, sqlstate: string | null): void
@@ -109,6 +111,7 @@ export class Replies implements RelayHost {
   }
 
   exchangeFinished(server: ServerConnection): void {
+    if (!this.relay.failed) this.#events.answered(server)
     const { transaction } = this.#state
     if (transaction !== null) {
       if (server.transactionStatus === 'I') this.#state.endTransaction('rolledBack')

@@ -15,22 +15,20 @@ import type { Frame, Framer } from '../wire/framer.ts'
 import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
-import type { Credentials, Database, ReportedParameters } from './database.ts'
+import type { Database, ReportedParameters } from './database.ts'
+import type { Credentials } from './database-options.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
 import { type ClientCommand, Intake, type PipelineEnd } from './intake.ts'
 import { type Lease, Leases } from './leases.ts'
 import { ownNames } from './own-settings.ts'
-import type { ReadFacts } from './read-facts.ts'
 import type { Relay } from './relay.ts'
-import { afterReplica, isGone } from './repeat-verdict.ts'
+import { Repeats } from './repeats.ts'
 import { type ExchangeEvents, Replies } from './replies.ts'
 import { SessionState } from './session-state.ts'
 
 type Phase = 'ready' | 'waiting' | 'running' | 'copyIn' | 'working' | 'closed'
 
-// A read is run again so often at most; then the client is told.
-const repeatsMax = 3
 // The client is not read while this much of it waits.
 const highWaterBytes = 256 * 1024
 
@@ -51,6 +49,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   readonly state: SessionState
   readonly context: ProxyContext
   readonly replies: Replies
+  readonly repeats: Repeats
   readonly output: ClientOutput
   readonly connectedAtMs: number
   /** Since when the client has been silent inside a transaction; null outside. */
@@ -62,9 +61,6 @@ export class Session implements ExchangeEvents, ServerOwner {
   #phase: Phase = 'ready'
   #draining = false
   #pumping = false
-  /** Runs the command under way once more, elsewhere; null when it may not be. */
-  repeat: (() => void) | null = null
-  #repeats = 0
   /** COPY data waits for the server's socket: the client is not read. */
   #serverLags = false
 
@@ -78,6 +74,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.state = new SessionState(options, leases)
     const token = options.startup.own(ownNames.sessionToken)
     if (token !== undefined) this.state.reads.mergeToken(token, context.tokenKey)
+    this.repeats = new Repeats(this.state)
     this.replies = new Replies(this.state, this.output, this)
     this.connectedAtMs = context.clock.nowMs()
   }
@@ -157,8 +154,7 @@ export class Session implements ExchangeEvents, ServerOwner {
         const command = this.#intake.next(this.#phase === 'copyIn')
         if (command === undefined) break
         this.idleInTransactionSinceMs = null
-        this.repeat = null
-        this.#repeats = 0
+        this.repeats.nextCommand()
         this.state.reads.nextCommand()
         this.#take(command)
       }
@@ -197,45 +193,16 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   // ---- reads that are run again
 
-  /** True when what is about to be sent on `lease` may be run again elsewhere, should its server fail. */
-  mayRepeat(facts: ReadFacts, { server, pinned }: Lease): boolean {
-    const { transaction, database } = this.state
-    if (!facts.repeatable || transaction !== null || pinned !== null) return false
-    if (this.#repeats >= repeatsMax) return false
-    return server.target.role === 'replica' || database.options.failover.waitMs > 0
+  repeatsAfter(server: ServerConnection, sqlstate: string | null): boolean {
+    return !this.closed && this.repeats.after(server, sqlstate)
   }
 
-  /** A read outside a transaction was answered that began at `startedMs`. */
-  readAnswered(server: ServerConnection, startedMs: number): void {
-    const { database, transaction } = this.state
-    if (server.target.role !== 'replica' || transaction !== null) return
-    const servers = database.serversOf(server.shard)
-    const host = servers.hostOf(server)
-    if (host !== null) servers.answered(host, this.context.clock.nowMs() - startedMs)
-  }
-
-  repeatsAfter({ target }: ServerConnection, sqlstate: string | null): boolean {
-    if (this.repeat === null || this.closed) return false
-    if (sqlstate === null) return true
-    return target.role === 'replica' ? afterReplica(sqlstate) !== 'tell' : isGone(sqlstate)
+  answered(server: ServerConnection): void {
+    this.repeats.answered(server)
   }
 
   repeatCommand(server: ServerConnection, sqlstate: string | null): void {
-    const { state } = this
-    const run = this.repeat
-    const servers = state.database.serversOf(server.shard)
-    const host = servers.hostOf(server)
-    servers.retried += 1
-    this.#repeats += 1
-    this.repeat = null
-    state.rewindDefinitions()
-    if (server.target.role === 'replica' && host !== null) {
-      if (sqlstate === null || afterReplica(sqlstate) === 'another')
-        state.reads.failed(host, server.shard)
-      else state.reads.needsPrimary()
-    }
-    if (server.closed) state.leases.discard(server.shard, 'it was lost')
-    else state.leases.settle(server.shard)
+    const run = this.repeats.take(server, sqlstate)
     // Not in the middle of a dying connection's farewells.
     queueMicrotask(() => {
       if (this.closed || run === null) return

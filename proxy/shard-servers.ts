@@ -9,7 +9,8 @@ import type { ServerConnection, ServerRole, ServerTarget } from '../pool/server-
 import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
 import { ShardMonitor } from '../pool/shard-monitor.ts'
-import type { Credentials, DatabaseContext, DatabaseOptions, ShardOptions } from './database.ts'
+import type { DatabaseContext } from './database.ts'
+import type { Credentials, DatabaseOptions, ShardOptions } from './database-options.ts'
 
 /** What is measured of one host besides what the monitor sees. */
 export type HostLoad = {

@@ -1,8 +1,8 @@
 // A read of one shard among steps of our own. What fails before its first row is run again on another server.
-import type { ShardId } from '../../core/ids.ts'
 import type { Lease } from '../leases.ts'
 import type { ReadFacts } from '../read-facts.ts'
 import { afterReplica, isGone } from '../repeat-verdict.ts'
+import { leaveServer, noteAnswered } from '../repeats.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
 import { type Outcome, runUnit, type Unit, type UnitOptions } from './unit.ts'
@@ -16,6 +16,7 @@ export async function runReadUnit(
   unit: Unit,
   { facts, ...options }: UnitOptions & { readonly facts: ReadFacts },
 ): Promise<Outcome> {
+  const { state } = session
   let { audience } = options
   let { server } = lease
   for (let tries = 1; ; tries += 1) {
@@ -23,13 +24,13 @@ export async function runReadUnit(
     const outcome = await runUnit(session, server, unit, { ...options, audience })
     const { error } = outcome
     if (error === null) {
-      session.readAnswered(server, startedMs)
+      if (state.transaction === null) noteAnswered(state, server, startedMs)
       return outcome
     }
     const elsewhere = verdict(server.target.role === 'replica', server.closed, error.sqlstate)
-    const may = session.mayRepeat(facts, { ...lease, server })
+    const may = session.repeats.allowed(facts, { ...lease, server })
     if (!may || outcome.told === 'rows' || elsewhere === 'tell' || tries >= triesMax) return outcome
-    leaveServer(session, server.shard, elsewhere)
+    leaveServer(state, server, elsewhere)
     if (outcome.told === 'header') audience = 'rows'
     server = (await joinShard(session, server.shard, false, facts)).server
   }
@@ -43,19 +44,4 @@ function verdict(
   if (lost) return 'another'
   if (replica) return afterReplica(sqlstate)
   return isGone(sqlstate) ? 'another' : 'tell'
-}
-
-/** Gives back or closes the server that has failed the read, and notes where not to go again. */
-function leaveServer(session: Session, shard: ShardId, elsewhere: 'another' | 'primary'): void {
-  const { leases, database, reads } = session.state
-  const server = leases.get(shard)?.server
-  const servers = database.serversOf(shard)
-  servers.retried += 1
-  if (elsewhere === 'primary') reads.needsPrimary()
-  else if (server?.target.role === 'replica') {
-    const host = servers.hostOf(server)
-    if (host !== null) reads.failed(host, shard)
-  }
-  if (server?.closed === true) leases.discard(shard, 'it was lost')
-  else leases.settle(shard)
 }

@@ -69,9 +69,9 @@ function sendQuery(
     return
   }
   if (open === null) {
-    if (session.mayRepeat(facts, lease)) {
+    if (session.repeats.allowed(facts, lease)) {
       owned = Uint8Array.from(bytes)
-      session.repeat = () => again(owned)
+      session.repeats.arm(() => again(owned))
     }
     session.replies.expect(effects)
     joinServer(session, lease, writes)
@@ -121,9 +121,9 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     state.undoDefinitions()
     return
   }
-  if (end === 'sync' && session.mayRepeat(facts, lease)) {
+  if (end === 'sync' && session.repeats.allowed(facts, lease)) {
     owned = ownFrames(frames)
-    session.repeat = again
+    session.repeats.arm(again)
   }
   joinServer(session, lease, writesOf(batch))
   session.replies.expect([])

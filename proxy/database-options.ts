@@ -1,0 +1,83 @@
+// What a database is told: its shards, how clients are logged in to them, pools, reads, failover.
+import type { ShardId } from '../core/ids.ts'
+import type { ShardingRules } from '../router/schema.ts'
+
+/** Who logs in; null: without a password, where servers trust us. */
+export type Credentials = { readonly name: string; readonly password: string | null }
+
+export type ShardOptions = {
+  readonly id: ShardId
+  readonly host: string
+  readonly port: number
+  readonly database: string
+  /** Login there for everybody; null = the database's `serverUser`. */
+  readonly login: Credentials | null
+  readonly zone: string | null
+  /** Streaming replicas of the primary; each may become the primary by a failover. */
+  readonly replicas: readonly ReplicaOptions[]
+  /** Patroni's REST APIs of this shard; may be empty. */
+  readonly patroniUrls: readonly string[]
+}
+
+export type ReplicaOptions = {
+  readonly host: string
+  readonly port: number
+  readonly zone: string | null
+  /** Share of the reads relative to the shard's other servers. */
+  readonly weight: number
+}
+
+export type ReadTarget = 'auto' | 'primary' | 'replica'
+export type Consistency = 'session' | 'eventual' | 'strong'
+
+export type ReadOptions = {
+  readonly target: ReadTarget
+  readonly consistency: Consistency
+  /** A replica further behind is not read from; null = no limit. */
+  readonly maxLagMs: number | null
+  /** How long a read waits for a replica to catch up. */
+  readonly rywWaitMs: number
+  /** The primary takes its share of the reads too, not only what no replica can. */
+  readonly includePrimary: boolean
+  /** Zone of this proxy: servers of the same zone come first. */
+  readonly zone: string | null
+  /** Functions that may run on replicas although they are VOLATILE, or may not although they are not. */
+  readonly functions: {
+    readonly allow: ReadonlySet<string>
+    readonly deny: ReadonlySet<string>
+  }
+}
+
+export type FailoverOptions = {
+  /** How long statements wait for a primary, counted from when it was lost. */
+  readonly waitMs: number
+  /** Longest pause between two looks at a server. */
+  readonly probeMs: number
+}
+
+export type DatabaseOptions = {
+  readonly name: string
+  /** Home shard first. */
+  readonly shards: readonly ShardOptions[]
+  /** Login on the shards for every client; null = with the client's own name and password. */
+  readonly serverUser: Credentials | null
+  /** Login of the catalog's own connections. */
+  readonly catalogUser: Credentials
+  readonly rules: ShardingRules | null
+  readonly scatter: 'allow' | 'refuse'
+  readonly crossShardWrites: 'two_phase' | 'refuse'
+  readonly clientsMax: number
+  readonly pin: 'allow' | 'refuse'
+  readonly idleTransactionTimeoutMs: number
+  readonly reads: ReadOptions
+  readonly failover: FailoverOptions
+  /** Second name of the database, under which it is read-only. */
+  readonly readOnlyAlias: string | null
+  readonly pool: {
+    readonly size: number
+    readonly waitersMax: number
+    readonly queryWaitTimeoutMs: number
+    readonly serverLifetimeMs: number
+    readonly serverIdleTimeoutMs: number
+  }
+}

@@ -1,0 +1,93 @@
+// Reads that are run again. A read outside a transaction whose server fails before its first row has gone out is run
+// once more on another server: nothing of the first try can be seen. Everything else is told of the failure.
+import type { ServerConnection } from '../pool/server-connection.ts'
+import type { Lease } from './leases.ts'
+import type { ReadFacts } from './read-facts.ts'
+import { afterReplica, isGone } from './repeat-verdict.ts'
+import type { SessionState } from './session-state.ts'
+
+// So often at most; then the client is told.
+const repeatsMax = 3
+
+export class Repeats {
+  readonly #state: SessionState
+  #run: (() => void) | null = null
+  #count = 0
+  #readSinceMs = 0
+
+  constructor(state: SessionState) {
+    this.#state = state
+  }
+
+  /** The client's next command. */
+  nextCommand(): void {
+    this.#run = null
+    this.#count = 0
+  }
+
+  /** True when what is about to be sent on `lease` may be run again elsewhere, should its server fail. */
+  allowed(facts: ReadFacts, { server, pinned }: Lease): boolean {
+    const { transaction, database } = this.#state
+    if (!facts.repeatable || transaction !== null || pinned !== null) return false
+    if (this.#count >= repeatsMax) return false
+    return server.target.role === 'replica' || database.options.failover.waitMs > 0
+  }
+
+  /** The command under way may be run again by `run`. */
+  arm(run: () => void): void {
+    this.#run = run
+    this.#readSinceMs = this.#state.database.clock.nowMs()
+  }
+
+  /** True when the command is to be run again after that error; null: the connection was lost. */
+  after({ target }: ServerConnection, sqlstate: string | null): boolean {
+    if (this.#run === null) return false
+    if (sqlstate === null) return true
+    return target.role === 'replica' ? afterReplica(sqlstate) !== 'tell' : isGone(sqlstate)
+  }
+
+  /** Leaves the server that has failed; gives what runs the command again. */
+  take(server: ServerConnection, sqlstate: string | null): (() => void) | null {
+    const state = this.#state
+    const run = this.#run
+    this.#run = null
+    this.#count += 1
+    state.rewindDefinitions()
+    const elsewhere = sqlstate === null ? 'another' : afterReplica(sqlstate)
+    leaveServer(state, server, elsewhere === 'primary' ? 'primary' : 'another')
+    return run
+  }
+
+  /** The command that could have been run again was answered. */
+  answered(server: ServerConnection): void {
+    if (this.#run === null) return
+    this.#run = null
+    noteAnswered(this.#state, server, this.#readSinceMs)
+  }
+}
+
+/** A read outside a transaction was answered that began at `sinceMs`. */
+export function noteAnswered(state: SessionState, server: ServerConnection, sinceMs: number): void {
+  if (server.target.role !== 'replica') return
+  const { clock } = state.database
+  const servers = state.database.serversOf(server.shard)
+  const host = servers.hostOf(server)
+  if (host !== null) servers.answered(host, clock.nowMs() - sinceMs)
+}
+
+/** Gives back or closes the server that has failed a read, and notes where not to go again. */
+export function leaveServer(
+  { database, reads, leases }: SessionState,
+  server: ServerConnection,
+  elsewhere: 'another' | 'primary',
+): void {
+  const servers = database.serversOf(server.shard)
+  servers.retried += 1
+  if (elsewhere === 'primary') reads.needsPrimary()
+  else if (server.target.role === 'replica') {
+    const host = servers.hostOf(server)
+    if (host !== null) reads.failed(host, server.shard)
+  }
+  if (server.closed) leases.discard(server.shard, 'it was lost')
+  else leases.settle(server.shard)
+}
