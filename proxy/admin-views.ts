@@ -1,40 +1,15 @@
 // What the admin console shows and does: SHOW …, PAUSE, RESUME.
 import { pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
-import { formatLsn, type Lsn } from '../core/lsn.ts'
-import type { HostMonitor } from '../pool/host-monitor.ts'
-import type { ShardMonitor } from '../pool/shard-monitor.ts'
+import { formatLsn } from '../core/lsn.ts'
 import type { AdminAction, AdminCommand, AdminView } from './admin.ts'
 import type { Database } from './database.ts'
 import type { Sessions } from './sessions.ts'
-import type { ShardServers } from './shard-servers.ts'
 
 export type AdminSource = {
   readonly version: string
   readonly databases: readonly Database[]
   readonly sessions: Sessions
-}
-
-/** What is known of one server of a shard that has several; null where nothing is. */
-export type HostView = {
-  readonly shard: ShardId
-  readonly host: string
-  readonly port: number
-  readonly role: 'primary' | 'replica' | null
-  /** `refused`: it answers, but is of another cluster or of an older timeline. */
-  readonly state: 'up' | 'down' | 'refused' | 'unknown'
-  /** Why it is down or refused. */
-  readonly reason: string | null
-  readonly timeline: number | null
-  readonly lsn: Lsn | null
-  readonly lagBytes: bigint | null
-  readonly lagMs: number | null
-  readonly idle: number
-  readonly active: number
-  /** Average time of its reads that jumps up with a slow one and falls slowly. */
-  readonly ewmaMs: number | null
-  /** Reads that it has served. */
-  readonly reads: number
 }
 
 /** Commands by their words, lower case, such as `show pools`. */
@@ -148,62 +123,25 @@ const replicaColumns = [
 ]
 
 function replicaRows(database: Database) {
-  return hostViews(database).map((host) => [
-    database.options.name,
-    host.shard,
-    host.host,
-    host.port,
-    host.role,
-    host.state,
-    host.reason,
-    host.timeline,
-    host.lsn === null ? null : formatLsn(host.lsn),
-    host.lagBytes === null ? null : host.lagBytes.toString(),
-    host.lagMs === null ? null : Math.round(host.lagMs),
-    host.idle,
-    host.active,
-    host.ewmaMs === null ? null : host.ewmaMs.toFixed(2),
-    host.reads,
-  ])
-}
-
-/** Servers of all shards that have replicas, in the order of the configuration. */
-export function hostViews(database: Database): readonly HostView[] {
-  const nowMs = database.clock.nowMs()
-  return database.options.shards.flatMap(({ id }) => {
-    const servers = database.serversOf(id)
-    const { monitor } = servers
-    if (monitor === null) return []
-    return monitor.hosts.map((host) => hostView(servers, monitor, host, nowMs))
-  })
-}
-
-function hostView(
-  servers: ShardServers,
-  monitor: ShardMonitor,
-  host: HostMonitor,
-  nowMs: number,
-): HostView {
-  const { status, newest, address } = host
-  const { idle, leased } = servers.statsOf(host)
-  const { meter, reads } = servers.loadOf(host)
-  const lag = newest?.role === 'replica' && status.kind === 'up' ? monitor.lag(host) : null
-  return {
-    shard: servers.id,
-    host: address.host,
-    port: address.port,
-    role: newest?.role ?? null,
-    state: status.kind,
-    reason: 'reason' in status ? status.reason : null,
-    timeline: newest?.timeline ?? null,
-    lsn: newest?.lsn ?? null,
-    lagBytes: lag?.bytes ?? null,
-    lagMs: lag?.ms ?? null,
-    idle,
-    active: leased,
-    ewmaMs: reads === 0 ? null : meter.latencyMs(nowMs),
-    reads,
-  }
+  return database
+    .hosts()
+    .map((host) => [
+      database.options.name,
+      host.shard,
+      host.host,
+      host.port,
+      host.role,
+      host.state,
+      host.reason,
+      host.timeline,
+      host.lsn === null ? null : formatLsn(host.lsn),
+      host.lagBytes === null ? null : host.lagBytes.toString(),
+      host.lagMs === null ? null : Math.round(host.lagMs),
+      host.idle,
+      host.active,
+      host.ewmaMs === null ? null : host.ewmaMs.toFixed(2),
+      host.reads,
+    ])
 }
 
 type Deed = (database: Database, shard: ShardId | null) => Promise<void>

@@ -1,7 +1,7 @@
 // Counters of a proxy, in Prometheus' text format at /metrics. What pools, monitors and sessions
 // count in plain numbers is read on scrape: nothing of prom-client is on the way of a statement.
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
-import type { HostView } from './admin-views.ts'
+import type { HostView } from './host-views.ts'
 
 export type ProxyMetrics = {
   readonly registry: Registry
