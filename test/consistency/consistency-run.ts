@@ -85,7 +85,9 @@ async function runOn(stack: ReplicatedStack, options: RunOptions): Promise<RunRe
     `errors: ${tally.errorText}`,
     ...examples,
     `${violations.length} violations (seed ${seed})`,
-    ...(violations.length === 0 ? [] : [describeAll(history, violations)]),
+    ...(violations.length === 0
+      ? []
+      : [describeAll(history, violations, (index) => world.noteOf(index))]),
   ].join('\n')
   const { replicaShare, misplaced } = tally
   const operationsPerSecond = operations / seconds

@@ -175,9 +175,9 @@ export class Session {
     const { rows } = await this.#named('read', () => this.#run(sql, [key], name))
     const span = { invokedMs, returnedMs: performance.now() }
     const [version, value, replica] = rows[0] ?? []
-    const place = replica === 'true' || replica === 't' ? 'replica' : 'primary'
+    const place = isReplica(replica) ? 'replica' : 'primary'
     if (onPrimary && place === 'replica') this.#world.tally.misplaced += 1
-    this.#saw(key, Number(version), Number(value), span, place)
+    this.#saw(onPrimary ? 'read on primary' : 'read', key, [version, value], { ...span, place })
   }
 
   async #readThree(): Promise<void> {
@@ -186,7 +186,7 @@ export class Session {
     const { rows } = await this.#named('read three', () => this.#run(registerSql.readThree, keys))
     const span = { invokedMs, returnedMs: performance.now() }
     for (const [key, version, value] of rows) {
-      this.#saw(Number(key), Number(version), Number(value), span, 'unknown')
+      this.#saw('read three', Number(key), [version, value], { ...span, place: 'unknown' })
     }
   }
 
@@ -220,8 +220,9 @@ export class Session {
       const { rows } = await this.#named('read only', () => this.#inside(registerSql.read, [key]))
       const span = { invokedMs, returnedMs: performance.now() }
       const [version, value, replica] = rows[0] ?? []
-      const place = replica === 'true' || replica === 't' ? 'replica' : 'primary'
-      this.#saw(key, Number(version), Number(value), span, place === 'primary' ? 'unknown' : place)
+      // The snapshot of a primary may be older than the question.
+      const place = isReplica(replica) ? 'replica' : 'unknown'
+      this.#saw('read only', key, [version, value], { ...span, place })
     }
     await this.#named('end', () => this.#inside('COMMIT'))
   }
@@ -271,7 +272,7 @@ export class Session {
     )
     const span = { invokedMs, returnedMs: performance.now() }
     const [version, value] = rows[0] ?? []
-    this.#saw(key, Number(version), Number(value), span, 'primary')
+    this.#saw('read in transaction', key, [version, value], { ...span, place: 'primary' })
   }
 
   /** A statement of a transaction: without its connection there is nothing to do for it. */
@@ -289,11 +290,11 @@ export class Session {
     }
   }
 
-  #saw(key: number, version: number, value: number, span: Span, place: Place): void {
+  #saw(doing: string, key: number, [version, value]: Cells, at: Span & { place: Place }): void {
     const { session } = this.#options
-    this.#world.tally.reads[place] += 1
-    const seen = { session, key, version, value, place, ...span }
-    this.#world.history.add({ ...seen, kind: 'read', outcome: 'ok' })
+    this.#world.tally.reads[at.place] += 1
+    const seen = { session, key, version: Number(version), value: Number(value), ...at }
+    this.#note(this.#world.history.add({ ...seen, kind: 'read', outcome: 'ok' }), doing)
   }
 
   #wrote(key: number, value: number, version: number, outcome: Outcome, span: Span): void {
@@ -301,8 +302,20 @@ export class Session {
     this.#world.tally.writes += 1
     if (outcome === 'ok') this.#lastWritten = key
     const written = { session, key, version, value, outcome, ...span }
-    this.#world.history.add({ ...written, kind: 'write', place: 'primary' })
+    this.#note(this.#world.history.add({ ...written, kind: 'write', place: 'primary' }), 'write')
   }
+
+  #note(index: number, doing: string): void {
+    const { carrier, lines } = this.#options
+    this.#world.note(index, `${doing}, ${carrier}, proxy ${lines.indexOf(this.#line)}`)
+  }
+}
+
+/** Of a row, as text. */
+type Cells = readonly (string | null | undefined)[]
+
+function isReplica(cell: string | null | undefined): boolean {
+  return cell === 'true' || cell === 't'
 }
 
 function versionIn({ rows }: { readonly rows: readonly (readonly (string | null)[])[] }): number {

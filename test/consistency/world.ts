@@ -19,6 +19,8 @@ export class World {
   /** Shard of each key. */
   readonly shardOf: readonly number[]
   readonly openIds: OpenId[] = []
+  /** What was done, how and where, by index of the history. */
+  readonly #notes: string[] = []
   readonly #left: LeftToken[] = []
   readonly #keysOf: readonly (readonly number[])[]
   #attempts = 0
@@ -31,6 +33,15 @@ export class World {
     this.#keysOf = Array.from({ length: shards }, (_, shard) =>
       shardOf.flatMap((of, key) => (of === shard ? [key] : [])),
     )
+  }
+
+  note(index: number, note: string): void {
+    this.#notes[index] = note
+  }
+
+  noteOf(index: number): string {
+    const note = this.#notes[index]
+    return note === undefined ? '' : ` [${note}]`
   }
 
   nextAttempt(): number {

@@ -19,25 +19,32 @@ export type Violation = {
   readonly later: number
 }
 
+/** What else is known of an operation, for people. */
+export type NoteOf = (index: number) => string
+
 /** One violation as text: what went wrong, then the operations a line each. */
-export function describeViolation(history: History, violation: Violation): string {
+function describeViolation(history: History, violation: Violation, noteOf: NoteOf): string {
   const { guarantee, what, earlier, later } = violation
   const lines = [earlier, later]
     .filter((index) => index >= 0)
-    .map((index) => `  ${describeOperation(history, index)}`)
+    .map((index) => `  ${describeOperation(history, index)}${noteOf(index)}`)
   return [`${guarantee}: ${what}`, ...lines].join('\n')
 }
+
+const shownMax = 10
 
 /** How many of each, and the first few in full. */
 export function describeAll(
   history: History,
   violations: readonly Violation[],
-  shownMax = 10,
+  noteOf: NoteOf = () => '',
 ): string {
   const counts = new Map<string, number>()
   for (const { guarantee } of violations) counts.set(guarantee, (counts.get(guarantee) ?? 0) + 1)
   const summary = [...counts].map(([guarantee, count]) => `${guarantee}: ${count}`)
-  const shown = violations.slice(0, shownMax).map((each) => describeViolation(history, each))
+  const shown = violations
+    .slice(0, shownMax)
+    .map((each) => describeViolation(history, each, noteOf))
   return [...summary, ...shown].join('\n')
 }
 
