@@ -250,15 +250,15 @@ function settleBegin(items: readonly BatchItem[], where: Where): Where {
 
 /** What the statements that it names, runs or defines allow. */
 export function factsOf({ items, error }: Batch): ReadFacts {
-  if (error !== null) return noRead
   let facts: ReadFacts | null = null
   for (const item of items) {
     if (item.kind === 'closeStatement') continue
     const prepared = preparedOf(item)
-    if (prepared === null) return noRead
-    facts = mergeFacts(facts, readFactsOf(prepared))
+    const read = prepared === null ? noRead : readFactsOf(prepared)
+    facts = mergeFacts(facts, read)
   }
-  return facts ?? noRead
+  if (facts === null) return noRead
+  return error === null ? facts : { ...noRead, hints: facts.hints }
 }
 
 /** Null for what only a certain server knows. */

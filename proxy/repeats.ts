@@ -43,7 +43,10 @@ export class Repeats {
   after({ target }: ServerConnection, sqlstate: string | null): boolean {
     if (this.#run === null) return false
     if (sqlstate === null) return true
-    return target.role === 'replica' ? afterReplica(sqlstate) !== 'tell' : isGone(sqlstate)
+    if (target.role !== 'replica') return isGone(sqlstate)
+    const { reads, effective } = this.#state
+    const elsewhere = afterReplica(sqlstate)
+    return elsewhere === 'another' || (elsewhere === 'primary' && !reads.avoidsPrimary(effective))
   }
 
   /** Leaves the server that has failed; gives what runs the command again. */

@@ -80,6 +80,11 @@ export class SessionReads {
     this.#avoided = [...this.#avoided, host]
   }
 
+  /** True when the primary is not to be read from, whatever replicas can do. */
+  avoidsPrimary(settings: SettingsProfile): boolean {
+    return this.#wishes(settings).target === 'replica'
+  }
+
   /** What the command asks for, no replica can do. */
   needsPrimary(): void {
     this.#primaryOnly = true

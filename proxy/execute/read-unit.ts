@@ -29,7 +29,9 @@ export async function runReadUnit(
     }
     const elsewhere = verdict(server.target.role === 'replica', server.closed, error.sqlstate)
     const may = session.repeats.allowed(facts, { ...lease, server })
-    if (!may || outcome.told === 'rows' || elsewhere === 'tell' || tries >= triesMax) return outcome
+    const stays = elsewhere === 'primary' && state.reads.avoidsPrimary(state.effective)
+    if (stays || !may || outcome.told === 'rows' || elsewhere === 'tell' || tries >= triesMax)
+      return outcome
     leaveServer(state, server, elsewhere)
     if (outcome.told === 'header') audience = 'rows'
     server = (await joinShard(session, server.shard, false, facts)).server

@@ -98,6 +98,8 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     return session.work(() => runBatchSteps(session, owned), end)
   }
   const batch = readBatch(frames, state)
+  const known = factsOf(batch)
+  state.reads.take(known.hints)
   const open = relay.server
   if (open !== null) return runOn(session, open, continued(batch, open.shard), end)
   if (batch.items.length === 0) {
@@ -112,16 +114,16 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     return session.work(() => runBatchSteps(session, owned), end)
   }
   let owned = frames
-  const facts = factsOf(batch)
   const again = () => runBatch(session, owned, end)
-  state.reads.take(facts.hints)
+  // Without its Sync the pipeline may go on to write.
+  const facts = end === 'sync' ? known : noRead
   const lease = leaseOn(session, { shard: shardOf(session, batch.where), facts, again, end })
   if (lease === null) {
     owned = ownFrames(frames)
     state.undoDefinitions()
     return
   }
-  if (end === 'sync' && session.repeats.allowed(facts, lease)) {
+  if (session.repeats.allowed(facts, lease)) {
     owned = ownFrames(frames)
     session.repeats.arm(again)
   }
