@@ -50,7 +50,7 @@ export function replicaVerdict(
   const reading = new Reading(context)
   if (typeof query !== 'string' && query !== null) reading.read(query)
   const { mayWrite } = reading
-  if (pin !== null) return { replica: primary(`it leaves ${pin} on its server`), mayWrite }
+  if (pin !== null) return { replica: primary(`it leaves state on its server: ${pin}`), mayWrite }
   const reason = typeof query === 'string' ? query : reading.reason
   return { replica: reason === null ? allowed : primary(reason), mayWrite }
 }

@@ -60,6 +60,20 @@ describe('EXPLAIN (ROUTE)', () => {
     expect(explain('SELEC')).toContainEqual(['sqlstate', '42601'])
   })
 
+  it.each([
+    ['SELECT * FROM products', 'replica or primary (a read)'],
+    ['COPY products TO STDOUT', 'replica or primary (a read)'],
+    ["SELECT nextval('orders_id_seq')", 'primary (the function nextval() is volatile)'],
+    ['SELECT * FROM orders WHERE tenant_id = 5 FOR SHARE', 'primary (row locks)'],
+    ['SELECT * FROM pg_class', 'primary (a system catalog)'],
+    ['SELECT pg_advisory_lock(1)', 'primary (it leaves state on its server: advisory lock)'],
+    ['INSERT INTO orders (tenant_id) VALUES (5)', 'primary (INSERT writes)'],
+    ['SHOW work_mem', 'primary (SHOW tells of the server that it runs on)'],
+    ['BEGIN', 'primary (a session command)'],
+  ])('tells which servers may run %s, and why: %s', (sql, server) => {
+    expect(explain(sql)).toContainEqual(['server', server])
+  })
+
   it('takes the statements of a string one by one', () => {
     const rows = explain(
       'BEGIN; SELECT * FROM products; SELECT * FROM migrations; COPY orders FROM STDIN',
