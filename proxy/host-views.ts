@@ -34,7 +34,7 @@ export function hostViews(servers: ShardServers): readonly HostView[] {
   const { idle, leased: active } = servers.stats
   const state = servers.isOut ? 'down' : 'up'
   const unknown = { timeline: null, lsn: null, lagBytes: null, lagMs: null, ewmaMs: null }
-  const reads = servers.primaryReads
+  const reads = primaryReads(servers)
   return [
     { shard, host, port, role: 'primary', state, reason: null, idle, active, reads, ...unknown },
   ]
@@ -62,6 +62,11 @@ function hostView(servers: ShardServers, monitored: HostMonitor): HostView {
     idle,
     active,
     ewmaMs: load.reads === 0 ? null : servers.latencyMsOf(monitored),
-    reads: primary ? servers.primaryReads : load.reads,
+    reads: primary ? primaryReads(servers) : load.reads,
   }
+}
+
+/** Reads that could have gone to a replica. */
+function primaryReads({ counts }: ShardServers): number {
+  return Object.values(counts.primary).reduce((sum, count) => sum + count, 0)
 }

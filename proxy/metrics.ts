@@ -2,54 +2,13 @@
 // count in plain numbers is read on scrape: nothing of prom-client is on the way of a statement.
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
 import type { HostView } from './host-views.ts'
+import type { ReadCounts } from './read-counts.ts'
 
 export type ProxyMetrics = {
   readonly registry: Registry
   readonly clients: Counter<'database'>
   readonly logins: Counter<'outcome'>
   readonly errors: Counter<'sqlstate'>
-}
-
-/** What one shard has counted since the start; whoever does it adds to the fields. */
-export type ReadCounts = {
-  /** Reads served by replicas. */
-  readonly replica: {
-    /** The first replica that was chosen had what the session needs. */
-    chosen: number
-    /** After it, or another one, had caught up. */
-    waited: number
-    /** Run again there, because another server had failed. */
-    retried: number
-  }
-  /** Reads served by the primary, and why. */
-  readonly primary: {
-    /** Somebody asked for the primary: target, hint, `consistency: strong`. */
-    asked: number
-    /** It takes its share: reads.include_primary. */
-    shared: number
-    /** No replica had what the session has written or seen, in time. */
-    behind: number
-    /** What a session id has written is not known: Redis is away or has forgotten it. */
-    unknown: number
-    /** No replica is up and within max_lag. */
-    none: number
-    /** Run again there, because a replica had failed. */
-    retried: number
-  }
-  /** Reads that waited for a replica to catch up. */
-  waits: number
-  /** Statements that were run again on another server. */
-  retried: number
-}
-
-/** All zero. */
-export function newReadCounts(): ReadCounts {
-  return {
-    replica: { chosen: 0, waited: 0, retried: 0 },
-    primary: { asked: 0, shared: 0, behind: 0, unknown: 0, none: 0, retried: 0 },
-    waits: 0,
-    retried: 0,
-  }
 }
 
 /** What the gauges show; read when somebody scrapes. */
@@ -60,9 +19,9 @@ type DatabaseGauges = {
   readonly clients: number
   readonly shards: readonly ShardGauges[]
   /** Servers of shards that have replicas. */
-  readonly hosts?: readonly HostView[]
+  readonly hosts: readonly HostView[]
   /** Null without Redis. */
-  readonly redis?: 'connected' | 'away' | null
+  readonly redis: 'connected' | 'away' | null
 }
 
 type ShardGauges = {
@@ -70,9 +29,9 @@ type ShardGauges = {
   readonly idle: number
   readonly leased: number
   readonly waiting: number
-  readonly counts?: ReadCounts
+  readonly counts: ReadCounts
   /** Times that another server has become the primary. */
-  readonly failovers?: number
+  readonly failovers: number
 }
 
 /** Metrics of one proxy in a registry of their own. */

@@ -345,7 +345,12 @@ export class Proxy {
     return [...this.#databases.values()].map((database) => ({
       database: database.options.name,
       clients: database.clients,
-      shards: database.shards.map((shard) => ({ shard, ...database.stats(shard) })),
+      shards: database.shards.map((shard) => {
+        const { counts, failovers } = database.serversOf(shard)
+        return { shard, ...database.stats(shard), counts, failovers }
+      }),
+      hosts: database.hasReplicas ? database.hosts() : [],
+      redis: database.tokens?.state ?? null,
     }))
   }
 }

@@ -85,7 +85,7 @@ export function leaveServer(
   elsewhere: 'another' | 'primary',
 ): void {
   const servers = database.serversOf(server.shard)
-  servers.retried += 1
+  servers.counts.retried += 1
   if (elsewhere === 'primary') reads.needsPrimary()
   else if (server.target.role === 'replica') {
     const host = servers.hostOf(server)

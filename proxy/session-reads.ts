@@ -18,6 +18,7 @@ import type { Database } from './database.ts'
 import type { Consistency, ReadTarget } from './database-options.ts'
 import type { Leases } from './leases.ts'
 import { isConsistency, isTarget, ownNames, sessionIdsOf } from './own-settings.ts'
+import type { ReadCounts } from './read-counts.ts'
 import { type HostNow, mayRead, SessionPositions } from './session-positions.ts'
 import type { ShardServers } from './shard-servers.ts'
 
@@ -38,6 +39,7 @@ type Wishes = {
 type Sampled = HostNow & { readonly host: HostMonitor; readonly position: Position }
 
 const primary: ReadPlace = { kind: 'primary' }
+const nobody: readonly never[] = []
 /** How long SHOW ringfence.session_token waits for positions that are not known yet. */
 const settleWaitMs = 2_000
 
@@ -48,8 +50,9 @@ export class SessionReads {
   readonly readOnly: boolean
   #hints: Hints | null = null
   #fetched: 'no' | 'known' | 'unknown' = 'no'
-  #waited = false
-  #avoided: readonly HostMonitor[] = []
+  /** Shards whose replicas were waited for. */
+  #waited: readonly ShardId[] = nobody
+  #avoided: readonly HostMonitor[] = nobody
   #primaryOnly = false
   #published = false
 
@@ -62,8 +65,8 @@ export class SessionReads {
   nextCommand(): void {
     this.#hints = null
     this.#fetched = 'no'
-    this.#waited = false
-    this.#avoided = []
+    this.#waited = nobody
+    this.#avoided = nobody
     this.#primaryOnly = false
     this.#published = false
   }
@@ -94,34 +97,30 @@ export class SessionReads {
   place(shard: ShardId, settings: SettingsProfile): ReadPlace {
     const servers = this.#database.serversOf(shard)
     const { monitor } = servers
-    const wishes = this.#wishes(settings)
+    const { target, consistency, ids } = this.#wishes(settings)
     if (monitor === null) {
-      return wishes.target === 'replica' ? refuse(shard, 'it has none') : this.#onPrimary(servers)
+      return target === 'replica' ? refuse(shard, 'it has none') : onPrimary(servers, 'asked')
     }
-    if (wishes.target === 'primary') return this.#onPrimary(servers)
-    if (wishes.consistency === 'strong') return this.#onPrimary(servers)
-    const session = wishes.consistency === 'session'
-    if (session && wishes.ids.length > 0) {
-      if (this.#fetched === 'no') return this.#fetch(wishes.ids)
-      if (this.#fetched === 'unknown') return this.#withoutReplica(servers, wishes.target)
+    if (target === 'primary' || (consistency === 'strong' && !this.readOnly)) {
+      return onPrimary(servers, 'asked')
     }
-    if (this.#primaryOnly) return this.#onPrimary(servers)
+    const session = consistency !== 'eventual'
+    if (session && ids.length > 0) {
+      if (this.#fetched === 'no') return this.#fetch(ids)
+      if (this.#fetched === 'unknown') return withoutReplica(servers, target, 'unknown')
+    }
+    if (this.#primaryOnly) return onPrimary(servers, 'retried')
     const sampled = this.#sampled(servers)
     const able = session ? this.#able(servers, sampled) : sampled
+    const shared = target === 'auto' && this.#database.options.reads.includePrimary
     const hosts = able.map(({ host }) => host)
-    if (wishes.target === 'auto' && this.#database.options.reads.includePrimary) {
-      if (monitor.primary !== null) hosts.push(monitor.primary)
-    }
+    if (shared && monitor.primary !== null) hosts.push(monitor.primary)
     const host = servers.pick(hosts)
-    if (host === monitor.primary && host !== null) return this.#onPrimary(servers)
     const chosen = able.find((candidate) => candidate.host === host)
-    if (chosen !== undefined) {
-      return { kind: 'replica', host: chosen.host, incarnation: chosen.incarnation }
-    }
-    if (session && !this.#waited && this.#isWorthWaiting(servers, sampled)) {
-      return this.#waitForReplica(servers)
-    }
-    return this.#withoutReplica(servers, wishes.target)
+    if (chosen !== undefined) return this.#onReplica(servers, chosen)
+    if (host !== null) return onPrimary(servers, 'shared')
+    if (session && this.#isWorthWaiting(servers, sampled)) return this.#waitForReplica(servers)
+    return withoutReplica(servers, target, this.#whyNot(sampled))
   }
 
   /** A statement or transaction has ended on `server`: what it saw or wrote, the session must not miss later. */
@@ -249,14 +248,16 @@ export class SessionReads {
     return { kind: 'later', until }
   }
 
-  #onPrimary(servers: ShardServers): ReadPlace {
-    servers.primaryReads += 1
-    return primary
+  #onReplica({ id, counts }: ShardServers, { host, incarnation }: Sampled): ReadPlace {
+    if (this.#avoided.length > 0) counts.replica.retried += 1
+    else if (this.#waited.includes(id)) counts.replica.waited += 1
+    else counts.replica.chosen += 1
+    return { kind: 'replica', host, incarnation }
   }
 
-  #withoutReplica(servers: ShardServers, target: ReadTarget): ReadPlace {
-    if (target !== 'replica') return this.#onPrimary(servers)
-    return refuse(servers.id, 'none is healthy and has what the session has seen')
+  #whyNot(sampled: readonly Sampled[]): keyof ReadCounts['primary'] {
+    if (this.#avoided.length > 0) return 'retried'
+    return sampled.length > 0 ? 'behind' : 'none'
   }
 
   #sampled(servers: ShardServers): readonly Sampled[] {
@@ -275,17 +276,17 @@ export class SessionReads {
   }
 
   /** False when the replicas are further behind than a read may wait. */
-  #isWorthWaiting({ monitor }: ShardServers, sampled: readonly Sampled[]): boolean {
+  #isWorthWaiting({ id, monitor }: ShardServers, sampled: readonly Sampled[]): boolean {
     const { rywWaitMs } = this.#database.options.reads
-    if (monitor === null || rywWaitMs === 0) return false
+    if (monitor === null || rywWaitMs === 0 || this.#waited.includes(id)) return false
     return sampled.some(({ host }) => monitor.lag(host).ms <= rywWaitMs)
   }
 
   #waitForReplica(servers: ShardServers): ReadPlace {
     const { monitor } = servers
-    if (monitor === null) return primary
-    this.#waited = true
-    servers.readWaits += 1
+    if (monitor === null) return onPrimary(servers, 'none')
+    this.#waited = [...this.#waited, servers.id]
+    servers.counts.waits += 1
     const { clock, options } = this.#database
     const able = () => this.#able(servers, this.#sampled(servers)).length > 0
     const waiting = waitForSample(monitor, able, { clock, waitMs: options.reads.rywWaitMs })
@@ -316,6 +317,20 @@ async function askLsn(server: ServerConnection): Promise<Lsn | null> {
   } catch {
     return null
   }
+}
+
+function onPrimary(servers: ShardServers, reason: keyof ReadCounts['primary']): ReadPlace {
+  servers.counts.primary[reason] += 1
+  return primary
+}
+
+function withoutReplica(
+  servers: ShardServers,
+  target: ReadTarget,
+  reason: keyof ReadCounts['primary'],
+): ReadPlace {
+  if (target !== 'replica') return onPrimary(servers, reason)
+  return refuse(servers.id, 'none is healthy and has what the session has seen')
 }
 
 function refuse(shard: ShardId, why: string): ReadPlace {

@@ -10,6 +10,7 @@ import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
 import { ShardMonitor } from '../pool/shard-monitor.ts'
 import type { DatabaseContext } from './database.ts'
+import { newReadCounts } from './read-counts.ts'
 import type { Credentials, DatabaseOptions, ShardOptions } from './database-options.ts'
 
 /** What is measured of one host besides what the monitor sees. */
@@ -42,12 +43,7 @@ export class ShardServers {
   readonly monitor: ShardMonitor | null
   /** Times that another host has become the primary. */
   failovers = 0
-  /** Reads that could have gone to a replica by their kind, and went to the primary. */
-  primaryReads = 0
-  /** Reads that have waited for a replica to catch up. */
-  readWaits = 0
-  /** Reads that were run again on another server. */
-  retried = 0
+  readonly counts = newReadCounts()
   readonly #hostOf = new WeakMap<ServerTarget, HostMonitor>()
   readonly #shard: ShardOptions
   readonly #options: DatabaseOptions
