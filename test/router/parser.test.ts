@@ -19,7 +19,7 @@ const hostile: readonly (readonly [string, string])[] = [
   ['parentheses', `SELECT ${'('.repeat(50_000)}1${')'.repeat(50_000)}`],
   ['subqueries', `SELECT ${'(SELECT '.repeat(20_000)}1${')'.repeat(20_000)}`],
   ['operators', `SELECT ${'1+'.repeat(200_000)}1`],
-  ['NOT', `SELECT ${'NOT '.repeat(9_000)}true`],
+  ['NOT', `SELECT ${'NOT '.repeat(20_000)}true`],
   ['CASE', `SELECT ${'CASE WHEN true THEN '.repeat(5_000)}1${' END'.repeat(5_000)}`],
   ['joins', `SELECT * FROM a ${'JOIN b ON true '.repeat(50_000)}`],
   ['set operations', `SELECT 1 ${'UNION SELECT 1 '.repeat(50_000)}`],
