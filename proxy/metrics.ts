@@ -96,7 +96,7 @@ function addConnectionGauges(gauges: GaugeSource, registers: Registry[]): void {
     labelNames: ['database'],
     registers,
     collect() {
-      for (const { database, redis = null } of gauges()) {
+      for (const { database, redis } of gauges()) {
         if (redis !== null) this.set({ database }, redis === 'connected' ? 1 : 0)
       }
     },
@@ -113,7 +113,7 @@ function addHostGauges(gauges: GaugeSource, registers: Registry[]): void {
       registers,
       collect() {
         this.reset()
-        for (const { database, hosts = [] } of gauges()) {
+        for (const { database, hosts } of gauges()) {
           for (const view of hosts) {
             const value = read(view)
             const host = `${view.host}:${view.port}`
@@ -160,7 +160,6 @@ function addReadCounters(gauges: GaugeSource, registers: Registry[]): void {
       this.reset()
       for (const { database, shards } of gauges()) {
         for (const { shard, counts } of shards) {
-          if (counts === undefined) continue
           for (const target of ['replica', 'primary'] as const) {
             for (const [reason, count] of Object.entries(counts[target])) {
               this.inc({ database, shard, target, reason }, count)
@@ -170,7 +169,7 @@ function addReadCounters(gauges: GaugeSource, registers: Registry[]): void {
       }
     },
   })
-  const add = (name: string, help: string, read: (shard: ShardGauges) => number | undefined) => {
+  const add = (name: string, help: string, read: (shard: ShardGauges) => number) => {
     new Counter({
       name,
       help,
@@ -179,7 +178,7 @@ function addReadCounters(gauges: GaugeSource, registers: Registry[]): void {
       collect() {
         this.reset()
         for (const { database, shards } of gauges()) {
-          for (const each of shards) this.inc({ database, shard: each.shard }, read(each) ?? 0)
+          for (const each of shards) this.inc({ database, shard: each.shard }, read(each))
         }
       },
     })
@@ -187,12 +186,12 @@ function addReadCounters(gauges: GaugeSource, registers: Registry[]): void {
   add(
     'ringfence_read_waits_total',
     'Reads that waited for a replica to catch up',
-    ({ counts }) => counts?.waits,
+    ({ counts }) => counts.waits,
   )
   add(
     'ringfence_retried_total',
     'Statements that were run again on another server',
-    ({ counts }) => counts?.retried,
+    ({ counts }) => counts.retried,
   )
   add(
     'ringfence_failovers_total',
