@@ -20,6 +20,7 @@ export class Outage {
   readonly #shard: ShardId
   readonly #sinceMs: number
   readonly #waitMs: number
+  #waitedSinceMs: number
   #reason: string
   #last: PgError | null = null
   #pauseMs = pauseMsMin
@@ -30,13 +31,19 @@ export class Outage {
     this.#shard = shard
     this.#sinceMs = nowMs
     this.#waitMs = waitMs
+    this.#waitedSinceMs = nowMs
     this.#reason = reason
     this.#nextTryMs = nowMs
   }
 
   /** True once no statement waits any more: each is told at once. */
   isOver(nowMs: number): boolean {
-    return nowMs - this.#sinceMs >= this.#waitMs
+    return nowMs - this.#waitedSinceMs >= this.#waitMs
+  }
+
+  /** How long it has lasted until now is nobody's fault: statements wait from now on. */
+  waitAnew(nowMs: number): void {
+    this.#waitedSinceMs = nowMs
   }
 
   /** True when the next connection may be tried. */
@@ -46,9 +53,9 @@ export class Outage {
 
   /** Milliseconds until there is something to do: the next try, if one can be made, or the end of the waiting. */
   pauseMs(nowMs: number, canTry: boolean): number {
-    const untilEnd = this.#sinceMs + this.#waitMs - nowMs
-    const untilTry = canTry ? Math.max(1, this.#nextTryMs - nowMs) : pauseMsMax
-    return Math.ceil(untilEnd > 0 ? Math.min(untilTry, untilEnd) : untilTry)
+    const untilEnd = this.#waitedSinceMs + this.#waitMs - nowMs
+    const untilTry = canTry ? this.#nextTryMs - nowMs : untilEnd
+    return Math.ceil(Math.max(1, Math.min(untilTry, untilEnd)))
   }
 
   /** A connection has failed: the pause before the next one grows. */

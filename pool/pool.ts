@@ -8,6 +8,7 @@
 // Where the connections lead to may change (`point`): a failover has another server follow as the primary. While
 // there is none, or it cannot be reached, waiters stay in the queue until the outage has lasted
 // `outageWaitMs`; from then on statements fail at once, but for one that tries again now and then (outage.ts).
+// One connection at a time is tried while it lasts. The time of a pause does not count.
 import type { Clock, Timer } from '../core/clock.ts'
 import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
@@ -143,6 +144,7 @@ export class Pool implements ServerOwner {
     const waiting = this.#paused
     this.#paused = null
     for (const resolve of waiting ?? []) resolve()
+    this.#outage?.waitAnew(this.#options.clock.nowMs())
     this.#open()
     this.#retryLater()
   }
@@ -269,28 +271,33 @@ export class Pool implements ServerOwner {
 
   /** Why waiting is of no use now; null when it may be. */
   #refusalNow(): PgError | null {
-    if (this.#all.size > 0) return null
     const now = this.#options.clock.nowMs()
-    const failure = this.#failure
-    if (failure !== null && now < failure.untilMs) return failure.error
     const outage = this.#outage
-    if (outage === null || !outage.isOver(now)) return null
-    return this.#target !== null && outage.mayTry(now) ? null : outage.error(now)
+    if (outage?.isOver(now) === true) {
+      const tries = this.#target !== null && this.#opening === 0 && outage.mayTry(now)
+      return tries ? null : outage.error(now)
+    }
+    if (this.#all.size > 0) return null
+    const failure = this.#failure
+    return failure !== null && now < failure.untilMs ? failure.error : null
   }
 
-  /** Dials when somebody waits for whom no connection is being opened yet. */
-  #open(): void {
+  /** Dials when somebody waits for whom no connection is being opened yet. True when it does. */
+  #open(): boolean {
     const target = this.#target
-    if (this.#closed || target === null || this.#opening >= this.#waiters.size) return
-    if (this.#paused !== null) return
-    if (this.#all.size + this.#opening >= this.#options.size) return
-    if (this.#outage !== null && !this.#outage.mayTry(this.#options.clock.nowMs())) return
+    if (this.#closed || target === null || this.#opening >= this.#waiters.size) return false
+    if (this.#paused !== null) return false
+    if (this.#all.size + this.#opening >= this.#options.size) return false
+    if (this.#outage !== null) {
+      if (this.#opening > 0 || !this.#outage.mayTry(this.#options.clock.nowMs())) return false
+    }
     this.#opening += 1
     const number = this.#targetNumber
     this.#dial(target).then(
       (server) => this.#opened(server, number),
       (error: unknown) => this.#failed(toPgError(error), number),
     )
+    return true
   }
 
   async #dial(target: ServerTarget): Promise<ServerConnection> {
@@ -319,7 +326,8 @@ export class Pool implements ServerOwner {
     server.preparedGeneration = this.#preparedGeneration
     server.targetNumber = number
     this.release(server)
-    this.#open()
+    // After an outage many may wait for whom none was being opened.
+    while (this.#open());
   }
 
   #failed(error: PgError, number: number): void {
@@ -359,14 +367,21 @@ export class Pool implements ServerOwner {
     const { clock } = this.#options
     const now = clock.nowMs()
     const outage = this.#outage
-    if (outage?.isOver(now) === true && this.#opening === 0) {
-      return this.#waiters.refuseAll(outage.error(now))
+    if (outage?.isOver(now) === true) {
+      // Who waits now has come since, to try: the end of the try decides.
+      if (this.#opening === 0) this.#waiters.refuseAll(outage.error(now))
+      return
     }
-    const canTry = this.#target !== null
-    this.#retry = clock.after(outage?.pauseMs(now, canTry) ?? retryAfterMs, () => {
-      this.#open()
-      this.#retryLater()
-    })
+    const canTry = this.#target !== null && this.#opening === 0
+    this.#retry = clock.after(outage?.pauseMs(now, canTry) ?? retryAfterMs, () => this.#retryNow())
+  }
+
+  #retryNow(): void {
+    const now = this.#options.clock.nowMs()
+    const outage = this.#outage
+    if (outage?.isOver(now) === true) return this.#waiters.refuseAll(outage.error(now))
+    this.#open()
+    this.#retryLater()
   }
 
   #grant(server: ServerConnection): boolean {
