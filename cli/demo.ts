@@ -92,6 +92,7 @@ async function writeConfig(cluster: Cluster, options: DemoOptions): Promise<stri
     listen: { host: '127.0.0.1', port: options.port },
     http: { host: '127.0.0.1', port: options.port === 0 ? 0 : httpPortDefault },
     users: [{ name, password, admin: true }],
+    redis: { url: cluster.redisUrl },
     databases: {
       [database]: {
         server_user: { name, password },
