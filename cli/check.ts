@@ -18,6 +18,7 @@ import {
 import {
   catalogVerdicts,
   failureVerdict,
+  promotedVerdict,
   replicaVerdicts,
   serverVerdicts,
   twinVerdicts,
@@ -149,9 +150,10 @@ function serversOf(
     const ask = (role: Server['role'], address: ServerAddress, path: Path) => {
       const loginRight = address.user !== null || loginsRight
       if (!loginRight || !isRight([...shard, 'id']) || !isRight(path)) return []
-      const needsCatalog = database.sharding !== null && role === 'primary'
+      // Of a replica, too: a failover may have made it the primary.
+      const catalog = database.sharding === null ? null : { migrations, scopes }
       const target = { shardId: id, isHome, role, address, path }
-      return [askServer(target, logins, needsCatalog ? { migrations, scopes } : null)]
+      return [askServer(target, logins, catalog)]
     }
     return [
       ...ask('primary', primary, [...shard, 'primary']),
@@ -185,12 +187,35 @@ async function askServer(
 
 type Judged = { readonly server: Server; readonly verdict: Verdict }
 
-function judge(database: DatabaseConfig, servers: readonly Server[]): Judged[] {
+function judge(database: DatabaseConfig, written: readonly Server[]): Judged[] {
+  const servers = written.map((server) => inItsRole(server, written))
   const primaries = servers.filter(isAnswered).filter(({ role }) => role === 'primary')
-  return servers.flatMap((server) => {
+  return servers.flatMap((server, at) => {
+    const promoted = server.role === 'primary' && written[at]?.role === 'replica'
     const verdicts = [...server.refused, ...verdictsOn(server, primaries, database)]
+    if (promoted) verdicts.unshift(promotedVerdict)
     return verdicts.map((verdict) => ({ server, verdict }))
   })
+}
+
+/**
+ * After a failover the file still names the old primary. The proxy follows the new one, and so does the check: the
+ * one replica that is none, if the written primary is down or a replica of the same cluster.
+ */
+function inItsRole(server: Server, servers: readonly Server[]): Server {
+  const ofShard = servers.filter(({ shardId }) => shardId === server.shardId)
+  const written = ofShard.find(({ role }) => role === 'primary')
+  const leaders = ofShard.filter(isAnswered).filter(({ probed }) => !probed.facts.inRecovery)
+  const [leader] = leaders
+  if (written === undefined || leader === undefined || leaders.length > 1) return server
+  if (leader === written || !mayFollow(written, leader)) return server
+  if (server === leader) return { ...server, role: 'primary' }
+  return server === written ? { ...server, role: 'replica' } : server
+}
+
+function mayFollow(written: Server, leader: AnsweredServer): boolean {
+  if (!isAnswered(written)) return true
+  return written.probed.facts.systemIdentifier === leader.probed.facts.systemIdentifier
 }
 
 function verdictsOn(

@@ -120,6 +120,12 @@ export function catalogVerdicts(
   return found
 }
 
+/** A failover has made a server the primary that the file lists as a replica. */
+export const promotedVerdict: Verdict = doubtful(
+  'is the primary now, though the file lists it as a replica',
+  'exchange the two in the file when you next change it; the proxy follows the primary by itself',
+)
+
 /** A replica that follows another primary would give another shard's rows. */
 export function replicaVerdicts(replica: ServerFacts, primary: ServerFacts): Verdict[] {
   if (replica.systemIdentifier === primary.systemIdentifier) return []

@@ -230,6 +230,40 @@ describe('check of servers that are not set up for sharding', () => {
     expect(briefly(report, 'all')).toContain('6: s2 primary: is on the same server as shard "s1"')
     expect(report.servers).toBe(5)
   })
+
+  it('follows a failover of which the file does not know yet, with a warning', async () => {
+    const installation = await findInstallation('embedded')
+    const settings = { wal_level: 'logical', max_prepared_transactions: 100 }
+    const old = await PostgresServer.create({ installation, dir: join(dir, 'old'), settings })
+    servers.push(old)
+    await old.start()
+    const next = await PostgresServer.createReplica(old, { dir: join(dir, 'next') })
+    servers.push(next)
+    await next.start()
+    await initialise({
+      shards: [{ id: shardId('s1'), url: old.url('postgres'), weight: 1 }],
+      rules,
+    })
+    const text = fileFor([old.url('postgres')]).replace(
+      's1, primary: "',
+      `s1, replicas: ["${next.url('postgres')}"], primary: "`,
+    )
+    expect(briefly(await check(text))).toEqual([])
+    await old.stop('fast')
+    await run(next.url('postgres'), 'SELECT pg_promote(wait => true)')
+    const promoted = '5: s1 primary: is the primary now, though the file lists it as a replica'
+    const down = await check(text)
+    expect(briefly(down, 'all')).toContain(promoted)
+    expect(briefly(down).map((error) => error.replace(/: connect .*/, ''))).toEqual([
+      '5: s1 replica: could not connect',
+    ])
+    const again = await PostgresServer.createReplica(next, { dir: join(dir, 'again') })
+    servers.push(again)
+    await again.start()
+    const exchanged = await check(text.replace(old.url('postgres'), again.url('postgres')))
+    expect(briefly(exchanged, 'all')).toContain(promoted)
+    expect(briefly(exchanged)).toEqual([])
+  })
 })
 
 it('gives up on a server that accepts connections and never answers', async () => {
