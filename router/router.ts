@@ -103,26 +103,36 @@ export class Router {
    */
   statements(sql: Uint8Array, context: RouterContext): Prepared {
     const scanned = this.#lexer.scan(sql)
-    const lexed = withoutHints(scanned)
-    const literals = new Literals(lexed)
     const cacheContext = this.#contextOf(context)
-    const exactKey = `\u0000${lexed.raw}`
-    let shapes =
-      lexed.template === null
-        ? ('exactOnly' as const)
-        : this.#cache.find(lexed.template, cacheContext)
-    if (shapes === 'exactOnly') shapes = this.#cache.find(exactKey, cacheContext)
+    const { template } = scanned
+    let shapes = template === null ? undefined : this.#cache.find(template, cacheContext)
     if (shapes === undefined || shapes === 'exactOnly') {
-      shapes = shapesOf(lexed, literals, context)
-      const exact = lexed.template === null || shapes.some(({ shape }) => shape.exactOnly)
-      if (lexed.template !== null) {
-        this.#cache.keep(lexed.template, cacheContext, exact ? 'exactOnly' : shapes)
-      }
-      if (exact && !shapes.some(isPassing)) this.#cache.keep(exactKey, cacheContext, shapes)
+      shapes = this.#exactShapes(withoutHints(scanned), shapes, context, cacheContext)
     }
     const { hints, problem: hintProblem } = readHints(scanned)
     const statements = statementsOf(scanned, shapes)
+    const literals = new Literals(scanned)
     return { statements, literals, hints, hintProblem, hintSpans: scanned.hints }
+  }
+
+  /** Shapes of a text whose template has none: kept from before, or made and kept. */
+  #exactShapes(
+    lexed: Lexed,
+    byTemplate: 'exactOnly' | undefined,
+    context: RouterContext,
+    cacheContext: CacheContext,
+  ): readonly PlacedShape[] {
+    const { template, raw } = lexed
+    const exactKey = `\u0000${raw}`
+    if (template === null || byTemplate === 'exactOnly') {
+      const known = this.#cache.find(exactKey, cacheContext)
+      if (known !== undefined && known !== 'exactOnly') return known
+    }
+    const shapes = shapesOf(lexed, new Literals(lexed), context)
+    const exact = template === null || shapes.some(({ shape }) => shape.exactOnly)
+    if (template !== null) this.#cache.keep(template, cacheContext, exact ? 'exactOnly' : shapes)
+    if (exact && !shapes.some(isPassing)) this.#cache.keep(exactKey, cacheContext, shapes)
+    return shapes
   }
 
   /** Plan of statement `index` with its parameters. A client's mistake gives `refuse`. */

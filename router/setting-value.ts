@@ -16,6 +16,11 @@ const characteristics = new RegExp(
   'i',
 )
 
+/** True when `sql` puts default_transaction_isolation to what no standby can do; undefined: it was not set. */
+export function isSerializable(sql: string | undefined): boolean {
+  return sql !== undefined && /serializable/i.test(sql)
+}
+
 /** True when `sql`, the SET or set_config() of a boolean setting, turns it on; false when unsure. */
 export function isOn(sql: string): boolean {
   if (characteristics.test(sql)) return true
