@@ -22,6 +22,8 @@ export type RunOptions = {
   readonly keys: number
   readonly redis: boolean
   readonly chaos: 'all' | 'replay'
+  /** Mean time between two failures of one shard's servers; Redis and proxies fail less often. */
+  readonly paceMs: number
   readonly say: (line: string) => void
 }
 
@@ -96,15 +98,16 @@ async function runOn(stack: ReplicatedStack, options: RunOptions): Promise<RunRe
 
 function startChaos(stack: ReplicatedStack, options: RunOptions): Chaos {
   const all = options.chaos === 'all'
+  const { paceMs } = options
   const startMs = performance.now()
   const at = () => `${((performance.now() - startMs) / 1_000).toFixed(1).padStart(6)} s`
   const chaos = new Chaos({
     stack,
     seed: options.seed,
     say: (what) => options.say(`${at()}  ${what}`),
-    shardFailureMs: all ? 12_000 : null,
-    redisFailureMs: all && options.redis ? 20_000 : null,
-    proxyFailureMs: all && options.proxyKind === 'program' ? 30_000 : null,
+    shardFailureMs: all ? paceMs : null,
+    redisFailureMs: all && options.redis ? paceMs * 1.5 : null,
+    proxyFailureMs: all && options.proxyKind === 'program' ? paceMs * 2 : null,
   })
   chaos.start()
   return chaos

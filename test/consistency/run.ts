@@ -14,6 +14,7 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '48' },
     keys: { type: 'string', default: '3000' },
     redis: { type: 'string', default: 'on' },
+    pace: { type: 'string', default: '15' },
     chaos: { type: 'string', default: 'all' },
     'in-process': { type: 'boolean', default: false },
   },
@@ -31,6 +32,7 @@ const options: RunOptions = {
   keys: Number(values.keys),
   redis: values.redis !== 'off',
   chaos: values.chaos === 'replay' ? 'replay' : 'all',
+  paceMs: Number(values.pace) * 1_000,
   say: (line) => process.stdout.write(`${line}\n`),
 }
 

@@ -168,16 +168,17 @@ export class Session {
 
   async #read(key: number, onPrimary: boolean): Promise<void> {
     const { random } = this.#world
+    const doing = onPrimary ? 'read on primary' : 'read'
     const hint = onPrimary ? '/* ringfence:primary */ ' : this.#alsoFor()
     const sql = `${hint}${registerSql.read}`
     const name = hint === '' && random.oneIn(2) ? 'read' : undefined
     const invokedMs = performance.now()
-    const { rows } = await this.#named('read', () => this.#run(sql, [key], name))
+    const { rows } = await this.#named(doing, () => this.#run(sql, [key], name))
     const span = { invokedMs, returnedMs: performance.now() }
     const [version, value, replica] = rows[0] ?? []
     const place = isReplica(replica) ? 'replica' : 'primary'
     if (onPrimary && place === 'replica') this.#world.tally.misplaced += 1
-    this.#saw(onPrimary ? 'read on primary' : 'read', key, [version, value], { ...span, place })
+    this.#saw(doing, key, [version, value], { ...span, place })
   }
 
   async #readThree(): Promise<void> {

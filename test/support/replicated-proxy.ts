@@ -125,7 +125,7 @@ export async function startProgram(plan: ProxyPlan, dir: string): Promise<Replic
   // JSON is YAML too.
   await writeFile(path, JSON.stringify(settingsOf(plan)))
   const program = new Program(['serve', '--config', path])
-  await program.printed('stdout', /"msg":"ready"|ready/)
+  await program.printed('stderr', /"msg":"ready"/)
   return {
     port: plan.port,
     instance: null,
