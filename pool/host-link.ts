@@ -1,6 +1,5 @@
 // The monitor's own connection to one server, never a client's, and the questions over it. One at a
 // time, each within a limit. A new connection replaces the kept one once it has brought an answer.
-import type { Timer } from '../core/clock.ts'
 import { PgError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
 import { type DialOptions, dial } from './dial.ts'
@@ -114,8 +113,10 @@ export class HostLink implements ServerOwner {
 
   async #ask(server: ServerConnection, fresh: boolean, limitMs: number): Promise<HostSample> {
     const { clock } = this.#options.dial
-    const deadline: Timer = clock.after(limitMs, () =>
-      server.close(`no answer within ${Math.round(limitMs)} ms`),
+    let waiting = true
+    // After a stall of our own the answer may be here, and only not read yet: one more turn.
+    const deadline = clock.after(limitMs, () =>
+      setImmediate(() => waiting && server.close(`no answer within ${Math.round(limitMs)} ms`)),
     )
     const askedAtMs = clock.nowMs()
     const full = fresh || askedAtMs - this.#fullAtMs >= fullEveryMs
@@ -125,6 +126,7 @@ export class HostLink implements ServerOwner {
       if (full) this.#fullAtMs = askedAtMs
       return this.#read(readAnswer(answer), askedAtMs)
     } finally {
+      waiting = false
       deadline.cancel()
     }
   }

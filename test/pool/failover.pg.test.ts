@@ -1,6 +1,8 @@
 // The monitor and real servers that change their roles: killed, promoted, started anew as what they
 // were, and told of by others. A promoted server is never announced with its old timeline.
+import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
 import { PostgresServer } from '../../demo/postgres-server.ts'
@@ -69,7 +71,7 @@ describe.each(inject('servers').map(({ version }) => version))(
     })
 
     it('announces a promoted replica with its new timeline, and who follows it as a replica', async () => {
-      const monitor = monitorOf(ports(), { probeMs: 1_000 })
+      const monitor = monitorOf(ports())
       // Others see the same, at other moments.
       const others = [1, 2, 3].map((sampleMsMin) => monitorOf(ports(), { sampleMsMin }))
       await Promise.all([monitor, ...others].map((each) => each.start()))
@@ -144,6 +146,31 @@ describe.each(inject('servers').map(({ version }) => version))(
       await until('it is a primary again', () => heard.length === 2)
       expect(heard).toEqual(['none', `${second.port} on 3`])
       await until('the other follows', () => portsOf(monitor.replicas).includes(third.port))
+    })
+
+    it('does without a primary that Patroni goes on calling a replica, until it does not', async () => {
+      let role = 'leader'
+      const member = () => ({ name: 'b', role, host: '127.0.0.1', port: second.port })
+      const api = createServer((_, response) => {
+        response.end(JSON.stringify({ members: [member()], scope: 's1' }))
+      }).listen(0, '127.0.0.1')
+      await once(api, 'listening')
+      const address = api.address()
+      const port = typeof address === 'object' ? address?.port : 0
+      const monitor = monitorOf([second.port, third.port], {
+        probeMs: 300,
+        patroniUrls: [`http://127.0.0.1:${port}`],
+      })
+      await monitor.start()
+      await until('it is followed', () => portOf(monitor.primary) === second.port)
+      role = 'replica'
+      await until('it is refused', () => monitor.hosts[0]?.status.kind === 'refused')
+      expect(monitor.primary).toBe(null)
+      role = 'leader'
+      await until('it is the primary', () => portOf(monitor.primary) === second.port)
+      await monitor.close()
+      api.closeAllConnections()
+      api.close()
     })
   },
 )

@@ -20,7 +20,7 @@ import { askServer } from '../support/clients.ts'
 
 /** Roles that `addRoles` makes: one may do nothing but log in, the other is in pg_monitor. */
 export const plain = { database: 'postgres', user: 'plain', password: 'plain' }
-export const watcher = { database: 'postgres', user: 'watcher', password: 'watcher' }
+const watcher = { database: 'postgres', user: 'watcher', password: 'watcher' }
 
 /** Makes the roles on a primary. */
 export async function addRoles(primary: PostgresServer): Promise<void> {
@@ -54,7 +54,7 @@ export function monitorOf(
     },
     clock: systemClock,
     log: createLog('silent'),
-    probeMs: 300,
+    probeMs: 1_000,
     sampleMsMin: 10,
     patroniUrls: [],
     ...options,

@@ -2,7 +2,7 @@
 // what it makes of servers that crash, fall silent or belong to somebody else.
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
-import { systemClock } from '../../core/clock.ts'
+import { type Clock, systemClock } from '../../core/clock.ts'
 import { PostgresServer } from '../../demo/postgres-server.ts'
 import { childrenOf, commandLine } from '../../demo/process.ts'
 import { openRun, type Run } from '../../demo/run.ts'
@@ -136,6 +136,25 @@ describe.each(inject('servers').map(({ version }) => version))(
       await until('a long gap again', async () => (await gap()) > 150)
     })
 
+    it('ends a pause early when somebody begins to wait', async () => {
+      // Under this clock a pause of the longest kind has no end of its own.
+      const after: Clock['after'] = (delayMs, fire) =>
+        delayMs > 250 ? { cancel: () => {} } : systemClock.after(delayMs, fire)
+      const monitor = monitorOf(ports(), { clock: { ...systemClock, after } })
+      await monitor.start()
+      const askedAtMs = () => monitor.hosts.map(({ newest }) => newest?.askedAtMs ?? 0)
+      await until('all of them rest', () =>
+        askedAtMs().every((atMs) => systemClock.nowMs() - atMs > 600),
+      )
+      const restingSince = askedAtMs()
+      const stop = monitor.watch(() => {})
+      await until('all are asked', () =>
+        askedAtMs().every((atMs, index) => atMs > (restingSince[index] ?? 0)),
+      )
+      stop()
+      expect(monitor.hosts.map(({ trusted }) => trusted)).toEqual([true, true, true])
+    })
+
     it('calls a replica another incarnation once one of its processes has crashed', async () => {
       const monitor = monitorOf(ports(), { login: plain })
       await monitor.start()
@@ -180,8 +199,9 @@ describe.each(inject('servers').map(({ version }) => version))(
 
     it('calls a server down that stops answering without a word, until it answers', async () => {
       const line = await lineTo(replica.port)
-      const monitor = monitorOf([primary.port, line.port])
+      const monitor = monitorOf([primary.port, line.port], { probeMs: 300 })
       await monitor.start()
+      await until('it is a replica', () => monitor.replicas.length === 1)
       const host = present(monitor.replicas[0])
       line.cut()
       await until('it is down', () => host.status.kind === 'down')
@@ -196,7 +216,7 @@ describe.each(inject('servers').map(({ version }) => version))(
     it('starts although no server answers, and finds them later', async () => {
       const line = await lineTo(primary.port)
       line.cut()
-      const monitor = monitorOf([line.port])
+      const monitor = monitorOf([line.port], { probeMs: 300 })
       await monitor.start()
       expect(monitor.primary).toBe(null)
       expect(monitor.hosts[0]?.status).toMatchObject({ kind: 'down' })
