@@ -19,6 +19,9 @@ import type { Leases } from './leases.ts'
 // Servers are not read while this much waits for the client.
 const highWaterBytes = 256 * 1024
 
+// Told at login: whatever server has been at work since, the client's own name for the database decides it.
+const standby = 'in_hot_standby'
+
 export class ClientOutput {
   readonly #socket: Socket
   readonly #outbox: Outbox
@@ -91,7 +94,7 @@ export class ClientOutput {
   /** Passes a ParameterStatus on when the client does not know the value yet. */
   parameterReported(bytes: Uint8Array): void {
     const { name, value } = decodeParameterStatus(bytes)
-    if (this.#told.get(name) === value) return
+    if (this.#told.get(name) === value || name === standby) return
     this.#told.set(name, value)
     this.forward(bytes)
   }
@@ -104,7 +107,7 @@ export class ClientOutput {
   /** Tells the client every parameter whose value it does not know. */
   tellParameters(reported: ReportedParameters): void {
     for (const [name, value] of reported) {
-      if (this.#told.get(name) === value) continue
+      if (this.#told.get(name) === value || name === standby) continue
       this.#told.set(name, value)
       this.emit((writer) => writeParameterStatus(writer, name, value))
     }

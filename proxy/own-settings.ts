@@ -24,6 +24,11 @@ export function isConsistency(value: string | undefined): value is Consistency {
   return value === 'session' || value === 'eventual' || value === 'strong'
 }
 
+/** @throws PgError 42704 for a name that is not one of ours */
+export function checkOwnName(name: string): void {
+  if (!Object.values<string>(ownNames).includes(name)) throw pgError('undefinedSetting', [name])
+}
+
 /** Ids of a setting's value, which separates several by commas. */
 export function sessionIdsOf(value: string | undefined): readonly string[] {
   if (value === undefined || value === '') return none

@@ -10,6 +10,8 @@ export type SimpleQuery = {
   readonly where: Where
   readonly writes: boolean
   readonly facts: ReadFacts
+  /** What of its hints cannot be followed. */
+  readonly hintProblem: string | null
   /** One per statement, in order. */
   readonly effects: readonly (Effect | null)[]
 }
@@ -35,7 +37,8 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
   if (where === '(begin)' || state.needsOwnSchema) where = '(steps)'
   const writes = plans.some((plan) => plan.kind === 'single' && plan.writes)
   const effects = plans.map((plan, index) => effectOf(prepared, index, plan, null, writes))
-  return { where, writes, facts: readFactsOf(prepared), effects }
+  const { hintProblem } = prepared
+  return { where, writes, facts: readFactsOf(prepared), hintProblem, effects }
 }
 
 /** A lone statement is refused at once, unless a fresh look at the schema may still find its relation. */

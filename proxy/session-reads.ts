@@ -14,6 +14,7 @@ import { waitForSample } from '../pool/sample-wait.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { Hints } from '../router/hints.ts'
+import { isSerializable } from '../router/setting-value.ts'
 import type { Database } from './database.ts'
 import type { Consistency, ReadTarget } from './database-options.ts'
 import type { Leases } from './leases.ts'
@@ -55,6 +56,7 @@ export class SessionReads {
   #avoided: readonly HostMonitor[] = nobody
   #primaryOnly = false
   #published = false
+  #warned = false
 
   constructor(database: Database, readOnly: boolean) {
     this.#database = database
@@ -69,6 +71,14 @@ export class SessionReads {
     this.#avoided = nobody
     this.#primaryOnly = false
     this.#published = false
+    this.#warned = false
+  }
+
+  /** True the first time that the command is said to have hints which cannot be followed. */
+  warnsOf(problem: string | null): problem is string {
+    if (problem === null || this.#warned) return false
+    this.#warned = true
+    return true
   }
 
   /** Hints of the command that is read now; they hold until the next one. */
@@ -110,6 +120,10 @@ export class SessionReads {
       if (this.#fetched === 'unknown') return withoutReplica(servers, target, 'unknown')
     }
     if (this.#primaryOnly) return onPrimary(servers, 'retried')
+    // A standby has no SERIALIZABLE: it would only say so.
+    if (target === 'auto' && isSerializable(settings.get('default_transaction_isolation'))) {
+      return onPrimary(servers, 'asked')
+    }
     const sampled = this.#sampled(servers)
     const able = session ? this.#able(servers, sampled) : sampled
     const shared = target === 'auto' && this.#database.options.reads.includePrimary

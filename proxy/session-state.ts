@@ -6,7 +6,7 @@ import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, type SettingsProfile } from '../pool/settings-profile.ts'
 import type { Plan, ScalarSource, SessionCommand, SetConfigCall } from '../router/plan.ts'
-import { isOn } from '../router/setting-value.ts'
+import { isOn, isSerializable } from '../router/setting-value.ts'
 import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import type { Database } from './database.ts'
@@ -328,7 +328,9 @@ export class SessionState {
     const name = scalar(call.name, params)?.toLowerCase()
     const value = scalar(call.value, params)
     if (name === undefined || name === null) return
-    const local = /^(t|true|y|yes|on|1)$/i.test(scalar(call.local, params) ?? '')
+    // What is of the transaction alone ends with it, whatever the call says.
+    const ofTransaction = name.startsWith('transaction_')
+    const local = ofTransaction || /^(t|true|y|yes|on|1)$/i.test(scalar(call.local, params) ?? '')
     const setting = value === null ? 'NULL' : quoteLiteral(value)
     const sql = `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${setting}, ${local})`
     const change = (settings: SettingsProfile) => settings.with(name, sql)
@@ -344,7 +346,7 @@ function readsOnly({ access, isolation }: Begin, settings: SettingsProfile): boo
     access === null ? byDefault !== undefined && isOn(byDefault) : access === 'read only'
   if (!readOnly) return false
   if (isolation !== null) return isolation !== 'serializable'
-  return !/serializable/i.test(settings.get('default_transaction_isolation') ?? '')
+  return !isSerializable(settings.get('default_transaction_isolation'))
 }
 
 /** SET LOCAL search_path decides how names are read from then on. */

@@ -31,7 +31,9 @@ export class ClientStatement {
     const { context, searchPath } = reading
     if (context === this.#reading.context) return this.#prepared
     const { sql, paramTypes } = this.#cached
-    this.#prepared = router.statements(sql, context)
+    const { hints, hintProblem, hintSpans } = this.#prepared
+    // What servers are given has no hints any more.
+    this.#prepared = { ...router.statements(sql, context), hints, hintProblem, hintSpans }
     if (searchPath !== this.#reading.searchPath) {
       this.#cached = statements.intern(sql, paramTypes, searchPath)
     }

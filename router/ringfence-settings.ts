@@ -27,6 +27,22 @@ export function ringfenceSetting(statement: VariableSetStmt): Route | undefined 
   return session({ ...common, value: { constant: texts.join(', ') } })
 }
 
+const primaryWord =
+  /^\s*SET\s+(?:(LOCAL|SESSION)\s+)?ringfence\.target(?:\s*=\s*|\s+TO\s+)primary\s*;?\s*$/i
+
+/**
+ * Route of SET ringfence.target = primary, without quotes: PRIMARY is a reserved word, which the grammar does not take
+ * there. Only as a string's one statement; undefined for any other text.
+ */
+export function setToPrimary(sql: string): Route | undefined {
+  const match = primaryWord.exec(sql)
+  if (match === null) return undefined
+  const name = `${prefix}target`
+  const local = match[1]?.toLowerCase() === 'local'
+  const value = { constant: 'primary' }
+  return session({ kind: 'setRingfence', name, value, local, asFunction: false, column: name })
+}
+
 /**
  * Route of SELECT set_config(…), … when a name is one of ours; undefined when none is.
  * `nameOf`: the name of a call, null when it is not known yet.

@@ -11,6 +11,7 @@ import { parseSql } from './parser.ts'
 import type { PinReason, Plan, ReplicaUse } from './plan.ts'
 import { type CacheContext, PlanCache, type PlacedShape } from './plan-cache.ts'
 import { planOf } from './planner.ts'
+import { setToPrimary } from './ringfence-settings.ts'
 import { type Command, refused, type Route, type Shape } from './route.ts'
 import type { ReplicaRules, Schema, ShardingRules } from './schema.ts'
 import { shapeOf } from './shape.ts'
@@ -183,6 +184,9 @@ function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): Pla
   }
   const names = rules === null || schema === null ? null : new Names(schema, rules, searchPath)
   try {
+    const route = setToPrimary(text)
+    if (route !== undefined)
+      return [whole({ ...unparsed, command: 'session', isReadOnly: true, route })]
     const parsed = parseSql(text)
     if (parsed.length === 0) return [whole(empty)]
     if (parsed.length > 1 && !isUtf8(lexed)) {

@@ -2,7 +2,7 @@
 import { pgError } from '../../core/errors.ts'
 import { encodeToken } from '../../core/session-token.ts'
 import type { SessionCommand } from '../../router/plan.ts'
-import { checkOwnSetting, ownNames } from '../own-settings.ts'
+import { checkOwnName, checkOwnSetting, ownNames } from '../own-settings.ts'
 import type { Session } from '../session.ts'
 import { scalar } from '../session-state.ts'
 import { complete, sendRows } from './local-replies.ts'
@@ -54,6 +54,7 @@ export function runSetRingfence(session: Session, unit: Unit, command: SetOwn): 
   const asked = command.value === null ? null : (scalar(command.value, unit.params) ?? '')
   const local = typeof command.local === 'boolean' ? command.local : isTrue(command.local, unit)
   let value = asked
+  checkOwnName(name)
   if (name === ownNames.sessionToken) mergeToken(session, asked)
   else {
     value = asked === null ? null : checkOwnSetting(name, asked)

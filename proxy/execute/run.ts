@@ -3,6 +3,7 @@
 import { pgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
+import { writeNotice } from '../../wire/backend.ts'
 import { frontend } from '../../wire/codes.ts'
 import type { Frame } from '../../wire/framer.ts'
 import { decodeQuery } from '../../wire/frontend.ts'
@@ -23,7 +24,13 @@ export function runSimple(session: Session, { code, bytes }: Frame): void {
   if (database.options.rules !== null) {
     return session.refuse(pgError('unsupported', ['the function call protocol']), 'sync')
   }
-  const query: SimpleQuery = { where: database.home, writes: true, facts: noRead, effects: [] }
+  const query: SimpleQuery = {
+    where: database.home,
+    writes: true,
+    facts: noRead,
+    hintProblem: null,
+    effects: [],
+  }
   sendQuery(session, query, bytes, (owned) => runSimple(session, { code, bytes: owned }))
 }
 
@@ -37,6 +44,7 @@ function runQuery(session: Session, bytes: Uint8Array): void {
   } catch (error) {
     return session.refuse(error, 'sync')
   }
+  warnOfHints(session, query.hintProblem)
   const open = session.relay.server
   if (query.where === '(steps)' || query.where === '(nowhere)') {
     if (open !== null) return refusedBehindFlush(session)
@@ -100,6 +108,9 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   const batch = readBatch(frames, state)
   const known = factsOf(batch)
   state.reads.take(known.hints)
+  for (const item of batch.items) {
+    if (item.kind === 'parse') warnOfHints(session, item.prepared.hintProblem)
+  }
   const open = relay.server
   if (open !== null) return runOn(session, open, continued(batch, open.shard), end)
   if (batch.items.length === 0) {
@@ -130,6 +141,14 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   joinServer(session, lease, writesOf(batch))
   session.replies.expect([])
   runOn(session, lease.server, batch, end)
+}
+
+/** Once for a command, however often it is run. */
+function warnOfHints(session: Session, problem: string | null): void {
+  if (!session.state.reads.warnsOf(problem)) return
+  session.output.emit((writer) =>
+    writeNotice(writer, { severity: 'WARNING', sqlstate: '01000', message: problem }),
+  )
 }
 
 /** Hands a pipeline to `server`, whose exchange is open or is opened now. */

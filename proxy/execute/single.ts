@@ -3,6 +3,7 @@
 import { pgError } from '../../core/errors.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
 import { writeErrorResponse } from '../../wire/backend.ts'
+import { isSerializable } from '../../router/setting-value.ts'
 import {
   writeClose,
   writeDescribe,
@@ -22,6 +23,7 @@ import { inject } from './inject.ts'
 
 // Named statements that one server keeps; the oldest are closed to make room.
 const preparedMax = 1_000
+const isolation = 'default_transaction_isolation'
 // No statement of this name exists on any server: Describe of it fails, which is what it is sent for.
 const poisonName = 'ringfence_no_such_statement'
 
@@ -38,6 +40,7 @@ export function joinServer(session: Session, lease: Lease, writes: boolean): voi
     server.prepared.clear()
   }
   if (!joined) {
+    allowQueries(session, server)
     const replay = state.settings.replayFrom(server.settings)
     if (replay !== '') prepend(session, server, replay)
     server.settings = state.settings
@@ -48,6 +51,17 @@ export function joinServer(session: Session, lease: Lease, writes: boolean): voi
     server.shard,
     writes || transaction.participants.get(server.shard) === true,
   )
+}
+
+/**
+ * A standby whose session is SERIALIZABLE by default refuses every query, our set_config() too: what an earlier client
+ * has left there is taken back by a statement of its own.
+ */
+function allowQueries(session: Session, server: ServerConnection): void {
+  const { target, settings } = server
+  if (target.role !== 'replica' || !isSerializable(settings.get(isolation))) return
+  prepend(session, server, `RESET ${isolation}`)
+  server.settings = settings.without(isolation)
 }
 
 /** A statement of ours ahead of the client's. It was accepted before, so it does not fail; if it does, the
