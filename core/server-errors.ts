@@ -38,6 +38,13 @@ export const serverErrors = {
     meaning: 'Reads may go to replicas only, and none may be used now.',
     retry: 'safe',
   },
+  notOnStandby: {
+    sqlstate: '0A000',
+    message: 'cannot use %s under the read-only name of a database',
+    hint: 'Connect under the database’s own name.',
+    meaning: 'Under its second name, read_only_alias, everything runs on replicas.',
+    retry: 'useless',
+  },
   positionUnknown: {
     sqlstate: '57P03',
     message: 'the position of shard "%s" cannot be told now',

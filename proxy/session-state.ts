@@ -196,6 +196,7 @@ export class SessionState {
 
   /** Begins an explicit transaction, or makes an explicit one of the implicit one under way. */
   begin(sql: string, command: Begin): void {
+    if (this.reads.readOnly) refuseOnStandby(command)
     if (this.transaction !== null) {
       this.transaction.implicit = false
       return
@@ -337,6 +338,12 @@ export class SessionState {
     if (local) this.transaction?.setLocal(sql, change)
     else this.set(sql, change, server)
   }
+}
+
+/** What a standby refuses at BEGIN, where only the proxy answers. @throws PgError 0A000 */
+function refuseOnStandby({ access, isolation }: Begin): void {
+  if (isolation === 'serializable') throw pgError('notOnStandby', ['serializable mode'])
+  if (access === 'read write') throw pgError('notOnStandby', ['read-write mode'])
 }
 
 /** True for a transaction that may run on replicas: READ ONLY, and not SERIALIZABLE, which a standby lacks. */
