@@ -16,9 +16,10 @@ import type { Log } from '../core/log.ts'
 import { cancelStatement } from './cancel.ts'
 import { type DialOptions, dial } from './dial.ts'
 import { isOutage, Outage } from './outage.ts'
-import type { ServerConnection, ServerOwner, ServerTarget } from './server-connection.ts'
 import type { PoolStats } from './pool-stats.ts'
+import type { ServerConnection, ServerOwner, ServerTarget } from './server-connection.ts'
 import type { SettingsProfile } from './settings-profile.ts'
+import { isSamePlace } from './stranded.ts'
 import { type Waiter, Waiters } from './waiters.ts'
 
 export type PoolOptions = {
@@ -113,17 +114,17 @@ export class Pool implements ServerOwner {
 
   /**
    * Leads to another server from now on, or with null to none for the time being. Connections to a server that was
-   * replaced are closed, whatever they are doing: what they say is no longer the shard's word.
+   * replaced are closed, whatever they do: what they say is no longer the shard's word. One that was out of reach goes on.
    */
   point(target: ServerTarget | null, reason: string): void {
-    const before = this.#target
-    const same = before?.host === target?.host && before?.port === target?.port
-    if (same && target !== null && this.#outage === null) return
+    if (isSamePlace(this.#target, target) && target !== null && this.#outage === null) return
     this.#target = target
     this.#targetNumber += 1
     this.#opening = 0
-    const gone = target === null || same ? this.#idle : this.#all
-    for (const server of Array.from(gone)) server.close(reason)
+    for (const server of Array.from(this.#all)) {
+      const stays = target === null || isSamePlace(server.target, target)
+      if (!stays || this.#idle.includes(server)) server.close(reason)
+    }
     if (target === null) this.#outage ??= this.#newOutage(reason)
     this.#outage?.retryNow()
     this.#failure = null

@@ -98,6 +98,7 @@ export class ServerConnection {
   #lastFatal: ReadonlyMap<string, string> | null = null
   #drained: (() => void) | null = null
   #diedByItself = false
+  #silent = true
 
   constructor(socket: Socket, turn: FlushTurn, identity: ServerIdentity, wholeBytesMax: number) {
     this.#socket = socket
@@ -137,6 +138,11 @@ export class ServerConnection {
     return this.#exchanges.length
   }
 
+  /** True while nothing has come since the oldest exchange that is open was begun. */
+  get silent(): boolean {
+    return this.#silent
+  }
+
   /** Bytes waiting to be sent to the server. */
   get pendingBytes(): number {
     return this.#out.pendingBytes
@@ -144,8 +150,9 @@ export class ServerConnection {
 
   /** Opens an exchange: `sink` gets every reply up to and with the next unclaimed ReadyForQuery. */
   begin(sink: ReplySink): void {
-    if (this.#closedBy === null) this.#exchanges.push(sink)
-    else sink.lost(this.#closedBy)
+    if (this.#closedBy !== null) return sink.lost(this.#closedBy)
+    if (this.#exchanges.length === 0) this.#silent = true
+    this.#exchanges.push(sink)
   }
 
   /** Copies `bytes` into the next write. */
@@ -170,6 +177,7 @@ export class ServerConnection {
   /** Bytes as they came from the socket; the dialler's onread buffer, valid for this call alone. */
   received(chunk: Uint8Array): void {
     if (this.#closedBy !== null) return
+    this.#silent = false
     try {
       this.#scanner.push(chunk)
     } catch (error) {

@@ -229,7 +229,7 @@ export class Database {
 
   sweep(): void {
     this.#followSchema()
-    for (const pool of this.pools) pool.sweep()
+    for (const servers of this.#servers.values()) servers.sweep()
   }
 
   /**

@@ -9,6 +9,7 @@ import type { ServerConnection, ServerRole, ServerTarget } from '../pool/server-
 import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
 import { ShardMonitor } from '../pool/shard-monitor.ts'
+import { strandedBecause } from '../pool/stranded.ts'
 import type { DatabaseContext } from './database.ts'
 import { newReadCounts } from './read-counts.ts'
 import type { Credentials, DatabaseOptions, ShardOptions } from './database-options.ts'
@@ -79,6 +80,24 @@ export class ShardServers {
   async close(error: PgError): Promise<void> {
     for (const pool of this.pools) pool.close(error)
     await this.monitor?.close()
+  }
+
+  /** Closes what was idle for too long, and what will never be answered; called on a timer. */
+  sweep(): void {
+    const { failover } = this.#options
+    const patience = {
+      waitMs: Math.max(failover.waitMs, failover.probeMs),
+      silentMs: failover.probeMs,
+    }
+    const now = this.#context.clock.nowMs()
+    for (const pool of this.pools) {
+      pool.sweep()
+      for (const server of Array.from(pool.connections)) {
+        const host = this.hostOf(server)
+        const reason = host && strandedBecause(server, host.status, now, patience)
+        if (reason !== null) server.close(reason)
+      }
+    }
   }
 
   get pools(): readonly Pool[] {
