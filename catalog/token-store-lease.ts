@@ -34,6 +34,8 @@ export type LeaseTerms = {
 /** Own time from which, and until which, what tokens say may be believed. */
 export type Trust = { readonly fromMs: number; readonly untilMs: number }
 
+/** An entry that expired so long ago is dropped: its proxy is taken for dead. */
+const forgetMs = 600_000
 /** How much two clocks may differ in pace: a thousandth is far more than quartz does. */
 const drift = 0.001
 /** For rounding, and for corrections of Redis' clock by up to 50 ms: a longer step back begins a new generation. */
@@ -72,6 +74,39 @@ export function leaseEndMs(fromMs: number, terms: LeaseTerms): number {
 /** Redis' clock has reached that for sure. */
 export function serverAtLeastMs(view: RegistryView, nowMs: number): number {
   return view.serverMs + (nowMs - view.receivedAtMs) * (1 - drift)
+}
+
+/** What a beat says. `deadlineMs` 0: it only looks. */
+export type Beat = {
+  readonly proxyId: string
+  readonly incarnation: string
+  readonly deadlineMs: number
+  /** Run ids of a cluster's nodes. */
+  readonly runs: string
+  /** All tokens are to become void. */
+  readonly forcing: boolean
+  readonly leaseMs: number
+  /** The last one. */
+  readonly view: RegistryView | undefined
+}
+
+/** Arguments of beatScript. */
+export function beatArguments(beat: Beat): readonly string[] {
+  const { proxyId, leaseMs, view } = beat
+  // A registry that was lost is put together again from what each proxy knows of the others.
+  const known = [...(view?.proxies ?? [])].filter(([id]) => id !== proxyId)
+  return [
+    proxyId,
+    beat.incarnation,
+    String(beat.deadlineMs),
+    view?.generation ?? '',
+    beat.runs,
+    String(leaseMs),
+    String(Math.max(forgetMs, leaseMs)),
+    beat.forcing ? '1' : '0',
+    view?.era ?? '',
+    ...known.flatMap(([id, { incarnation }]) => [id, incarnation]),
+  ]
 }
 
 /** @throws Error (a bug) when beatScript did not answer that. */

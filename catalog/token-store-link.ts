@@ -13,7 +13,7 @@ export type LinkOptions = {
   readonly tls: ConnectionOptions
   readonly timeoutMs: number
   readonly log: Log
-  /** Each time when commands can be sent from now on. */
+  /** When commands can be sent on a new connection, before any is: it may lead to another server. */
   readonly onReady: () => void
 }
 
@@ -25,14 +25,20 @@ export class RedisLink {
   readonly #client: Redis | Cluster
   readonly #options: LinkOptions
   #lastReason = ''
+  /** The connection of now was told of by onReady. */
+  #announced = false
 
   /** Does not connect yet. */
   constructor(options: LinkOptions) {
     this.#options = options
     this.#client = createClient(options)
     this.#client.on('error', (error: unknown) => this.#failed(error))
+    this.#client.on('close', () => {
+      this.#announced = false
+    })
     this.#client.on('ready', () => {
       this.#lastReason = ''
+      this.#announced = true
       options.onReady()
     })
   }
@@ -49,7 +55,7 @@ export class RedisLink {
 
   /** Commands can be sent. */
   get ready(): boolean {
-    return this.#client.status === 'ready'
+    return this.#announced && this.#client.status === 'ready'
   }
 
   /** Tokens can vanish one by one: Redis may evict them, or a node of a cluster starts again without them. */

@@ -37,8 +37,8 @@ return 1
 /**
  * Looks at the registry and, with a deadline, renews one's lease in it. KEYS: the registry. ARGV: proxy, incarnation,
  * deadline (ms of Redis; 0 = only look), generation known, run ids of the cluster's other nodes, length of a
- * lease, age at which an expired entry is forgotten, 1 = begin a new generation, then proxy, incarnation, … of all
- * that are known.
+ * lease, age at which an expired entry is forgotten, 1 = begin a new generation, era known, then proxy, incarnation, …
+ * of all that are known.
  */
 export const beatScript = script(`
 local key, own = KEYS[1], 'p:' .. ARGV[1]
@@ -82,8 +82,8 @@ if fresh then
     end
   end
 end
-if ARGV[4] ~= generation then
-  for i = 9, #ARGV, 2 do
+if ARGV[9] ~= era then
+  for i = 10, #ARGV, 2 do
     redis.call('HSETNX', key, 'p:' .. ARGV[i], string.format('%.0f', now) .. ' ' .. ARGV[i + 1])
   end
 end

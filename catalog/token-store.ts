@@ -16,6 +16,7 @@ import type { Log } from '../core/log.ts'
 import { laterPosition, type Position, type Positions } from '../core/position.ts'
 import { Debts, type Published } from './token-store-debts.ts'
 import {
+  beatArguments,
   confirms,
   deadlineOf,
   type LeaseTerms,
@@ -65,8 +66,6 @@ export type FetchedPositions =
 const leaseMsDefault = 2_000
 /** Beats within a lease: several may be lost before it ends. */
 const beatsPerLease = 8
-/** An entry that expired so long ago is dropped: its proxy is taken for dead. */
-const forgetMs = 600_000
 const idsMax = 16
 const startPatienceMs = 1_000
 const owedIdsMax = 10_000
@@ -98,6 +97,8 @@ export class TokenStore {
   #cycle: Promise<void> | undefined
   #cycleAgain = false
   #wasConnected = false
+  /** What was answered before was another connection's, and perhaps another server's. */
+  #readyAtMs = Infinity
   #closed = false
 
   /** @throws Error when the URL is malformed. */
@@ -111,7 +112,10 @@ export class TokenStore {
       tls: options.tls ?? {},
       timeoutMs,
       log,
-      onReady: () => this.#cycleNow(),
+      onReady: () => {
+        this.#readyAtMs = options.clock.nowMs()
+        this.#cycleNow()
+      },
     })
   }
 
@@ -125,9 +129,9 @@ export class TokenStore {
     this.#hold(startedAtMs)
     this.#link.open()
     this.#cycleNow()
-    while (this.#view === undefined && !this.#closed) {
-      if (clock.nowMs() > startedAtMs + startPatienceMs) return
-      await this.#sleepUntil(clock.nowMs() + 5)
+    while (this.#view === undefined && clock.nowMs() < startedAtMs + startPatienceMs) {
+      const nextMs = clock.nowMs() + 5
+      await this.#wait(() => nextMs)
     }
   }
 
@@ -142,9 +146,7 @@ export class TokenStore {
 
   /** `connected`: Redis has answered within a lease. */
   get state(): 'connected' | 'away' {
-    const nowMs = this.#options.clock.nowMs()
-    const confirmed = this.#view !== undefined && confirms(this.#view, nowMs, this.#terms)
-    return confirmed && this.#link.ready ? 'connected' : 'away'
+    return this.#confirmedView() === undefined ? 'away' : 'connected'
   }
 
   /**
@@ -153,8 +155,8 @@ export class TokenStore {
    */
   async fetch(ids: readonly string[]): Promise<FetchedPositions> {
     assert(ids.length > 0 && ids.length <= idsMax, 'a statement has 1 to 16 session ids')
-    const generation = this.#view?.generation
-    if (generation === undefined || !this.#link.ready || !this.#trusts(generation)) return unknown
+    const generation = this.#confirmedView()?.generation
+    if (generation === undefined || !this.#trusts(generation)) return unknown
     const keys = ids.map((id) => this.#keyOf(generation, id))
     try {
       const hashes = await Promise.all(keys.map((key) => this.#link.read(key)))
@@ -173,11 +175,9 @@ export class TokenStore {
   async publish(ids: readonly string[], positions: Positions): Promise<Published> {
     assert(ids.length > 0 && ids.length <= idsMax, 'a statement has 1 to 16 session ids')
     if (positions.size === 0) return 'stored'
-    const { clock } = this.#options
-    const view = this.#view
-    const usable = this.#suspectSinceMs === undefined && this.#link.ready
+    const view = this.#confirmedView()
     const unique = new Set(ids)
-    if (view !== undefined && usable && confirms(view, clock.nowMs(), this.#terms)) {
+    if (view !== undefined && this.#suspectSinceMs === undefined) {
       const storing = [...unique].map((id) => this.#store(view.generation, id, positions))
       const stored = await Promise.all(storing)
       if (stored.every(Boolean)) return this.#publishedInThisEra()
@@ -196,22 +196,23 @@ export class TokenStore {
 
   /** Beats stop while something is owed, so that this comes. */
   async #nobodyBelieves(): Promise<Published> {
-    while (this.#options.clock.nowMs() < this.#heldUntilMs)
-      await this.#sleepUntil(this.#heldUntilMs)
+    await this.#wait(() => this.#heldUntilMs)
     return 'lost'
   }
 
   /** Others may still look where Redis was before it failed over. */
   async #publishedInThisEra(): Promise<Published> {
-    const { clock } = this.#options
-    while (clock.nowMs() < this.#earlierHeldUntilMs)
-      await this.#sleepUntil(this.#earlierHeldUntilMs)
+    await this.#wait(() => this.#earlierHeldUntilMs)
     return 'stored'
   }
 
-  #sleepUntil(atMs: number): Promise<void> {
+  /** Until that time, which may move away meanwhile. */
+  async #wait(untilMs: () => number): Promise<void> {
     const { clock } = this.#options
-    return new Promise((resolve) => clock.after(Math.max(1, atMs - clock.nowMs()), resolve))
+    for (let leftMs = untilMs() - clock.nowMs(); leftMs > 0; leftMs = untilMs() - clock.nowMs()) {
+      const delayMs = Math.max(1, leftMs)
+      await new Promise<void>((resolve) => void clock.after(delayMs, resolve))
+    }
   }
 
   /** False unless Redis has it in a generation that is confirmed. */
@@ -223,13 +224,19 @@ export class TokenStore {
       this.#suspect()
       return false
     }
+    return this.#confirmedView()?.generation === generation
+  }
+
+  /** Of this connection, and not older than a lease. */
+  #confirmedView(): RegistryView | undefined {
     const view = this.#view
-    if (view?.generation !== generation) return false
-    return confirms(view, this.#options.clock.nowMs(), this.#terms)
+    if (view === undefined || !this.#link.ready || view.sentAtMs < this.#readyAtMs) return undefined
+    return confirms(view, this.#options.clock.nowMs(), this.#terms) ? view : undefined
   }
 
   #trusts(generation: string): boolean {
-    if (this.#suspectSinceMs !== undefined || this.#view?.generation !== generation) return false
+    const suspect = this.#suspectSinceMs !== undefined
+    if (suspect || this.#confirmedView()?.generation !== generation) return false
     const nowMs = this.#options.clock.nowMs()
     return this.#trust.fromMs <= nowMs && nowMs < this.#trust.untilMs
   }
@@ -296,43 +303,34 @@ export class TokenStore {
     const debts = this.#debts
     const { clock } = this.#options
     await this.#askAboutEviction()
-    const view = this.#view
-    if (view !== undefined && debts.owing && confirms(view, clock.nowMs(), this.#terms)) {
-      const paid = await debts.pay((id, owed) => this.#store(view.generation, id, owed))
+    const confirmed = this.#confirmedView()
+    if (confirmed !== undefined && debts.owing) {
+      const paid = await debts.pay((id, owed) => this.#store(confirmed.generation, id, owed))
       if (paid && debts.owing && !debts.overflown) return true
     }
     const runs = await this.#link.clusterRuns()
+    const view = this.#view
     // From here to the sending of the beat nothing is awaited: nothing can come to be owed in between.
     const renewing = view !== undefined && !debts.owing
     const forcing = view !== undefined && debts.overflown
     const sentAtMs = clock.nowMs()
     const deadlineMs = renewing ? deadlineOf(view, sentAtMs, this.#terms) : 0
     if (renewing) this.#hold(sentAtMs)
-    const args = this.#beatArguments(deadlineMs, runs, forcing)
+    const args = beatArguments({
+      proxyId: this.#options.proxyId,
+      incarnation: this.#incarnation,
+      deadlineMs,
+      runs,
+      forcing,
+      leaseMs: this.#terms.leaseMs,
+      view,
+    })
     const answer = await this.#link.run(beatScript, this.#registryKey, args)
     const answered = parseView(answer, sentAtMs, clock.nowMs())
     this.#adopt(answered)
     if (forcing) debts.forgive()
-    const looked = !renewing || answered.generation !== view.generation
-    return looked && !debts.owing
-  }
-
-  #beatArguments(deadlineMs: number, runs: string, forcing: boolean): readonly string[] {
-    const { proxyId } = this.#options
-    const view = this.#view
-    // A registry that was lost is put together again from what each proxy knows of the others.
-    const known = [...(view?.proxies ?? [])].filter(([id]) => id !== proxyId)
-    return [
-      proxyId,
-      this.#incarnation,
-      String(deadlineMs),
-      view?.generation ?? '',
-      runs,
-      String(this.#terms.leaseMs),
-      String(Math.max(forgetMs, this.#terms.leaseMs)),
-      forcing ? '1' : '0',
-      ...known.flatMap(([id, { incarnation }]) => [id, incarnation]),
-    ]
+    if (confirmed === undefined) return true
+    return !debts.owing && (!renewing || answered.generation !== view.generation)
   }
 
   #adopt(view: RegistryView): void {
@@ -374,7 +372,7 @@ export class TokenStore {
 
   async #leave(): Promise<void> {
     const { proxyId, log } = this.#options
-    const view = this.#view
+    const view = this.#confirmedView()
     if (view !== undefined && this.#debts.owing) {
       await this.#debts.pay((id, owed) => this.#store(view.generation, id, owed))
     }

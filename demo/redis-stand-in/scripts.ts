@@ -17,7 +17,7 @@ type Entry = { readonly deadlineMs: number; readonly incarnation: string }
 
 const known: ReadonlyMap<string, (call: ScriptCall) => Reply> = new Map([
   ['48895ab40e695142c06f3d7b8de4bbe407c6501a', store],
-  ['927abfffae8f338711dbae121d8bc11eefc351f0', beat],
+  ['327f5be06f2f112fe36e8ca73154074951e2b206', beat],
   ['8330cb2f653287758113a4c6ab49c147971c431f', leave],
 ])
 
@@ -138,8 +138,8 @@ function beat({ keys, args, keyspace, runId }: ScriptCall): Reply {
     endLeases(registry, nowMs)
   }
   const generation = registry.head('#generation') ?? ''
-  if (believed !== generation) {
-    for (let at = 8; at < args.length; at += 2) {
+  if (word(args, 8) !== registry.head('#era')) {
+    for (let at = 9; at < args.length; at += 2) {
       const other = { deadlineMs: nowMs, incarnation: word(args, at + 1) }
       if (registry.entry(word(args, at)) === undefined) registry.setEntry(word(args, at), other)
     }
