@@ -11,7 +11,7 @@ import type { RedisKind, RunningRedis } from './redis-servers.ts'
 import { Relay } from './relay.ts'
 
 /** Of every store here; a generation counts once it is as old as both and a little. */
-export const leaseMs = 800
+export const leaseMs = 1_000
 /** What the replicas of these tests may lack. */
 export const lagMs = 100
 

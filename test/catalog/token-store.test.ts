@@ -172,7 +172,10 @@ describe.each(redisKinds())('tokens in $name', (kind) => {
 
   it.concurrent('are stored after all when the way is repaired within the lease', () =>
     withFleet(kind, async (fleet) => {
-      const [a, b] = await Promise.all([fleet.join('a'), fleet.join('b')])
+      const [a, b] = await Promise.all([
+        fleet.join('a', { leaseMs: 3_000 }),
+        fleet.join('b', { leaseMs: 3_000 }),
+      ])
       await trusted(b.store)
       a.relay.mode = 'cut'
       const publishing = a.store.publish(['u'], at(20))
