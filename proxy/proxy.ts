@@ -19,6 +19,7 @@ import { Database } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
 import { type HttpPort, startHttp } from './http.ts'
 import { type LoggedIn, Login } from './login.ts'
+import type { ClientStartup } from './startup-parameters.ts'
 import { createMetrics } from './metrics.ts'
 import { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
@@ -277,7 +278,8 @@ export class Proxy {
     }
     try {
       const client = { name: account.name, password: account.password }
-      const known = await database.reportedAtLogin(startup, client)
+      const asked = readOnly === undefined ? startup : withoutWriting(startup)
+      const known = await database.reportedAtLogin(asked, client)
       // A driver that looks for a standby (target_session_attrs) goes by these.
       const reported =
         readOnly === undefined ? known : new Map([...known, ['in_hot_standby', 'on']])
@@ -290,7 +292,7 @@ export class Proxy {
           outbox,
           database,
           client,
-          startup: startup.settings,
+          startup: asked.settings,
           readOnly: readOnly !== undefined,
           reported,
           closed: () => {
@@ -353,4 +355,10 @@ export class Proxy {
       redis: database.tokens?.state ?? null,
     }))
   }
+}
+
+/** Under a read-only name: so that a replica which has just been promoted does not write either. */
+function withoutWriting(startup: ClientStartup): ClientStartup {
+  const name = 'default_transaction_read_only'
+  return { ...startup, settings: startup.settings.with(name, `SET ${name} = on`) }
 }

@@ -14,7 +14,6 @@ import { waitForSample } from '../pool/sample-wait.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { Hints } from '../router/hints.ts'
-import { isSerializable } from '../router/setting-value.ts'
 import type { Database } from './database.ts'
 import type { Consistency, ReadTarget } from './database-options.ts'
 import type { Leases } from './leases.ts'
@@ -120,10 +119,6 @@ export class SessionReads {
       if (this.#fetched === 'unknown') return withoutReplica(servers, target, 'unknown')
     }
     if (this.#primaryOnly) return onPrimary(servers, 'retried')
-    // A standby has no SERIALIZABLE: it would only say so.
-    if (target === 'auto' && isSerializable(settings.get('default_transaction_isolation'))) {
-      return onPrimary(servers, 'asked')
-    }
     const sampled = this.#sampled(servers)
     const able = session ? this.#able(servers, sampled) : sampled
     const shared = target === 'auto' && this.#database.options.reads.includePrimary

@@ -4,6 +4,7 @@
 import { type PgError, toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { Pool } from '../../pool/pool.ts'
+import { isSerializable } from '../../router/setting-value.ts'
 import type { PipelineEnd } from '../intake.ts'
 import type { Lease } from '../leases.ts'
 import type { ReadFacts } from '../read-facts.ts'
@@ -47,10 +48,16 @@ export function leaseOn(session: Session, request: LeaseRequest): Lease | null {
 /** True when what comes next may be served by a replica; a read-only transaction stays with its first choice. */
 export function mayUseReplica(state: SessionState, facts: ReadFacts): boolean {
   const { transaction, reads } = state
-  if (transaction === null) return facts.onReplica || reads.readOnly
+  if (transaction === null) return reads.readOnly || (facts.onReplica && suitsReplicas(state))
   if (!transaction.readOnly && !reads.readOnly) return false
   transaction.onReplicas ??= facts.onReplica || reads.readOnly
   return transaction.onReplicas
+}
+
+/** A standby has no SERIALIZABLE and would only say so, which is for those to hear who want nothing but replicas. */
+function suitsReplicas({ effective, reads }: SessionState): boolean {
+  const isolation = effective.get('default_transaction_isolation')
+  return !isSerializable(isolation) || reads.avoidsPrimary(effective)
 }
 
 type ReplicaPlace = Extract<ReadPlace, { kind: 'replica' }>
