@@ -164,14 +164,15 @@ export class Proxy {
     for (const socket of this.#sockets) socket.destroy()
   }
 
-  #tokensFor(name: string, { reads }: DatabaseOptions): TokenStore | null {
+  #tokensFor(name: string, { reads, failover }: DatabaseOptions): TokenStore | null {
     const { redis, clock, log } = this.#options
     if (redis === null) return null
     return new TokenStore({
       ...redis,
       keyPrefix: `ringfence:${name}`,
       proxyId: this.#proxyId,
-      replicaLagMaxMs: reads.maxLagMs,
+      // A replica may be seen within max_lag for as long as nobody looks again.
+      replicaLagMaxMs: reads.maxLagMs === null ? null : reads.maxLagMs + failover.probeMs,
       clock,
       log,
     })
