@@ -11,9 +11,9 @@ import type { ReplicatedStack, ReplicatedStackOptions } from '../support/replica
 import type { Place } from '../support/stack.ts'
 
 /** Longest pause between two looks at a server; a look may take as long, too. */
-export const probeMs = 500
+export const probeMs = 1_000
 /** How long statements wait for a primary. */
-export const waitMs = 2_500
+export const waitMs = 3_000
 /** Until a silent server counts as down: a pause, the look that fails, and the one that makes sure. */
 export const noticeMs = 3 * probeMs
 /** Until a connection to a server that is down is given up, beyond the time that is waited: a turn of the sweeper. */

@@ -13,6 +13,7 @@ import {
   noticeMs,
   notesOf,
   notesOnPrimary,
+  probeMs,
   run,
   serversOf,
   slackMs,
@@ -29,6 +30,8 @@ type Told = {
   readonly working: string
   /** Its transaction was open, and it was sent during the fault. */
   readonly inTransaction: string
+  /** The COMMIT of such a transaction. */
+  readonly commit: string
   /** It was sent right after the fault came; which of them depends on who is quicker. */
   readonly sent: readonly string[]
 }
@@ -37,12 +40,12 @@ type Case = {
   readonly proxy: number
   readonly fault: Fault
   readonly told: Told
-  /** The note that was sent right after the fault came has been written. */
+  /** What was sent right after the fault came, and the COMMIT, have been executed. */
   readonly executes: boolean
 }
 
-const silent = { working: '08006', inTransaction: '08006', sent: ['08006'] }
-const loud = { working: '08006', inTransaction: '40001', sent: ['08001', '08006'] }
+const silent = { working: '08006', inTransaction: '40001', commit: '08006', sent: ['08006'] }
+const loud = { working: '08006', inTransaction: '40001', commit: '40001', sent: ['08001', '08006'] }
 const cases: readonly Case[] = [
   { name: 'a black hole', proxy: 1, fault: { kind: 'blackHole' }, told: silent, executes: false },
   {
@@ -119,10 +122,12 @@ describe('a primary that one proxy cannot reach', () => {
       const first = proxy * 100
       const limitMs = noticeMs + waitMs + sweepMs + slackMs
       await beside(proxy, async (clients, faulty) => {
-        const [a, b, c, d] = await warm(clients, 4, first)
-        if (!a || !b || !c || !d) throw new Error('there are four clients')
+        const [a, b, c, d, e] = await warm(clients, 5, first)
+        if (!a || !b || !c || !d || !e) throw new Error('there are five clients')
         await run(b, 'BEGIN')
         await run(b, insertNote('s2', first + 11))
+        await run(e, 'BEGIN')
+        await run(e, insertNote('s2', first + 17))
         const working = run(a, insertNote('s2', first + 10, 0.7))
         await pause(200)
         await faulty(fault)
@@ -130,6 +135,7 @@ describe('a primary that one proxy cannot reach', () => {
         await until('the proxy has noticed', () => primaryOf(proxy) === null, noticeMs + slackMs)
         const waiting = run(d, insertNote('s2', first + 13))
         const inTransaction = run(b, insertNote('s2', first + 14))
+        const commit = run(e, 'COMMIT')
 
         // Everybody else goes on: other proxies, and reads of this one on the replica.
         const others = new Clients(stack.place(0))
@@ -144,13 +150,15 @@ describe('a primary that one proxy cannot reach', () => {
         expect(refused.message).toContain('shard "s2" has been unreachable for')
         expect(refused.ms).toBeLessThan(waitMs + slackMs)
         const [ofWorking, ofSent] = await Promise.all(ends)
-        const ofTransaction = await inTransaction
+        const [ofTransaction, ofCommit] = await Promise.all([inTransaction, commit])
         expect(ofWorking?.code).toBe(told.working)
         expect(ofTransaction.code).toBe(told.inTransaction)
+        expect(ofCommit.code).toBe(told.commit)
         expect(told.sent).toContain(ofSent?.code)
         expect(ofWorking?.ms).toBeLessThan(limitMs)
         expect(ofSent?.ms).toBeLessThan(limitMs)
         expect(ofTransaction.ms).toBeLessThan(limitMs)
+        expect(ofCommit.ms).toBeLessThan(limitMs)
         // By now nobody waits any more.
         expect((await run(d, insertNote('s2', first + 15))).code).toBe('08001')
         expect((await run(b, 'ROLLBACK')).code).toBe('ok')
@@ -158,10 +166,10 @@ describe('a primary that one proxy cannot reach', () => {
         await faulty({ kind: 'none' })
         const writer = await writesAgain(clients, first + 16)
         const seen = await run(writer, notesOf('s2'))
-        const kept = [0, 1, 2, 3, 10, ...(executes ? [12] : []), 16, 20]
+        const kept = [0, 1, 2, 3, 4, 10, ...(executes ? [12, 16, 17] : [16]), 20]
         const own = seen.rows.map(Number).filter((id) => id >= first && id < first + 100)
         expect(own).toEqual(kept.map((id) => first + id))
-        for (const client of [a, b, c, d]) {
+        for (const client of [a, b, c, d, e]) {
           expect(await run(client, notesOnPrimary('s2'))).toMatchObject({ code: 'ok' })
         }
         await until('all servers are given back', () => {
@@ -170,7 +178,7 @@ describe('a primary that one proxy cannot reach', () => {
       })
       // Nobody was promoted, and nobody has thought so.
       expect(serversOf(stack, proxy, 's2').failovers).toBe(0)
-      const { url } = { url: stack.shards[1]?.host(primary).server.url() ?? '' }
+      const url = stack.shards[1]?.host(primary).server.url() ?? ''
       const life = 'SELECT timeline_id FROM pg_control_checkpoint() WHERE NOT pg_is_in_recovery()'
       expect(await askServer(url, life)).toEqual(['1'])
     },
@@ -220,9 +228,9 @@ describe('a primary that one proxy cannot reach', () => {
       await beside(8, async (clients, faulty) => {
         const [a, b] = await warm(clients, 2, 800)
         if (!a || !b) throw new Error('there are two clients')
-        const working = run(a, insertNote('s2', 810, 3))
+        const working = run(a, insertNote('s2', 810, 5))
         await pause(100)
-        await faulty({ kind: 'latency', ms: 700, jitterMs: 0 })
+        await faulty({ kind: 'latency', ms: 2 * probeMs, jitterMs: 0 })
         await until('the proxy gives it up', () => primaryOf(8) === null, noticeMs + slackMs)
         const waiting = run(b, insertNote('s2', 811))
         await faulty({ kind: 'none' })
