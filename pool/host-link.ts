@@ -99,7 +99,8 @@ export class HostLink implements ServerOwner {
     const shorter = { ...dialOptions, connectTimeoutMs: Math.min(connectTimeoutMs, limitMs) }
     const server = await dial(target, shorter)
     try {
-      const sample = await this.#ask(server, true, limitMs - (clock.nowMs() - startedMs))
+      const leftMs = Math.max(1, limitMs - (clock.nowMs() - startedMs))
+      const sample = await this.#ask(server, true, leftMs)
       if (this.#closed) throw new Error('the monitor is closed')
       this.drop()
       this.#server = server
