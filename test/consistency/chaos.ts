@@ -18,6 +18,7 @@ export type ChaosOptions = {
 }
 
 const replayPauseMsMax = 600
+const proxyStartMsMax = 60_000
 const replayDelaysMs = [0, 0, 5, 20, 100] as const
 
 export class Chaos {
@@ -160,7 +161,17 @@ export class Chaos {
     this.#happened('proxy killed')
     await stack.killProxy(at)
     await delay(random.below(1_000))
-    await stack.startProxy(at)
+    const endMs = performance.now() + proxyStartMsMax
+    // While the home shard has no primary a proxy does not start; whoever supervises it tries again.
+    for (;;) {
+      const failure = await stack.startProxy(at).then(
+        () => null,
+        (error: Error) => error,
+      )
+      if (failure === null) return
+      if (performance.now() > endMs) throw failure
+      await delay(200)
+    }
   }
 
   async #heal(host: ReplicatedHost): Promise<void> {

@@ -134,8 +134,11 @@ async function operate(
     if (tally.errors.size > 0) say(`        errors: ${tally.errorText}`)
   }, progressMs)
   try {
-    const worker = { world, places, tokens, redis, prefix }
-    await Promise.all(Array.from({ length: workers }, () => work(worker, isOver)))
+    const shared = { world, places, tokens, redis, prefix }
+    const working = Array.from({ length: workers }, (_, worker) =>
+      work({ ...shared, worker }, isOver),
+    )
+    await Promise.all(working)
   } finally {
     clearInterval(progress)
   }

@@ -20,6 +20,8 @@ export type SessionOptions = {
   readonly carrier: Carrier
   readonly session: number
   readonly id: string
+  /** Number of the worker, for people. */
+  readonly worker: number
 }
 
 /** The session cannot go on: what carried it is lost. */
@@ -35,6 +37,8 @@ export class Session {
   readonly #favourites: readonly number[]
   #line: Line
   #lastWritten: number | null = null
+  /** Reads of the transaction under way, until it ends; null outside of one. */
+  #transactionReads: SeenRow[] | null = null
 
   constructor(options: SessionOptions) {
     this.#options = options
@@ -71,12 +75,13 @@ export class Session {
   }
 
   async #operation(dice: number): Promise<void> {
-    if (dice < 52) await this.#read(this.#key(), false)
+    if (dice < 42) await this.#read(this.#key(), false)
+    else if (dice < 52) await this.#readTwice(this.#key())
     else if (dice < 80) await this.#write(this.#key())
     else if (dice < 86) await this.#read(this.#key(), true)
     else if (dice < 90) await this.#readThree()
-    else if (dice < 95) await this.#readOnly()
-    else await this.#readWrite()
+    else if (dice < 95) await this.#transaction(() => this.#readOnly())
+    else await this.#transaction(() => this.#readWrite())
   }
 
   /** Leaves its token for another session. */
@@ -137,18 +142,23 @@ export class Session {
     return tokens === 'on' && carrier === 'comment'
   }
 
-  /** A read for two sessions at once must respect what either of them knows. */
-  #alsoFor(): string {
+  /**
+   * Another session that a read is for as well: it must respect what either of them knows. Written down under a session
+   * of its own that has taken over both; what the read saw is then known to this session, the rest is not.
+   */
+  #company(): { readonly id: string; readonly session: number } | null {
     const { random, openIds, history } = this.#world
     const other = openIds[random.below(openIds.length || 1)]
     const { session } = this.#options
     if (!this.#commented || other === undefined || other.session === session || !random.oneIn(8)) {
-      return ''
+      return null
     }
+    const both = this.#world.nextSession()
     const nowMs = performance.now()
-    history.handOver({ from: other.session, to: session, invokedMs: nowMs, returnedMs: nowMs })
-    this.#world.tally.handovers += 1
-    return `/* ringfence:session_id=${other.id} */ `
+    for (const from of [session, other.session]) {
+      history.handOver({ from, to: both, invokedMs: nowMs, returnedMs: nowMs })
+    }
+    return { id: other.id, session: both }
   }
 
   /**
@@ -169,7 +179,9 @@ export class Session {
   async #read(key: number, onPrimary: boolean): Promise<void> {
     const { random } = this.#world
     const doing = onPrimary ? 'read on primary' : 'read'
-    const hint = onPrimary ? '/* ringfence:primary */ ' : this.#alsoFor()
+    const company = onPrimary ? null : this.#company()
+    const forBoth = company === null ? '' : `/* ringfence:session_id=${company.id} */ `
+    const hint = onPrimary ? '/* ringfence:primary */ ' : forBoth
     const sql = `${hint}${registerSql.read}`
     const name = hint === '' && random.oneIn(2) ? 'read' : undefined
     const invokedMs = performance.now()
@@ -179,6 +191,20 @@ export class Session {
     const place = isReplica(replica) ? 'replica' : 'primary'
     if (onPrimary && place === 'replica') this.#world.tally.misplaced += 1
     this.#saw(doing, key, [version, value], { ...span, place })
+    if (company !== null) {
+      const { history } = this.#world
+      const seen = { key, version: Number(version), value: Number(value), ...span } as const
+      this.#note(
+        history.add({ ...seen, session: company.session, kind: 'read', outcome: 'ok', place }),
+        'read for two sessions',
+      )
+    }
+  }
+
+  /** What a replica has shown already, the primary has too. */
+  async #readTwice(key: number): Promise<void> {
+    await this.#read(key, false)
+    await this.#read(key, true)
   }
 
   async #readThree(): Promise<void> {
@@ -292,10 +318,37 @@ export class Session {
   }
 
   #saw(doing: string, key: number, [version, value]: Cells, at: Span & { place: Place }): void {
-    const { session } = this.#options
     this.#world.tally.reads[at.place] += 1
-    const seen = { session, key, version: Number(version), value: Number(value), ...at }
+    const row = { doing, key, version: Number(version), value: Number(value), at }
+    if (this.#transactionReads === null) this.#add(row, this.#options.session)
+    else this.#transactionReads.push(row)
+  }
+
+  #add({ doing, key, version, value, at }: SeenRow, session: number): void {
+    const seen = { session, key, version, value, ...at }
     this.#note(this.#world.history.add({ ...seen, kind: 'read', outcome: 'ok' }), doing)
+  }
+
+  /**
+   * Runs a transaction. What it has read counts for other users of the session's id once it has ended: until then the
+   * reads have not returned. Of one that was cut off nobody was told its position: its reads are nobody's.
+   */
+  async #transaction(run: () => Promise<void>): Promise<void> {
+    const reads: SeenRow[] = []
+    const { carrier, session } = this.#options
+    const shared = carrier === 'id' || carrier === 'comment'
+    if (shared) this.#transactionReads = reads
+    let ended = false
+    try {
+      await run()
+      ended = true
+    } finally {
+      this.#transactionReads = null
+      const returnedMs = performance.now()
+      for (const row of reads) {
+        this.#add({ ...row, at: { ...row.at, returnedMs } }, ended ? session : -1)
+      }
+    }
   }
 
   #wrote(key: number, value: number, version: number, outcome: Outcome, span: Span): void {
@@ -307,9 +360,20 @@ export class Session {
   }
 
   #note(index: number, doing: string): void {
-    const { carrier, lines } = this.#options
-    this.#world.note(index, `${doing}, ${carrier}, proxy ${lines.indexOf(this.#line)}`)
+    const { carrier, lines, worker } = this.#options
+    this.#world.note(
+      index,
+      `${doing}, ${carrier}, worker ${worker}, proxy ${lines.indexOf(this.#line)}`,
+    )
   }
+}
+
+type SeenRow = {
+  readonly doing: string
+  readonly key: number
+  readonly version: number
+  readonly value: number
+  readonly at: Span & { readonly place: Place }
 }
 
 /** Of a row, as text. */

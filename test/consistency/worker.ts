@@ -6,6 +6,8 @@ import { type Carrier, CarrierLost, Session } from './session.ts'
 import type { OpenId, World } from './world.ts'
 
 export type WorkerOptions = {
+  /** Number of the worker, for people. */
+  readonly worker: number
   readonly world: World
   readonly places: readonly Place[]
   readonly tokens: 'on' | 'off'
@@ -34,7 +36,7 @@ async function runSession(
   lines: readonly Line[],
   isOver: () => boolean,
 ): Promise<void> {
-  const { world, tokens, redis } = options
+  const { world, tokens, redis, worker } = options
   const { random } = world
   const carrier = random.pick<Carrier>(
     redis
@@ -42,7 +44,7 @@ async function runSession(
       : ['connection', 'token', 'token'],
   )
   const own = open(options, carrier)
-  const session = new Session({ world, lines, tokens, carrier, ...own })
+  const session = new Session({ world, lines, tokens, carrier, worker, ...own })
   try {
     await session.begin()
     const steps = stepsMin + random.below(stepsMax - stepsMin)

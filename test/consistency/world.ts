@@ -65,7 +65,7 @@ export class World {
 
   /** Any key, more often one of the few that everybody likes. */
   anyKey(): number {
-    const hot = Math.min(16, this.shardOf.length)
+    const hot = Math.min(8, this.shardOf.length)
     return this.random.below(this.random.oneIn(4) ? hot : this.shardOf.length)
   }
 
