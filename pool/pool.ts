@@ -222,11 +222,12 @@ export class Pool implements ServerOwner {
 
   serverClosed(server: ServerConnection, error: PgError): void {
     const at = this.#idle.indexOf(server)
-    if (at >= 0) {
-      this.#idle.splice(at, 1)
-      this.#options.log.debug({ shard: this.shard, reason: error.message }, 'idle server closed')
+    if (at >= 0) this.#idle.splice(at, 1)
+    if (server.diedByItself) {
+      this.#options.suspect(error.message)
+      // What has killed it may have killed the others: nobody is lent one whose end is on its way.
+      for (const idle of this.#idle.slice()) idle.close('another connection to its server died')
     }
-    if (server.diedByItself) this.#options.suspect(error.message)
     this.#forget(server)
   }
 

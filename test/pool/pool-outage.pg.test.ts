@@ -10,7 +10,7 @@ import { openRun, type Run } from '../../demo/run.ts'
 import { serverUser } from '../../demo/server-user.ts'
 import { ask } from '../../pool/exchange.ts'
 import type { Pool } from '../../pool/pool.ts'
-import { pause, until } from '../support/clients.ts'
+import { askServer, pause, until } from '../support/clients.ts'
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts'
 import { embeddedVersion, installationOf } from '../support/postgres-installation.ts'
 import {
@@ -82,6 +82,17 @@ describe('a server that dies and comes back', () => {
     await until('it was tried', () => told.length > 1)
     await first.start()
     await served
+  })
+
+  it('takes its idle connections along with the first that dies, before they are lent', async () => {
+    const pool = poolTo(target(first), { size: 3 })
+    const [busy, idle] = await Promise.all([lease(pool), lease(pool)])
+    const sleeping = ask(busy, 'SELECT pg_sleep(10)').catch((error: PgError) => error)
+    pool.release(idle)
+    await askServer(first.url(), 'SELECT pg_terminate_backend($1)', [busy.processId])
+    expect(await sleeping).toMatchObject({ sqlstate: '08006' })
+    expect(idle.closed).toBe(true)
+    expect(await portOfNext(pool)).toBe(first.port)
   })
 
   it('for longer than statements wait is told as 08001 with the shard, the time and the reason', async () => {
