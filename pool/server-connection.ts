@@ -35,6 +35,12 @@ export interface ServerOwner {
   serverClosed(server: ServerConnection, error: PgError): void
 }
 
+/**
+ * FATAL ones with which a server ends because it is told to, or crashes (57P01 to 57P03). They do not say what has
+ * become of the statement under way: it may have been committed, and only its answer be lost.
+ */
+const isEnd = (sqlstate: string | undefined) => /^57P0[123]$/.test(sqlstate ?? '')
+
 /** A generation that no pool has: statements are prepared anew at the next checkout. */
 const outdated = -1
 
@@ -234,7 +240,10 @@ export class ServerConnection {
       this.parameters.set(name, value)
     } else if (code === backend.errorResponse) {
       const fields = decodeErrorFields(bytes)
-      if (fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC') this.#lastFatal = fields
+      if (fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC') {
+        this.#lastFatal = fields
+        if (this.#exchanges.length > 0 && isEnd(fields.get('C'))) return this.died('it has ended')
+      }
       // "cached plan must not change result type": DDL that we did not see has outdated our statements.
       if (fields.get('R') === 'RevalidateCachedQuery') this.preparedGeneration = outdated
     }

@@ -16,9 +16,16 @@ export function effectOf(
   const statement = prepared.statements[index]
   if (statement === undefined) return null
   const command = plan.kind === 'session' ? plan.command : null
-  if (command === null && statement.pin === null && statement.command !== 'ddl') return null
   const { sql, pin } = statement
+  if (command === null && pin === null && statement.command !== 'ddl') {
+    if (statement.command !== 'session' || !isPrepare(sql)) return null
+  }
   return { command, sql, params, pin, ddl: statement.command === 'ddl', writes }
+}
+
+/** True for PREPARE TRANSACTION. */
+export function isPrepare(sql: string): boolean {
+  return /\bprepare\b[^]*\btransaction\b/i.test(sql)
 }
 
 /** @throws PgError 0A000 when the statement would pin its server and the configuration forbids that. */

@@ -6,6 +6,7 @@ import type { ClientOutput } from './client-output.ts'
 import type { RelayHost } from './relay.ts'
 import { Relay } from './relay.ts'
 import type { SessionState } from './session-state.ts'
+import { isPrepare } from './effects.ts'
 import type { Effect } from './statements.ts'
 
 /** What the pump does when an exchange gets somewhere. */
@@ -129,9 +130,17 @@ export class Replies implements RelayHost {
   }
 
   serverLost(error: PgError): void {
-    if (!this.relay.failed) this.#output.error(error)
+    const deciding = this.#effects.slice(this.#effectAt).some((effect) => decides(effect))
+    if (!this.relay.failed) this.#output.error(deciding ? error : this.#state.meaningOf(error))
     this.statementFailed()
+    // A COMMIT ends the transaction, whatever becomes of it: clients do not send ROLLBACK after it.
+    if (deciding) this.#state.endTransaction('rolledBack')
     if (this.relay.synced && !this.relay.quiet) this.#events.exchangeOver()
     else this.#events.exchangePaused(true)
   }
+}
+
+/** True for a statement after which the transaction may be kept though nobody has heard so. */
+function decides(effect: Effect | null): boolean {
+  return effect?.command?.kind === 'commit' || (effect !== null && isPrepare(effect.sql))
 }

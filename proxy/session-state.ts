@@ -14,7 +14,7 @@ import type { Credentials } from './database-options.ts'
 import type { Leases } from './leases.ts'
 import { SessionReads } from './session-reads.ts'
 import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
-import { Transaction } from './transaction.ts'
+import { Transaction, undecided } from './transaction.ts'
 
 type CachedContext = {
   readonly settings: SettingsProfile
@@ -187,6 +187,12 @@ export class SessionState {
     if (transaction === null || transaction.failed) return
     transaction.failed = true
     transaction.lost = pgError('transactionLost', [error.message], { cause: error })
+  }
+
+  /** What the client is told of `error`, with which a statement has ended that is no COMMIT. */
+  meaningOf(error: PgError): PgError {
+    const { transaction } = this
+    return transaction === null || transaction.implicit ? error : undecided(error)
   }
 
   /** Why the failed transaction takes no statement. */

@@ -327,7 +327,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   /** The statement or pipeline ends with an error of our own. */
   refuse(error: unknown, end: PipelineEnd): void {
     if (this.closed) return
-    const known = toPgError(error)
+    const known = this.state.meaningOf(toPgError(error))
     if (known.severity === 'FATAL') return this.fatal(known)
     this.context.metrics.errors.inc({ sqlstate: known.sqlstate })
     if (known.sqlstate === 'XX000') this.context.log.error({ error: known }, 'internal error')

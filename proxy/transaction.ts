@@ -3,8 +3,9 @@
 // BEGIN takes no server. The first statement opens the transaction on its shard; each further shard is sent
 // BEGIN and the log: savepoints that are open and settings made since, in order. `implicit` is the
 // transaction that PostgreSQL puts around a multi-statement string or a pipeline by itself.
-import type { PgError } from '../core/errors.ts'
+import { type PgError, pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
+import { ServerError } from '../pool/exchange.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 
 type Saved = {
@@ -104,4 +105,10 @@ export class Transaction {
     if (change !== undefined) this.effective = change(this.effective)
     this.#log.push(sql)
   }
+}
+
+/** A server that is lost before COMMIT was sent leaves nothing in doubt: nothing is kept, and all may be sent again. */
+export function undecided(error: PgError): PgError {
+  if (error.sqlstate !== '08006' || error instanceof ServerError) return error
+  return pgError('transactionLost', [error.message], { cause: error })
 }

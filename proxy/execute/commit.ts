@@ -11,6 +11,7 @@ import { quoteLiteral } from '../../pool/settings-profile.ts'
 import { ask, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
+import { undecided } from '../transaction.ts'
 
 /** @throws PgError when nothing was committed anywhere, or 08007 when recovery has to decide. */
 export async function commitTransaction(session: Session): Promise<void> {
@@ -23,7 +24,7 @@ export async function commitTransaction(session: Session): Promise<void> {
   const writers = leases.filter(({ server }) => written.includes(server.shard))
   try {
     // A SERIALIZABLE reader can still fail at COMMIT: before anything is decided.
-    await Promise.all(readers.map(({ server }) => commitOne(server)))
+    await Promise.all(readers.map(({ server }) => commitOne(server).catch(refuseUndecided)))
     const [only] = writers
     if (only !== undefined && writers.length === 1) await commitOne(only.server)
     if (writers.length > 1) await commitInTwoPhases(session, writers)
@@ -89,13 +90,17 @@ async function commitInTwoPhases(session: Session, writers: readonly Lease[]): P
   )
   const [failure] = failures
   try {
-    if (failure !== undefined) throw failure
-    await ask(decider.server, decideCommitSql(id))
+    if (failure !== undefined) throw undecided(failure)
+    await ask(decider.server, decideCommitSql(id)).catch(refuseUndecided)
   } catch (error) {
     await finishPrepared(session, prepared, (lease) => `ROLLBACK PREPARED ${gidOf(lease)}`)
     throw error
   }
   await decideNow(session, decider, prepared, gidOf)
+}
+
+function refuseUndecided(error: unknown): never {
+  throw undecided(toPgError(error))
 }
 
 /** The decider's COMMIT: after it the transaction is committed, whatever dies. */
