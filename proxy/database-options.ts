@@ -19,7 +19,7 @@ export type ShardOptions = {
   readonly patroniUrls: readonly string[]
 }
 
-export type ReplicaOptions = {
+type ReplicaOptions = {
   readonly host: string
   readonly port: number
   readonly zone: string | null
@@ -30,7 +30,7 @@ export type ReplicaOptions = {
 export type ReadTarget = 'auto' | 'primary' | 'replica'
 export type Consistency = 'session' | 'eventual' | 'strong'
 
-export type ReadOptions = {
+type ReadOptions = {
   readonly target: ReadTarget
   readonly consistency: Consistency
   /** A replica further behind is not read from; null = no limit. */
@@ -48,7 +48,7 @@ export type ReadOptions = {
   }
 }
 
-export type FailoverOptions = {
+type FailoverOptions = {
   /** How long statements wait for a primary, counted from when it was lost. */
   readonly waitMs: number
   /** Longest pause between two looks at a server. */

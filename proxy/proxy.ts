@@ -46,7 +46,7 @@ export type ProxyOptions = {
   readonly log: Log
 }
 
-export type RedisOptions = {
+type RedisOptions = {
   readonly url: string
   readonly ttlMs: number
   readonly timeoutMs: number
