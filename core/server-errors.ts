@@ -81,6 +81,14 @@ export const serverErrors = {
     meaning: 'A server of the transaction died before COMMIT was sent.',
     retry: 'safe',
   },
+  positionLost: {
+    sqlstate: '08006',
+    severity: 'FATAL',
+    message: 'connection to shard "%s" was lost before its position was known',
+    hint: 'The statement may or may not have taken effect; check before sending it again.',
+    meaning: 'A statement under a session id ended, but others could have missed what it did.',
+    retry: 'unsafe',
+  },
   sessionStateLost: {
     sqlstate: '08006',
     severity: 'FATAL',

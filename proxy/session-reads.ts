@@ -42,6 +42,7 @@ const primary: ReadPlace = { kind: 'primary' }
 const nobody: readonly never[] = []
 /** How long SHOW ringfence.session_token waits for positions that are not known yet. */
 const settleWaitMs = 2_000
+const idsAtOnce = 16
 
 export class SessionReads {
   readonly positions = new SessionPositions()
@@ -56,6 +57,8 @@ export class SessionReads {
   #primaryOnly = false
   #published = false
   #warned = false
+  /** Session ids of what was done since the client was last told that all is over. */
+  readonly #owed = new Set<string>()
 
   constructor(database: Database, readOnly: boolean) {
     this.#database = database
@@ -83,6 +86,17 @@ export class SessionReads {
   /** Hints of the command that is read now; they hold until the next one. */
   take(hints: Hints | null): void {
     this.#hints = hints
+    for (const id of hints?.sessionIds ?? []) this.#owed.add(id)
+  }
+
+  /** What was done until now was done under these settings, which are about to change or to end. */
+  owe(settings: SettingsProfile): void {
+    for (const id of sessionIdsOf(settings.own(ownNames.sessionId))) this.#owed.add(id)
+  }
+
+  /** All that was done has been published, as far as it has to be. */
+  owesNothing(): void {
+    this.#owed.clear()
   }
 
   /** A replica could not serve the command: another one shall, or the primary. */
@@ -132,6 +146,21 @@ export class SessionReads {
     return withoutReplica(servers, target, this.#whyNot(sampled))
   }
 
+  /** The shard's readable replicas as they are for this session, one line: for EXPLAIN (ROUTE). */
+  describe(shard: ShardId): string {
+    const servers = this.#database.serversOf(shard)
+    const { monitor } = servers
+    const sampled = this.#sampled(servers)
+    if (monitor === null || sampled.length === 0) return 'none may be read from now'
+    const able = this.#able(servers, sampled)
+    const lines = sampled.map((now) => {
+      const lagMs = Math.round(monitor.lag(now.host).ms)
+      const missing = able.includes(now) ? '' : ', lacks what this session has seen'
+      return `${now.id} (${lagMs} ms behind${missing})`
+    })
+    return lines.join(', ')
+  }
+
   /** A statement or transaction has ended on `server`: what it saw or wrote, the session must not miss later. */
   observed(server: ServerConnection): void {
     const servers = this.#database.serversOf(server.shard)
@@ -156,25 +185,30 @@ export class SessionReads {
   /** True when what was done on `leases` is to be known under session ids before the client goes on. */
   mustPublish(settings: SettingsProfile, leases: Leases): boolean {
     if (this.#published || leases.isEmpty) return false
-    const hinted = this.#hints !== null && this.#hints.sessionIds.length > 0
-    return hinted || (settings.own(ownNames.sessionId) ?? '') !== ''
+    return this.#owed.size > 0 || (settings.own(ownNames.sessionId) ?? '') !== ''
   }
 
-  /** Puts the positions that `leases` have reached under the session's ids. Never rejects for a Redis that is away. */
+  /**
+   * Puts the positions that `leases` have reached under the session's ids. A Redis that is away is no failure.
+   * @throws PgError 08006 when a shard cannot tell: to go on would be to acknowledge what others may miss
+   */
   async publish(settings: SettingsProfile, leases: Leases): Promise<void> {
     this.#published = true
     const store = this.#database.tokens
-    const { ids } = this.#wishes(settings)
+    this.owe(settings)
+    const ids = inParts([...this.#owed])
     if (store === null) return
     const positions = new Map<ShardId, Position>()
     await Promise.all(
       [...leases].map(async ({ server }) => {
+        if (this.#database.serversOf(server.shard).monitor === null) return
         const position = await this.#positionOn(server)
-        if (position !== null) positions.set(server.shard, position)
+        if (position === null) throw pgError('positionLost', [server.shard])
+        positions.set(server.shard, position)
       }),
     )
     for (const [shard, position] of positions) this.positions.reached(shard, position)
-    if (positions.size > 0) await store.publish(ids, positions)
+    if (positions.size > 0) await Promise.all(ids.map((part) => store.publish(part, positions)))
   }
 
   /** What a statement that has just ended on `server` has written or seen. */
@@ -199,8 +233,10 @@ export class SessionReads {
     this.observed(server)
     const waitMs = settleWaitMs
     const { clock } = this.#database
-    await waitForSample(monitor, () => host.positionAfter(atMs) !== null, { clock, waitMs })
-    return host.positionAfter(atMs)
+    // Nothing that a replica has shown, and nothing that is left of its own past, is beyond the present primary.
+    const known = () => host.positionAfter(atMs) ?? monitor.primary?.positionAfter(atMs) ?? null
+    await waitForSample(monitor, () => known() !== null, { clock, waitMs })
+    return known()
   }
 
   /** All positions, what was seen a moment ago included. @throws PgError 57P03 when a shard cannot tell */
@@ -250,9 +286,10 @@ export class SessionReads {
   #fetch(ids: readonly string[]): ReadPlace {
     const store = this.#database.tokens
     if (store === null) return { kind: 'refuse', error: pgError('sessionIdsUnavailable') }
-    const until = store.fetch(ids).then((fetched) => {
-      this.#fetched = fetched.kind
-      if (fetched.kind === 'known') this.positions.merge(fetched.positions)
+    const fetching = inParts(ids).map((part) => store.fetch(part))
+    const until = Promise.all(fetching).then((answers) => {
+      this.#fetched = answers.every(({ kind }) => kind === 'known') ? 'known' : 'unknown'
+      for (const each of answers) if (each.kind === 'known') this.positions.merge(each.positions)
     })
     return { kind: 'later', until }
   }
@@ -301,6 +338,12 @@ export class SessionReads {
     const waiting = waitForSample(monitor, able, { clock, waitMs: options.reads.rywWaitMs })
     return { kind: 'later', until: waiting.then(() => undefined) }
   }
+}
+
+/** So many ids at once as the token store takes. */
+function inParts(ids: readonly string[]): readonly (readonly string[])[] {
+  const parts = Math.ceil(ids.length / idsAtOnce)
+  return Array.from({ length: parts }, (_, at) => ids.slice(at * idsAtOnce, (at + 1) * idsAtOnce))
 }
 
 /** Hosts that are up, as positions are compared with them. */

@@ -1,5 +1,5 @@
 // Replies that the proxy itself gives: rows, and the end of commands that need no server.
-import { explainRoute } from '../../router/explain.ts'
+import { explainRoute, type RouteRow } from '../../router/explain.ts'
 import {
   writeBindComplete,
   writeCommandComplete,
@@ -16,7 +16,21 @@ const textOid = 25
 export function runExplainRoute(session: Session, unit: Unit, sql: string): void {
   const { state } = session
   const rows = explainRoute(sql, state.database.router, state.context())
-  sendRows(session, unit, { columns: ['aspect', 'value'], rows, tag: 'EXPLAIN' })
+  const explained = [...rows, ...replicaRows(session, rows)]
+  sendRows(session, unit, { columns: ['aspect', 'value'], rows: explained, tag: 'EXPLAIN' })
+}
+
+/** Of a read: the replicas of its shards, and whether they would do for this session. */
+function replicaRows({ state }: Session, rows: readonly RouteRow[]): readonly RouteRow[] {
+  const { database, reads } = state
+  const read = rows.some(([aspect, value]) => aspect === 'server' && value.startsWith('replica'))
+  if (!read || !database.hasReplicas) return []
+  const named = rows.flatMap(([aspect, value]) =>
+    aspect === 'shard' || aspect === 'shards' ? value.split(', ') : [],
+  )
+  const shards = database.shards.filter((shard) => named.length === 0 || named.includes(shard))
+  const concerned = named.includes('any') ? [database.home] : shards
+  return concerned.map((shard) => [`replicas of ${shard}`, reads.describe(shard)])
 }
 
 type LocalRows = {
