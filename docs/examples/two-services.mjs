@@ -1,10 +1,10 @@
 // Two services with pools of their own. What one does for a user, the other one sees, whichever servers they
 // read from: the session token goes with the request, in a header or a field of a message.
-import pg from 'pg'
+import { Pool } from 'pg'
 
 const url = process.env.DATABASE_URL ?? 'postgres://demo:demo@127.0.0.1:6432/app'
-const shop = new pg.Pool({ connectionString: url })
-const mailer = new pg.Pool({ connectionString: process.env.OTHER_DATABASE_URL ?? url })
+const shop = new Pool({ connectionString: url })
+const mailer = new Pool({ connectionString: process.env.OTHER_DATABASE_URL ?? url })
 
 /** Runs `work` with all that `token` stands for in sight; gives its result and the token of now. */
 async function following(token, pool, work) {

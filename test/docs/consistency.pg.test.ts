@@ -25,6 +25,10 @@ const examples = new Map(
     return file === undefined ? [] : [[file, text] as const]
   }),
 )
+// PostgreSQL's own programs are no npm packages: without psql its examples are not registered, which is said.
+const scripts = findProgram('psql') === undefined ? [] : psqlScripts()
+if (scripts.length === 0) process.stderr.write('psql was not found: it is not tested here\n')
+
 const example = (name: string) => examples.get(`examples/${name}`) ?? ''
 
 describe('an example of the page', () => {
@@ -79,27 +83,12 @@ describe('before replicas that are far behind', () => {
       OTHER_DATABASE_URL: urlOf(stack.place(1)),
     })
 
-  // PostgreSQL's own programs are no npm packages: without psql its examples are not registered, which is said.
-  if (findProgram('psql') === undefined) {
-    process.stderr.write('psql was not found: its examples are not tested here\n')
-  } else {
-    it('a token takes what one connection has written to another, in psql', async () => {
-      const script = example('token.sql')
-      expect(await psql(script)).toEqual(['Ada & Sons'])
-      expect(await psql(without(script, /^SET .*$/m))).toEqual(['tenant 1'])
-    })
-
-    it('a session id in a comment does, too', async () => {
-      const script = example('session-id.sql')
-      expect(await psql(script)).toEqual(['team'])
-      expect(await psql(without(script, / \/\*.*\*\//))).toEqual(['free'])
-    })
-
-    it('levels and targets decide how much a read sees, and where', async () => {
-      const seen = await psql(example('levels.sql'))
-      expect(seen).toEqual(['session', 'free', 'team', 'free', 'team', 'free'])
-    })
-  }
+  it.each(scripts)('%s shows in psql what it says', async (name, said, thing, otherwise) => {
+    const script = example(name)
+    expect(await psql(script)).toEqual(said)
+    expect(script).toMatch(thing)
+    expect(await psql(script.replace(thing, ''))).toEqual(otherwise)
+  })
 
   it('a token takes what one service has written to another, with pg', async () => {
     const program = example('two-services.mjs')
@@ -110,10 +99,18 @@ describe('before replicas that are far behind', () => {
   })
 })
 
-/** The script without the one thing that its result hangs on. */
-function without(script: string, thing: RegExp): string {
-  expect(script).toMatch(thing)
-  return script.replace(thing, '')
+/** An example, what it prints, the one thing that this hangs on, and what it prints without it. */
+function psqlScripts(): readonly [string, readonly string[], RegExp, readonly string[]][] {
+  return [
+    ['token.sql', ['Ada & Sons'], /^SET .*$/m, ['tenant 1']],
+    ['session-id.sql', ['team'], / \/\*.*\*\//, ['free']],
+    [
+      'levels.sql',
+      ['session', 'free', 'team', 'free', 'team', 'free'],
+      / \/\* ringfence:consistency=eventual \*\//,
+      ['session', 'free', 'free', 'free', 'team', 'free'],
+    ],
+  ]
 }
 
 /** What a program prints that comes by standard input; it finds the project's packages. */
