@@ -9,20 +9,23 @@ import {
   Bystander,
   Clients,
   databaseOf,
+  noticeMs,
   probeMs,
   run,
   serversOf,
   slackMs,
-  waitMs,
+  sweepMs,
 } from './partition.ts'
 
 const deadlineMs = 60_000
 /** Of a proxy in the registry: so long its acknowledgements may wait. */
 const leaseMs = 2_000
 const replayDelayMs = 400
+/** So long a sample is waited for when a server does not tell its position. */
+const settleMs = 2_000
 const [cut, whole] = [0, 1] as const
 /** Long enough that leases end while the fault lasts. */
-const faultMs = leaseMs + 700
+const faultMs = leaseMs + 500
 
 const cases: readonly { readonly name: string; readonly fault: Fault }[] = [
   { name: 'a black hole', fault: { kind: 'blackHole' } },
@@ -49,7 +52,7 @@ describe('Redis that one proxy cannot reach', () => {
       redis: true,
       setupSql: 'CREATE TABLE notes (id bigint PRIMARY KEY)',
       reads: { maxLagMs: 1_000 },
-      failover: { probeMs, waitMs },
+      failover: { probeMs, waitMs: probeMs },
     })
     const shard = present(stack.shards[0])
     const replica = present(shard.replicas[0])
@@ -145,7 +148,7 @@ describe('Redis that one proxy cannot reach', () => {
       const observed = await handOver(pair, faultMs)
       // The other way round there is nothing to wait for; the proxy that is cut off reads on the primary.
       const { writer, reader } = await pairOf(there, here, `${name}, back`)
-      const backwards = await handOver({ writer, reader, readsThrough: cut }, 400)
+      const backwards = await handOver({ writer, reader, readsThrough: cut }, 200)
       const healedMs = performance.now()
       await relay.set({ kind: 'none' })
 
@@ -163,11 +166,34 @@ describe('Redis that one proxy cannot reach', () => {
 
       await served(pair.writer, pair.reader)
       expect(databaseOf(stack, cut).tokens?.state).toBe('connected')
-      await handOver(pair, 300)
+      await handOver(pair, 100)
       await Promise.all([here.end(), there.end()])
     },
     deadlineMs,
   )
+
+  it('what a write under an id has reached cannot be asked any more: it is not acknowledged', async () => {
+    const [here, there] = [new Clients(stack.place(cut)), new Clients(stack.place(whole))]
+    const pair = await pairOf(here, there, 'unheard')
+    lastNote += 1
+    const writing = run(pair.writer, `INSERT INTO notes SELECT ${lastNote} FROM pg_sleep(0.6)`)
+    await pause(250)
+    // Its answer arrives, but the question for the position that follows does not.
+    const relay = stack.relay(cut, 's1-a')
+    await relay.set({ kind: 'oneWay', swallowed: 'toServer' })
+    const { code, ms } = await writing
+    await relay.set({ kind: 'none' })
+    expect(code).toBe('08006')
+    expect(ms).toBeLessThan(noticeMs + probeMs + sweepMs + settleMs + slackMs)
+    expect((await newest(pair.reader, whole)).id).toBe(lastNote)
+    const after = await sharing(here, 'unheard')
+    await until('the proxy writes again', async () => {
+      lastNote += 1
+      return (await run(after, `INSERT INTO notes VALUES (${lastNote})`)).code === 'ok'
+    })
+    expect((await newest(pair.reader, whole)).id).toBe(lastNote)
+    await Promise.all([here.end(), there.end()])
+  })
 
   it('latency within the limit of a command costs as much, and nothing else', async () => {
     const [here, there] = [new Clients(stack.place(cut)), new Clients(stack.place(whole))]
