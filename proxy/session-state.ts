@@ -220,6 +220,7 @@ export class SessionState {
   endTransaction(outcome: 'committed' | 'rolledBack'): void {
     const { transaction } = this
     if (transaction === null) return
+    this.reads.owe(transaction.effective)
     for (const shard of transaction.participants.keys()) {
       const server = this.leases.get(shard)?.server
       if (server !== undefined && outcome === 'committed') server.settings = transaction.session
@@ -238,6 +239,7 @@ export class SessionState {
       this.reads.observed(server)
       this.leases.settle(server.shard)
     }
+    this.reads.owesNothing()
   }
 
   /** SET, RESET of one of the proxy's own settings; with `local` until the transaction ends. */
@@ -245,6 +247,7 @@ export class SessionState {
     const { transaction } = this
     const back = value ?? this.startup.own(name) ?? null
     const change = (settings: SettingsProfile) => settings.withOwn(name, back)
+    if (!this.leases.isEmpty) this.reads.owe(this.effective)
     if (transaction === null) {
       if (!local) this.settings = change(this.settings)
       return
