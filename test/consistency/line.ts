@@ -7,7 +7,7 @@ import type { Place } from '../support/stack.ts'
 
 /** How a statement ended that was not answered with a result. */
 export class LineError extends Error {
-  /** 08006 when the connection ended without a word. */
+  /** `refused` or `closed` when the proxy was not there, or went away without a word. */
   readonly sqlstate: string
   /** Of a write outside a transaction. */
   readonly outcome: Outcome
@@ -19,6 +19,8 @@ export class LineError extends Error {
   }
 }
 
+const refused = 'refused'
+const closed = 'closed'
 /** No answer for so long means that something hangs. */
 const answerTimeoutMs = 40_000
 
@@ -27,9 +29,9 @@ const answerTimeoutMs = 40_000
  * server that was shut down or crashed, and errors that should not be.
  */
 function leavesOpen(sqlstate: string): boolean {
-  const certain = new Set(['08001', '08004', '57P03'])
+  const certain = new Set([refused, '08001', '08004', '57P03'])
   if (certain.has(sqlstate)) return false
-  return sqlstate === '40003' || /^(08|57P|58|XX)/.test(sqlstate)
+  return sqlstate === '40003' || sqlstate === closed || /^(08|57P|58|XX)/.test(sqlstate)
 }
 
 export class Line {
@@ -103,8 +105,9 @@ export class Line {
     } catch (error) {
       socket.destroy()
       // Whatever the reason, nothing was executed.
-      const sqlstate = error instanceof DatabaseError ? (error.code ?? '08001') : '08001'
-      throw new LineError(leavesOpen(sqlstate) ? '08001' : sqlstate, String(error))
+      if (!(error instanceof DatabaseError)) throw new LineError(refused, String(error))
+      const { code = refused, message } = error
+      throw new LineError(leavesOpen(code) ? refused : code, message)
     }
     this.#client = client
     this.#socket = socket
@@ -114,6 +117,6 @@ export class Line {
   #failure(error: unknown): LineError {
     if (!(error instanceof DatabaseError) || error.severity === 'FATAL') this.drop()
     if (error instanceof DatabaseError) return new LineError(error.code ?? 'XX000', error.message)
-    return new LineError('08006', String(error))
+    return new LineError(closed, String(error))
   }
 }

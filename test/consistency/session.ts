@@ -304,7 +304,8 @@ export class Session {
 
   /** A statement of a transaction: without its connection there is nothing to do for it. */
   async #inside(text: string, values: readonly unknown[] = []) {
-    if (!this.#line.open) throw new LineError('08006', 'the connection was lost in the transaction')
+    if (!this.#line.open)
+      throw new LineError('closed', 'the connection was lost in the transaction')
     return this.#line.query(this.#text(text), values)
   }
 

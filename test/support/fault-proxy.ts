@@ -2,7 +2,7 @@
 // with resets, or not there at all. Faults apply to connections that are open already as well as to new ones.
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 
-export type Direction = 'toServer' | 'toClient'
+type Direction = 'toServer' | 'toClient'
 
 export type Fault =
   | { readonly kind: 'none' }

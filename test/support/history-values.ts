@@ -51,6 +51,7 @@ export function checkFinalState(
     violations.push({ guarantee: 'acknowledged writes stay', what, earlier, later: -1 })
   const versionOf = new Map<number, number>()
   const highest = new Map<number, number>()
+  const versions = new Set<string>()
   for (const { key, version, value } of state.log) {
     const attempt = order.attempt(value)
     const where = `version ${version} of key ${key}`
@@ -58,6 +59,9 @@ export function checkFinalState(
     else if (history.key(attempt) !== key) found(`${where} was written to another key`, attempt)
     else if (history.isFailed(attempt)) found(`${where} is of a write that failed`, attempt)
     if (versionOf.has(value)) found(`${where} was written twice`, attempt)
+    const name = `${key} ${version}`
+    if (versions.has(name)) found(`${where} is there twice`, attempt)
+    versions.add(name)
     versionOf.set(value, version)
     highest.set(key, Math.max(highest.get(key) ?? 0, version))
   }

@@ -259,6 +259,7 @@ describe('the database at the end', () => {
     ['lacks an acknowledged write', [row(1, 1)], 1],
     ['has an acknowledged write at another version', [row(1, 1), row(3, 2)], 3],
     ['has a write twice', [row(1, 1), row(2, 2), row(3, 2)], 3],
+    ['has two values at one version', [row(1, 1), row(1, 2)], 1],
     ['has a value of nobody', [row(1, 1), row(2, 2), row(3, 9)], 3],
     ['has a register behind its log', [row(1, 1), row(2, 2)], 1],
   ])('is found out when it %s', (_, log, version) => {

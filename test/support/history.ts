@@ -34,8 +34,8 @@ export type Handover = {
   readonly returnedMs: number
 }
 
-/** Kinds as the columns hold them. */
-export const kinds = { read: 0, write: 1, handover: 2 } as const
+/** As the columns hold them. */
+const kinds = { read: 0, write: 1, handover: 2 } as const
 
 const outcomes: readonly Outcome[] = ['ok', 'failed', 'unknown']
 const places: readonly Place[] = ['unknown', 'primary', 'replica']
