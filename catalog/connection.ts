@@ -3,8 +3,14 @@
 import { Socket } from 'node:net'
 import { Client, DatabaseError } from 'pg'
 
-/** A connection of the catalog; `destroy` closes it at once, whatever it is doing. */
-export type CatalogConnection = { readonly client: Client; readonly destroy: () => void }
+/** A connection of the catalog. */
+export type CatalogConnection = {
+  readonly client: Client
+  /** Takes leave of the server; of one that has fallen silent within a second. Never rejects. */
+  readonly end: () => Promise<void>
+  /** Closes it at once, whatever it is doing. */
+  readonly destroy: () => void
+}
 
 /**
  * Advisory locks of this program, as the two keys of pg_advisory_lock(int, int). The first two are a session's on the
@@ -17,6 +23,7 @@ export const advisoryLocks = {
 } as const
 
 const connectTimeoutMs = 5_000
+const endTimeoutMs = 1_000
 
 /**
  * Opens a connection whose statements fail after `queryTimeoutMs`. The caller listens for its 'error' or
@@ -38,11 +45,17 @@ export async function openCatalogConnection(
   const destroy = () => {
     socket.destroy()
   }
+  const end = async () => {
+    const limit = setTimeout(destroy, endTimeoutMs)
+    await client.end().catch(() => undefined)
+    clearTimeout(limit)
+    destroy()
+  }
   // Without a listener a lost connection would end the process; the statement under way fails by itself.
   client.on('error', destroy)
   try {
     await client.connect()
-    return { client, destroy }
+    return { client, end, destroy }
   } catch (cause) {
     destroy()
     throw cause

@@ -28,7 +28,7 @@ type OpenShard = {
   readonly id: ShardId
   readonly weight: number
   readonly client: Client
-  readonly destroy: () => void
+  readonly end: () => Promise<void>
 }
 
 const statementTimeoutMs = 120_000
@@ -45,14 +45,13 @@ export async function initialise(
   const shards: OpenShard[] = []
   try {
     for (const { id, url, weight } of options.shards) {
-      const { client, destroy } = await open(id, url)
-      shards.push({ id, weight, client, destroy })
+      const { client, end } = await open(id, url)
+      shards.push({ id, weight, client, end })
     }
     return await initialiseOpen(shards, options)
   } finally {
     // Ends the session, and with it the advisory lock.
-    await Promise.allSettled(shards.map(({ client }) => client.end()))
-    for (const { destroy } of shards) destroy()
+    await Promise.all(shards.map(({ end }) => end()))
   }
 }
 

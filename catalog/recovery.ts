@@ -7,7 +7,12 @@ import { systemClock, type Clock, type Timer } from '../core/clock.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
 import { decide, removeRecords, settledRecords, type Decision } from './commit-record.ts'
-import { advisoryLocks, openCatalogConnection, sqlstateOf } from './connection.ts'
+import {
+  advisoryLocks,
+  type CatalogConnection,
+  openCatalogConnection,
+  sqlstateOf,
+} from './connection.ts'
 import { gidPrefix, parseGid, type Gid } from './gid.ts'
 
 export type RecoveryOptions = {
@@ -24,7 +29,7 @@ export type RecoveryResult = {
   readonly recordsRemoved: number
 }
 
-type Reached = { readonly id: ShardId; readonly client: Client; readonly destroy: () => void }
+type Reached = Pick<CatalogConnection, 'client' | 'end'> & { readonly id: ShardId }
 type Prepared = { readonly gid: string; readonly parsed: Gid; readonly ageMs: number }
 
 const nothing: RecoveryResult = { committed: 0, rolledBack: 0, recordsRemoved: 0 }
@@ -52,8 +57,7 @@ export async function recoverPrepared(options: RecoveryOptions): Promise<Recover
     }
     return await recoverReached(reached, options)
   } finally {
-    await Promise.allSettled(reached.map(({ client }) => client.end()))
-    for (const { destroy } of reached) destroy()
+    await Promise.all(reached.map(({ end }) => end()))
   }
 }
 
@@ -93,9 +97,9 @@ async function reach(
   log: Log,
 ): Promise<Reached | undefined> {
   try {
-    const { client, destroy } = await openCatalogConnection(url, queryTimeoutMs)
+    const { client, end } = await openCatalogConnection(url, queryTimeoutMs)
     await client.query(`SET lock_timeout = ${lockTimeoutMs}`)
-    return { id, client, destroy }
+    return { id, client, end }
   } catch (error) {
     log.warn({ shard: id, reason: reasonOf(error) }, 'recovery cannot reach the shard')
     return undefined

@@ -99,11 +99,7 @@ export class TopologyStore {
     this.#timer?.cancel()
     const connection = this.#connection
     this.#connection = undefined
-    if (connection === undefined) return
-    const limit = this.#clock.after(queryTimeoutMs, connection.destroy)
-    await connection.client.end().catch(() => undefined)
-    limit.cancel()
-    connection.destroy()
+    await connection?.end()
   }
 
   async #connect(): Promise<void> {
