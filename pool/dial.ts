@@ -29,6 +29,10 @@ export type DialOptions = {
   readonly wholeBytesMax: number
 }
 
+// The system's own two hours are long for who waits on a server whose machine is gone. Ten more probes follow, one
+// each second (uv_tcp_keepalive). Servers of a shard with replicas are looked at anyway; a single one is not.
+const keepAliveAfterMs = 30_000
+
 /** Dials and logs in. @throws PgError 08001 with the server's own words when that fails. */
 export async function dial(target: ServerTarget, options: DialOptions): Promise<ServerConnection> {
   let receive: (chunk: Uint8Array) => void = () => {}
@@ -42,7 +46,8 @@ export async function dial(target: ServerTarget, options: DialOptions): Promise<
   const place = target.host.startsWith('/')
     ? { path: `${target.host}/.s.PGSQL.${target.port}` }
     : { host: target.host, port: target.port }
-  const socket = connect({ ...place, noDelay: true, keepAlive: true, onread })
+  const keepAlive = { keepAlive: true, keepAliveInitialDelay: keepAliveAfterMs }
+  const socket = connect({ ...place, ...keepAlive, noDelay: true, onread })
   const login = new Login(socket, target)
   receive = (chunk) => login.received(chunk)
   const deadline = options.clock.after(options.connectTimeoutMs, () =>
