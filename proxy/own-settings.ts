@@ -40,6 +40,14 @@ export function sessionIdsOf(value: string | undefined): readonly string[] {
 
 const none: readonly string[] = []
 
+/** So many at once as a token store takes: those of settings and of hints may be more together. */
+export function sessionIdParts(ids: readonly string[]): readonly (readonly string[])[] {
+  const parts = Math.ceil(ids.length / sessionIdsMax)
+  return Array.from({ length: parts }, (_, at) =>
+    ids.slice(at * sessionIdsMax, (at + 1) * sessionIdsMax),
+  )
+}
+
 /**
  * The value to keep for `name`, which is not the session token. @throws PgError 42704 for a name that is not one of
  * ours, 22023 for a value that it does not take

@@ -17,7 +17,7 @@ import type { Hints } from '../router/hints.ts'
 import type { Database } from './database.ts'
 import type { Consistency, ReadTarget } from './database-options.ts'
 import type { Leases } from './leases.ts'
-import { isConsistency, isTarget, ownNames, sessionIdsOf } from './own-settings.ts'
+import { isConsistency, isTarget, ownNames, sessionIdParts, sessionIdsOf } from './own-settings.ts'
 import type { ReadCounts } from './read-counts.ts'
 import { type HostNow, mayRead, SessionPositions } from './session-positions.ts'
 import type { ShardServers } from './shard-servers.ts'
@@ -42,7 +42,6 @@ const primary: ReadPlace = { kind: 'primary' }
 const nobody: readonly never[] = []
 /** How long SHOW ringfence.session_token waits for positions that are not known yet. */
 const settleWaitMs = 2_000
-const idsAtOnce = 16
 
 export class SessionReads {
   readonly positions = new SessionPositions()
@@ -59,6 +58,8 @@ export class SessionReads {
   #warned = false
   /** Session ids of what was done since the client was last told that all is over. */
   readonly #owed = new Set<string>()
+  /** The command has ended a transaction; the client may be in another one by now. */
+  hasEnded = false
 
   constructor(database: Database, readOnly: boolean) {
     this.#database = database
@@ -74,6 +75,7 @@ export class SessionReads {
     this.#primaryOnly = false
     this.#published = false
     this.#warned = false
+    this.hasEnded = false
   }
 
   /** True the first time that the command is said to have hints which cannot be followed. */
@@ -196,7 +198,7 @@ export class SessionReads {
     this.#published = true
     const store = this.#database.tokens
     this.owe(settings)
-    const ids = inParts([...this.#owed])
+    const ids = sessionIdParts([...this.#owed])
     if (store === null) return
     const positions = new Map<ShardId, Position>()
     await Promise.all(
@@ -207,8 +209,14 @@ export class SessionReads {
         positions.set(server.shard, position)
       }),
     )
-    for (const [shard, position] of positions) this.positions.reached(shard, position)
+    for (const { server } of leases) {
+      const position = positions.get(server.shard)
+      if (position === undefined) continue
+      if (server.target.role === 'primary') this.positions.reached(server.shard, position)
+      else this.positions.merge(new Map([[server.shard, position]]))
+    }
     if (positions.size > 0) await Promise.all(ids.map((part) => store.publish(part, positions)))
+    this.#owed.clear()
   }
 
   /** What a statement that has just ended on `server` has written or seen. */
@@ -221,6 +229,7 @@ export class SessionReads {
     const { status } = host
     if (
       !server.closed &&
+      server.transactionStatus === 'I' &&
       status.kind === 'up' &&
       status.sample.incarnation === server.incarnation
     ) {
@@ -286,7 +295,7 @@ export class SessionReads {
   #fetch(ids: readonly string[]): ReadPlace {
     const store = this.#database.tokens
     if (store === null) return { kind: 'refuse', error: pgError('sessionIdsUnavailable') }
-    const fetching = inParts(ids).map((part) => store.fetch(part))
+    const fetching = sessionIdParts(ids).map((part) => store.fetch(part))
     const until = Promise.all(fetching).then((answers) => {
       this.#fetched = answers.every(({ kind }) => kind === 'known') ? 'known' : 'unknown'
       for (const each of answers) if (each.kind === 'known') this.positions.merge(each.positions)
@@ -338,12 +347,6 @@ export class SessionReads {
     const waiting = waitForSample(monitor, able, { clock, waitMs: options.reads.rywWaitMs })
     return { kind: 'later', until: waiting.then(() => undefined) }
   }
-}
-
-/** So many ids at once as the token store takes. */
-function inParts(ids: readonly string[]): readonly (readonly string[])[] {
-  const parts = Math.ceil(ids.length / idsAtOnce)
-  return Array.from({ length: parts }, (_, at) => ids.slice(at * idsAtOnce, (at + 1) * idsAtOnce))
 }
 
 /** Hosts that are up, as positions are compared with them. */

@@ -221,6 +221,8 @@ export class SessionState {
     const { transaction } = this
     if (transaction === null) return
     this.reads.owe(transaction.effective)
+    this.reads.hasEnded = true
+    for (const { server } of this.leases) this.reads.observed(server)
     for (const shard of transaction.participants.keys()) {
       const server = this.leases.get(shard)?.server
       if (server !== undefined && outcome === 'committed') server.settings = transaction.session

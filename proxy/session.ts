@@ -295,7 +295,8 @@ export class Session implements ExchangeEvents, ServerOwner {
     const { state } = this
     state.closeJournal()
     const { transaction } = state
-    if (transaction === null && state.reads.mustPublish(state.settings, state.leases)) {
+    const over = transaction === null || state.reads.hasEnded
+    if (over && state.reads.mustPublish(state.settings, state.leases)) {
       return this.#publishThenReady()
     }
     const status = transaction === null ? 'I' : transaction.failed ? 'E' : 'T'

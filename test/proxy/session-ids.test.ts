@@ -2,7 +2,15 @@
 // Replay is paused here nearly always, so that a read which does not know of a write shows it.
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Client } from 'pg'
-import { present, rawClient, refusal, untilReady, until, withClient } from '../support/clients.ts'
+import {
+  present,
+  rawClient,
+  refusal,
+  untilReady,
+  until,
+  value,
+  withClient,
+} from '../support/clients.ts'
 import { bindBytes, executeBytes, frontendMessage, parseBytes } from '../support/frontend-bytes.ts'
 import { type ReplicatedStack, startReplicatedStack } from '../support/replicated-stack.ts'
 import { firstShard, roleOf, tellingSql, untilReadable } from './replica-fixture.ts'
@@ -158,6 +166,41 @@ describe('what was written under a session id is seen under it on another proxy'
     expect(await seenBy(id)).toEqual({ n, host: 's1-a' })
   })
 
+  it('when the transaction has ended and another one goes on', async () => {
+    await on(0, id, async (client) => {
+      await client.query('BEGIN')
+      const n = await increase(client)
+      await client.query('COMMIT AND CHAIN')
+      expect(await seenBy(id)).toEqual({ n, host: 's1-a' })
+      const token = await value(client, 'SHOW ringfence.session_token')
+      const options = `-c ringfence.session_token=${token}`
+      const other = { ...stack.place(1), options }
+      expect(await withClient(other, (reader) => read(reader))).toEqual({ n, host: 's1-a' })
+      await client.query('ROLLBACK')
+    })
+  })
+
+  it('when a pipeline was answered before its Sync', async () => {
+    const { connection } = await rawClient(stack.place(0))
+    const name = Buffer.from('')
+    const sql = Buffer.from(`/* ringfence:session_id=${id} */ ${increaseSql}`)
+    const messages = [
+      parseBytes(name, sql, []),
+      bindBytes(name, name, [], []),
+      executeBytes(name, 0),
+    ]
+    connection.send(Buffer.concat([...messages, frontendMessage('H')]))
+    for (let code = ''; code !== 'C'; ) {
+      const arrival = await connection.next(5_000)
+      if (typeof arrival === 'string') throw new Error(arrival)
+      code = arrival.code
+    }
+    connection.send(frontendMessage('S'))
+    await untilReady(connection)
+    expect((await seenBy(id)).host).toBe('s1-a')
+    connection.destroy()
+  })
+
   it('when the id held for the transaction alone', async () => {
     const n = await on(0, null, async (client) => {
       await client.query('BEGIN')
@@ -252,6 +295,9 @@ it('ids that are too many or too long are refused', async () => {
     await client.query(`SET ringfence.session_id = '${many.slice(0, many.lastIndexOf(','))}'`)
     const n = await increase(client)
     expect((await seenBy('i7')).n).toBe(n)
+    const last = await increase(client, `/* ringfence:session_id=${id} */`)
+    for (const each of [id, 'i7']) expect((await seenBy(each)).n).toBe(last)
+    expect((await read(client, `/* ringfence:session_id=${id} */`)).n).toBe(last)
   })
 })
 
