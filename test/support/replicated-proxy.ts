@@ -1,10 +1,11 @@
 // The proxies of a replicated stack: in this process, where a test can look into them, or processes of their own, which
 // can be killed. Both are given the same plan of what they stand before.
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../../core/clock.ts'
 import { shardId } from '../../core/ids.ts'
 import { createLog } from '../../core/log.ts'
+import { pidFile } from '../../demo/leftovers.ts'
 import { demoRole } from '../../demo/roles.ts'
 import type { DatabaseOptions } from '../../proxy/database-options.ts'
 import { Proxy } from '../../proxy/proxy.ts'
@@ -119,12 +120,16 @@ function databaseOf(plan: ProxyPlan): DatabaseOptions {
   }
 }
 
-/** Starts a proxy as `ringfence serve`; its configuration goes into `dir`. `stop` kills it. */
-export async function startProgram(plan: ProxyPlan, dir: string): Promise<ReplicatedProxy> {
-  const path = join(dir, `${plan.name}.yaml`)
+/** Starts a proxy as `ringfence serve`, with a directory of its own in the run's. `stop` kills it. */
+export async function startProgram(plan: ProxyPlan, runDir: string): Promise<ReplicatedProxy> {
+  const dir = join(runDir, plan.name)
+  await mkdir(dir, { recursive: true })
+  const path = join(dir, 'ringfence.yaml')
   // JSON is YAML too.
   await writeFile(path, JSON.stringify(settingsOf(plan)))
   const program = new Program(['serve', '--config', path])
+  // By which the run's watchdog finds it when this process dies first.
+  await writeFile(join(dir, pidFile), String(program.pid))
   await program.printed('stderr', /"msg":"ready"/)
   return {
     port: plan.port,
