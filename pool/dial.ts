@@ -33,6 +33,8 @@ export type DialOptions = {
 // each second (uv_tcp_keepalive). Servers of a shard with replicas are looked at anyway; a single one is not.
 const keepAliveAfterMs = 30_000
 
+const unproven = 'the server did not prove that it knows the password'
+
 /** Dials and logs in. @throws PgError 08001 with the server's own words when that fails. */
 export async function dial(target: ServerTarget, options: DialOptions): Promise<ServerConnection> {
   let receive: (chunk: Uint8Array) => void = () => {}
@@ -129,6 +131,11 @@ class Login {
     this.#socket.destroy()
   }
 
+  /** We cannot log in there, nor later: nobody need wait for it. */
+  #refuse(reason: string): void {
+    this.fail(reason, new PgError(reason, { sqlstate: '28000' }))
+  }
+
   #flush(): void {
     this.#socket.write(this.#writer.take())
     this.#writer.reset()
@@ -160,8 +167,7 @@ class Login {
         return
       }
       case backend.readyForQuery: {
-        if (!this.#serverProven)
-          return this.fail('the server did not prove that it knows the password')
+        if (!this.#serverProven) return this.#refuse(unproven)
         const { pid, secret } = this.#key
         this.#resolve({ processId: pid, secret, parameters: this.#parameters })
         return
@@ -175,7 +181,7 @@ class Login {
     const request = decodeAuthentication(bytes)
     const { user, password } = this.#target
     if (request.kind === 'ok') return
-    if (password === null) return this.fail(`the server asks for a password of user "${user}"`)
+    if (password === null) return this.#refuse(`the server asks for a password of user "${user}"`)
     switch (request.kind) {
       case 'cleartext':
         writePassword(this.#writer, password)
@@ -185,7 +191,7 @@ class Login {
         break
       case 'sasl':
         if (!request.mechanisms.includes('SCRAM-SHA-256')) {
-          return this.fail(`no common SASL mechanism (${request.mechanisms.join(', ')})`)
+          return this.#refuse(`no common SASL mechanism (${request.mechanisms.join(', ')})`)
         }
         this.#scram = new ScramClient('', password, randomBytes(18).toString('base64'))
         this.#serverProven = false
@@ -197,10 +203,10 @@ class Login {
         break
       case 'saslFinal':
         this.#serverProven = this.#scram?.verify(text(request.data)) ?? false
-        if (!this.#serverProven) this.fail('the server did not prove that it knows the password')
+        if (!this.#serverProven) this.#refuse(unproven)
         return
       default:
-        return this.fail(`authentication method ${request.kind} is not supported`)
+        return this.#refuse(`authentication method ${request.kind} is not supported`)
     }
     this.#flush()
   }

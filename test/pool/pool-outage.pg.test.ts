@@ -189,6 +189,16 @@ describe('a login that the server refuses', () => {
     expect(toldMs).toBeLessThan(1_000)
     expect(pool.isOut).toBe(false)
   })
+
+  it('and for which we have no password is told at once, too', async () => {
+    const pool = poolTo(target(first, { password: null }))
+    const toldMs = await elapsedMs(async () => {
+      const { message } = await refused(pool)
+      expect(message).toContain('the server asks for a password of user "postgres"')
+    })
+    expect(toldMs).toBeLessThan(1_000)
+    expect(pool.isOut).toBe(false)
+  })
 })
 
 describe('a server that starts', () => {
