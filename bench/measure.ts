@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Cluster } from '../demo/cluster.ts'
 import { cpuMicrosOf } from './cpu.ts'
-import type { Peer } from './peers.ts'
+import type { Peer, ReadCounts } from './peers.ts'
 import { type Load, type LoggedTransaction, runPgbench } from './pgbench.ts'
 
 /** What one round of one row gave for one peer. */
@@ -18,6 +18,8 @@ export type Sample = {
   readonly proxyMicros: number | null
   /** CPU time of all PostgreSQL servers per transaction in µs. */
   readonly serverMicros: number
+  /** Of the reads that replicas could have served; null where there are none, or no replicas. */
+  readonly replicaShare: number | null
 }
 
 /** What stays the same from round to round. */
@@ -29,12 +31,13 @@ export type Bench = {
   readonly signal: AbortSignal
 }
 
-/** A reading of the CPU times at one instant. */
-export type CpuReading = {
+/** A reading of the CPU times at one instant, and of the reads just before. */
+export type Reading = {
   /** Microseconds since 1970, as in pgbench's log. */
   readonly atMicros: number
   readonly proxyMicros: number | null
   readonly serverMicros: number
+  readonly reads: ReadCounts | null
 }
 
 /** Runs the load once. Throws when pgbench reports an error or nothing was done. */
@@ -44,8 +47,8 @@ export async function measure(
   what: { readonly load: Load; readonly ratePerSecond: number | null },
 ): Promise<Sample> {
   const { pgbench: program, cluster, signal } = bench
-  const { port, database } = peer
-  const run = { ...what, program, port, database, signal, dir: cluster.dir }
+  const { port, database, variables } = peer
+  const run = { ...what, program, port, database, variables, signal, dir: cluster.dir }
   const [transactions, [from, to]] = await runPgbench(run, () => readTwice(bench, peer))
   return summarize(transactions, { from, to, uncountedClients: what.load.uncountedClients })
 }
@@ -54,8 +57,8 @@ export async function measure(
 export function summarize(
   transactions: readonly LoggedTransaction[],
   window: {
-    readonly from: CpuReading
-    readonly to: CpuReading
+    readonly from: Reading
+    readonly to: Reading
     readonly uncountedClients: number
   },
 ): Sample {
@@ -79,7 +82,15 @@ export function summarize(
         ? null
         : perTransaction(to.proxyMicros, from.proxyMicros),
     serverMicros: perTransaction(to.serverMicros, from.serverMicros),
+    replicaShare: shareOfReplicas(from.reads, to.reads),
   }
+}
+
+function shareOfReplicas(from: ReadCounts | null, to: ReadCounts | null): number | null {
+  if (from === null || to === null) return null
+  const onReplicas = to.replica - from.replica
+  const all = onReplicas + to.primary - from.primary
+  return all === 0 ? null : onReplicas / all
 }
 
 /** Nearest rank: the smallest value that at least `share` of all values do not exceed. */
@@ -90,20 +101,25 @@ export function percentile(sorted: Float64Array, share: number): number {
 async function readTwice(
   { cluster, seconds, signal }: Bench,
   peer: Peer,
-): Promise<readonly [CpuReading, CpuReading]> {
-  const from = readCpu(cluster, peer)
+): Promise<readonly [Reading, Reading]> {
+  const from = await read(cluster, peer)
   await delay(seconds * 1000, undefined, { signal })
-  return [from, readCpu(cluster, peer)]
+  return [from, await read(cluster, peer)]
 }
 
-function readCpu({ shards }: Cluster, { proxyPid }: Peer): CpuReading {
+async function read({ shards }: Cluster, { proxyPid, readCounts }: Peer): Promise<Reading> {
+  const reads = readCounts === null ? null : await readCounts()
   const started = performance.timeOrigin + performance.now()
   const proxyMicros = proxyPid === null ? null : cpuMicrosOf(proxyPid)
-  const servers = shards.map(({ primary }) => (primary.pid === null ? 0 : cpuMicrosOf(primary.pid)))
+  const pids = shards.flatMap(({ primary, replicas }) =>
+    [primary, ...replicas].map(({ pid }) => pid),
+  )
+  const servers = pids.map((pid) => (pid === null ? 0 : cpuMicrosOf(pid)))
   const ended = performance.timeOrigin + performance.now()
   return {
     atMicros: ((started + ended) / 2) * 1000,
     proxyMicros,
     serverMicros: servers.reduce((sum, micros) => sum + micros, 0),
+    reads,
   }
 }

@@ -19,7 +19,15 @@ import { withClient } from '../demo/sql.ts'
 import { findProgram } from '../test/clients/find-program.ts'
 import { databaseUrl, shardedDatabase, shardKey } from './servers.ts'
 
-export type PeerName = 'PostgreSQL' | 'PgBouncer' | 'Ringfence' | 'Ringfence, sharded'
+export type PeerName =
+  | 'PostgreSQL'
+  | 'PgBouncer'
+  | 'Ringfence'
+  | 'Ringfence, sharded'
+  | 'Ringfence, strong'
+  | 'Ringfence, eventual'
+  | 'Ringfence, session'
+  | 'Ringfence, session ids'
 
 export type Peer = {
   readonly name: PeerName
@@ -30,11 +38,21 @@ export type Peer = {
   readonly proxyPid: number | null
   /** Why it cannot run clients' prepared statements; null when it can. */
   readonly notPrepared: string | null
+  /** Of scripts: pgbench's --define. */
+  readonly variables: Readonly<Record<string, string>>
+  /** Reads so far that replicas could have served; null without replicas. */
+  readonly readCounts: (() => Promise<ReadCounts>) | null
   stop(): Promise<void>
 }
 
+/** By who has served them. */
+export type ReadCounts = { readonly replica: number; readonly primary: number }
+
 /** Starts a peer anew: with no clients yet and nothing learnt. */
 export type StartPeer = () => Promise<Peer>
+
+/** What a peer without replicas says of them. */
+const noReplicas = { variables: {}, readCounts: null } as const
 
 const serverConnections = 20
 const clientsMax = 2_000
@@ -46,7 +64,8 @@ export function directPeer(cluster: Cluster, version: string): Peer {
   const [home] = cluster.shards
   const port = home?.primary.port ?? 0
   const direct = { proxyPid: null, notPrepared: null, stop: () => Promise.resolve() }
-  return { ...direct, name: 'PostgreSQL', version, port, database: demoRole.database }
+  const { database } = demoRole
+  return { ...noReplicas, ...direct, name: 'PostgreSQL', version, port, database }
 }
 
 /** PgBouncer's program: PGBOUNCER, PATH, or where Debian puts it. Undefined when there is none. */
@@ -94,7 +113,7 @@ export async function preparePgbouncer(cluster: Cluster, program: string): Promi
     const notPrepared = preparesStatements(version)
       ? null
       : `PgBouncer ${version} keeps no prepared statements in transaction mode (1.21 does)`
-    return { ...process, name: 'PgBouncer', version, notPrepared, port, database }
+    return { ...noReplicas, ...process, name: 'PgBouncer', version, notPrepared, port, database }
   }
 }
 
@@ -113,7 +132,7 @@ export async function prepareSharded(
   const settings = databaseSettings(cluster, cluster.shards.length, shardedDatabase)
   const databases = { [shardedDatabase]: { ...settings, sharding: { key: shardKey } } }
   const what = { name: 'Ringfence, sharded', database: shardedDatabase, databases } as const
-  const configFile = await writeRingfenceConfig(dir, 0, databases)
+  const configFile = await writeRingfenceConfig(dir, { port: 0, httpPort: 0 }, { databases })
   return { configFile, start: () => startRingfence(dir, what) }
 }
 
@@ -130,7 +149,8 @@ function pgbouncerVersion(program: string): string {
   throw new Error(`"${program}" is no PgBouncer: ${error?.message ?? stdout}`)
 }
 
-async function peerDirectory(cluster: Cluster, name: string): Promise<string> {
+/** Its directory in the run. */
+export async function peerDirectory(cluster: Cluster, name: string): Promise<string> {
   const dir = join(cluster.dir, name)
   await makeServerDirectory(dir)
   return dir
@@ -148,13 +168,15 @@ function databaseSettings(cluster: Cluster, shards: number, database: string) {
   }
 }
 
-async function writeRingfenceConfig(dir: string, port: number, databases: object): Promise<string> {
+type Ports = { readonly port: number; readonly httpPort: number }
+
+async function writeRingfenceConfig(dir: string, ports: Ports, settings: object): Promise<string> {
   const file = join(dir, 'ringfence.yaml')
   const { name, password } = demoRole
   const host = '127.0.0.1'
-  const places = { listen: { host, port }, http: { host, port: 0 } }
+  const places = { listen: { host, port: ports.port }, http: { host, port: ports.httpPort } }
   const users = [{ name, password }]
-  await writeFile(file, stringify({ ...places, users, databases, log: { level: 'warn' } }))
+  await writeFile(file, stringify({ ...places, users, log: { level: 'warn' }, ...settings }))
   return file
 }
 
@@ -163,12 +185,29 @@ async function startRingfence(
   what: { readonly name: PeerName; readonly database: string; readonly databases: object },
 ): Promise<Peer> {
   const { name, database, databases } = what
-  const port = await freePort()
-  const config = await writeRingfenceConfig(dir, port, databases)
+  const process = await serveRingfence(dir, { databases }, database)
+  return { ...noReplicas, ...process, name, version: programVersion(), notPrepared: null, database }
+}
+
+/** A Ringfence with these settings beside its ports, users and log, once it serves `database`. */
+export async function serveRingfence(
+  dir: string,
+  settings: object,
+  database: string,
+): Promise<Ports & { readonly proxyPid: number } & Pick<Peer, 'stop'>> {
+  const ports = { port: await freePort(), httpPort: await freePort() }
+  const config = await writeRingfenceConfig(dir, ports, settings)
   const program = fileURLToPath(new URL('../bin/ringfence', import.meta.url))
   const argv = ['serve', '--config', config]
-  const process = await startProxy({ program, argv, dir, user: {}, port, database })
-  return { ...process, name, version: programVersion(), notPrepared: null, port, database }
+  const process = await startProxy({
+    program,
+    argv,
+    dir,
+    user: {},
+    port: ports.port,
+    database,
+  })
+  return { ...process, ...ports }
 }
 
 async function writeForServers(file: string, text: string): Promise<void> {

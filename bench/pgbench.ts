@@ -24,6 +24,7 @@ export type PgbenchRun = Target & {
   readonly load: Load
   /** Transactions offered per second whether or not they are keeping up; null: as many as go. */
   readonly ratePerSecond: number | null
+  readonly variables: Variables
   /** For its files, which are removed again. */
   readonly dir: string
 }
@@ -34,6 +35,9 @@ type Target = {
   readonly database: string
   readonly signal: AbortSignal
 }
+
+/** Names in the script that stand for something else from peer to peer. */
+type Variables = Readonly<Record<string, string>>
 
 export type LoggedTransaction = {
   readonly client: number
@@ -116,7 +120,7 @@ export function firstError(stderr: string): string {
   return (error ?? 'it was killed').replace(/^pgbench: (error|fatal): /, '')
 }
 
-function argumentsOf({ load, ratePerSecond }: PgbenchRun, dir: string): string[] {
+function argumentsOf({ load, ratePerSecond, variables }: PgbenchRun, dir: string): string[] {
   const { clients, protocol, script, reconnects } = load
   return [
     '--no-vacuum',
@@ -128,6 +132,7 @@ function argumentsOf({ load, ratePerSecond }: PgbenchRun, dir: string): string[]
     '--log',
     `--log-prefix=${join(dir, 'log')}`,
     'builtin' in script ? `--builtin=${script.builtin}` : `--file=${scriptIn(dir)}`,
+    ...Object.entries(variables).map(([name, value]) => `--define=${name}=${value}`),
     ...(reconnects ? ['--connect'] : []),
     ...(ratePerSecond === null ? [] : [`--rate=${ratePerSecond}`]),
   ]

@@ -4,6 +4,7 @@ import { renderTable } from '../cli/table.ts'
 import type { IdleResult } from './idle-clients.ts'
 import type { Sample } from './measure.ts'
 import type { PeerName } from './peers.ts'
+import type { PromotionResult } from './promotion.ts'
 
 export type PeerResult = {
   readonly name: PeerName
@@ -34,7 +35,13 @@ export type Figure = {
 
 type Metric = keyof Sample
 
-type Column = { readonly metric: Metric; readonly head: string; readonly digits: number }
+type Column = {
+  readonly metric: Metric
+  readonly head: string
+  readonly digits: number
+  /** Has a column only where a row has such a figure. */
+  readonly rare?: true
+}
 
 const columns: readonly Column[] = [
   { metric: 'tps', head: 'tps', digits: 0 },
@@ -43,6 +50,7 @@ const columns: readonly Column[] = [
   { metric: 'maxMs', head: 'max ms', digits: 1 },
   { metric: 'proxyMicros', head: 'proxy µs', digits: 1 },
   { metric: 'serverMicros', head: 'PG µs', digits: 1 },
+  { metric: 'replicaShare', head: 'on replicas', digits: 3, rare: true },
 ]
 
 /** The middle value, or the mean of the middle two. Null when there is none. */
@@ -83,13 +91,18 @@ export function figuresOf(row: RowResult, peer: PeerResult): Readonly<Record<Met
     maxMs: figure('maxMs'),
     proxyMicros: figure('proxyMicros'),
     serverMicros: figure('serverMicros'),
+    replicaShare: figure('replicaShare'),
   }
 }
 
 /** One line per row and peer; a ratio stands behind its figure, the base's line says "base". */
 export function renderRows(rows: readonly RowResult[]): string {
-  const heads = columns.flatMap(({ head }) => [head, '×'])
-  const lines = rows.flatMap((row) => row.peers.map((peer) => lineOf(row, peer)))
+  const samples = rows.flatMap(({ peers }) => peers.flatMap((peer) => peer.samples))
+  const shown = columns.filter(({ metric, rare }) => {
+    return rare !== true || samples.some((sample) => sample[metric] !== null)
+  })
+  const heads = shown.flatMap(({ head }) => [head, '×'])
+  const lines = rows.flatMap((row) => row.peers.map((peer) => lineOf(row, peer, shown)))
   const table = renderTable(['row', 'peer', ...heads, 'tps × min–max'], lines)
   const failures = rows.flatMap((row) =>
     row.peers.flatMap(({ name, failure }) =>
@@ -113,7 +126,16 @@ export function renderIdle(results: readonly IdleResult[]): string {
   return results.length === 0 ? '' : renderTable(heads, lines)
 }
 
-function lineOf(row: RowResult, peer: PeerResult): string[] {
+/** One line per promotion. */
+export function renderPromotions(results: readonly PromotionResult[]): string {
+  const lines = results.map(({ acceptedMs, firstWriteMs, errors }, round) => {
+    return [String(round + 1), acceptedMs.toFixed(0), firstWriteMs.toFixed(0), String(errors)]
+  })
+  const heads = ['promotion', 'accepted ms after the kill', 'through the proxy ms later', 'errors']
+  return results.length === 0 ? '' : renderTable(heads, lines)
+}
+
+function lineOf(row: RowResult, peer: PeerResult, columns: readonly Column[]): string[] {
   const figures = figuresOf(row, peer)
   const isBase = row.base === peer.name
   const cells = columns.flatMap(({ metric, digits }) => {

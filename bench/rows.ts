@@ -77,6 +77,40 @@ export function allRows(scale: number): readonly Row[] {
   ]
 }
 
+/** Rows before a primary and replicas that are late, for tables of that scale. */
+export function replicaRows(scale: number): readonly Row[] {
+  const accounts = scale * accountsPerScale
+  const levels = {
+    peers: ['Ringfence, strong', 'Ringfence, eventual', 'Ringfence, session'],
+    base: ['Ringfence, eventual'],
+  } as const
+  const ids = {
+    peers: ['Ringfence, session', 'Ringfence, session ids'],
+    base: ['Ringfence, session'],
+  } as const
+  const reads = { text: selectOne(accounts) }
+  const readsAs = { text: selectOne(accounts, forWhom) }
+  const mixed = { text: mostlyReads(accounts, '') }
+  const mixedAs = { text: mostlyReads(accounts, forWhom) }
+  const one = { ...plain, clients: 1 }
+  const four = { ...plain, clients: 4 }
+  const of = (name: string, peers: Pick<Row, 'peers' | 'base'>, load: Load) => {
+    return { ...standard, ...peers, name: `replicas, ${name}`, load }
+  }
+  return [
+    { ...of('reads simple 1', levels, { ...one, script: reads }), quick: true },
+    of('reads simple 16', levels, { ...plain, script: reads }),
+    of('reads prepared 16', levels, { ...plain, protocol: 'prepared', script: reads }),
+    { ...of('5 % writes simple 16', levels, { ...plain, script: mixed }), quick: true },
+    { ...of('session id, reads simple 1', ids, { ...one, script: readsAs }), quick: true },
+    of('session id, reads simple 4', ids, { ...four, script: readsAs }),
+    of('session id, 5 % writes simple 4', ids, { ...four, script: mixedAs }),
+  ]
+}
+
+/** A session id for every client, or a comment as long; `tag` is the peer's, and only simple queries keep it. */
+const forWhom = ' /* :tag:client_id */'
+
 const plain: Omit<Load, 'script'> = {
   protocol: 'simple',
   clients: 16,
@@ -92,9 +126,21 @@ const standard: Omit<Row, 'name' | 'load'> = {
 }
 
 /** pgbench's own select-only script; without its look at pgbench_branches for the scale. */
-function selectOne(accounts: number): string {
+function selectOne(accounts: number, comment = ''): string {
   return `\\set aid random(1, ${accounts})
-SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid${comment};
+`
+}
+
+/** Of each client every twentieth transaction is a write. */
+function mostlyReads(accounts: number, comment: string): string {
+  return `\\set dice random(1, 20)
+\\set aid random(1, ${accounts})
+\\if :dice = 1
+UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = :aid${comment};
+\\else
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid${comment};
+\\endif
 `
 }
 

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { createLog } from '../core/log.ts'
-import { findInstallation } from '../demo/installation.ts'
+import { findInstallation, type Installation } from '../demo/installation.ts'
 import { demoRole } from '../demo/roles.ts'
 import { type IdleResult, measureIdleClients } from './idle-clients.ts'
 import { describeMachine, renderMachine } from './machine.ts'
@@ -19,10 +19,12 @@ import {
   type StartPeer,
 } from './peers.ts'
 import { findPgbench, initializePgbench } from './pgbench.ts'
-import { figuresOf, renderIdle, renderRows, type RowResult } from './report.ts'
+import { measurePromotions, type PromotionResult } from './promotion.ts'
+import { replayDelayMs, startReplicaPeers } from './replicas.ts'
+import { figuresOf, renderIdle, renderPromotions, renderRows, type RowResult } from './report.ts'
 import { runRow, warmUp } from './rounds.ts'
-import { allRows, type Row } from './rows.ts'
-import { createShardedDatabase, fillShards, startServers } from './servers.ts'
+import { allRows, replicaRows, type Row } from './rows.ts'
+import { createShardedDatabase, fillShards, startReplicated, startServers } from './servers.ts'
 
 type Flags = {
   readonly quick: boolean
@@ -35,9 +37,13 @@ type Flags = {
 
 /** More than the most clients that update branches at once, or they would wait for each other. */
 const scale = 20
+/** Of the tables that replicas have to copy. */
+const replicatedScale = 2
 const idleRow = 'idle clients'
+const promotionRow = 'promotion'
 const idleClients = 1_000
 const idleClientsQuick = 200
+const nothing: Benched = { results: [], idle: [], versions: {} }
 
 const program = new Command('bench')
   .description('pgbench against PostgreSQL, PgBouncer (PGBOUNCER= or PATH) and Ringfence')
@@ -64,12 +70,57 @@ try {
 
 /** Everything from the first server to the last line; stops what it started. */
 async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
-  const rows = chooseRows(flags)
-  const wantsIdle = wanted(flags, idleRow)
-  if (rows.length === 0 && !wantsIdle) throw new Error('no row has such a name')
+  const plan = {
+    plain: chosen(allRows(scale), flags),
+    idle: wanted(flags, idleRow),
+    replicated: chosen(replicaRows(replicatedScale), flags),
+    promotion: wanted(flags, promotionRow),
+  }
+  const count = plan.plain.length + plan.replicated.length
+  if (count === 0 && !plan.idle && !plan.promotion) throw new Error('no row has such a name')
+  const seconds = flags.seconds ?? (flags.quick ? 1 : 3)
+  const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
   const pgbench = findPgbench()
+  const installation = await findInstallation(flags.postgres)
+  const setting: Setting = { flags, pgbench, installation, seconds, rounds, signal }
+  const machine = describeMachine([], pgbench)
+  const some = plan.plain.length > 0 || plan.idle
+  const plain = some ? await benchPlain(setting, plan.plain, plan.idle) : nothing
+  const late = plan.replicated.length > 0 ? await benchReplicas(setting, plan.replicated) : nothing
+  const promotions = plan.promotion ? await benchPromotions(setting) : []
+  const results = [...plain.results, ...late.results]
+  const shown = { ...machine, peers: { ...plain.versions, ...late.versions } }
+  say(renderMachine(shown))
+  const tables = [renderRows(results), renderIdle(plain.idle), renderPromotions(promotions)]
+  process.stdout.write(tables.join(''))
+  const { idle } = plain
+  const figures = { rows: results.map(withFigures), idle, promotions }
+  const report = { machine: shown, rounds, seconds, scale, replayDelayMs, ...figures }
+  await writeReport(flags.json ?? defaultFile(), report)
+  return results.some(hasFailed) ? 1 : 0
+}
+
+type Setting = Pick<Bench, 'pgbench' | 'seconds' | 'signal'> & {
+  readonly flags: Flags
+  readonly installation: Installation
+  readonly rounds: number
+}
+
+type Benched = {
+  readonly results: readonly RowResult[]
+  readonly idle: readonly IdleResult[]
+  readonly versions: Readonly<Record<string, string>>
+}
+
+/** PostgreSQL, PgBouncer and Ringfence before servers without replicas. */
+async function benchPlain(
+  setting: Setting,
+  rows: readonly Row[],
+  wantsIdle: boolean,
+): Promise<Benched> {
+  const { flags, signal } = setting
   await using resources = new AsyncDisposableStack()
-  const { cluster, direct, proxies } = await prepare(flags, { pgbench, signal, resources })
+  const { cluster, direct, proxies } = await prepare(setting, resources)
   const peers = [direct]
   for (const start of proxies) {
     const peer = await start()
@@ -77,35 +128,58 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
     peers.push(peer)
     signal.throwIfAborted()
   }
-  const machine = describeMachine(peers, pgbench)
-  say(renderMachine(machine))
-  const seconds = flags.seconds ?? (flags.quick ? 1 : 3)
-  const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
+  const results = await runRows({ ...setting, cluster }, rows, peers)
+  const count = flags.quick ? idleClientsQuick : idleClients
+  const idle = wantsIdle ? await measureIdle(peers, proxies, { count, signal }) : []
+  return { results, idle, versions: versionsOf(peers) }
+}
+
+/** Ringfence before a primary and replicas. */
+async function benchReplicas(setting: Setting, rows: readonly Row[]): Promise<Benched> {
+  const { pgbench, installation, signal } = setting
+  await using resources = new AsyncDisposableStack()
+  say(`starting a primary and replicas that are ${replayDelayMs} ms late\n`)
+  const cluster = await startReplicated(installation, createLog('error'), replayDelayMs)
+  resources.defer(() => cluster.stop())
+  const { port } = directPeer(cluster, installation.release)
+  const place = { program: pgbench, port, database: demoRole.database, signal }
+  await initializePgbench(place, replicatedScale)
+  const peers = await startReplicaPeers(cluster)
+  resources.defer(async () => peers[0]?.stop())
+  const results = await runRows({ ...setting, cluster }, rows, peers)
+  return { results, idle: [], versions: versionsOf(peers) }
+}
+
+async function benchPromotions(setting: Setting): Promise<readonly PromotionResult[]> {
+  const { installation, rounds, signal } = setting
+  say(`${promotionRow}\n`)
+  return measurePromotions(installation, rounds, signal)
+}
+
+/** Runs the rows one after the other. */
+async function runRows(
+  setting: Bench & { readonly rounds: number },
+  rows: readonly Row[],
+  peers: readonly Peer[],
+): Promise<readonly RowResult[]> {
+  const { rounds } = setting
   const results: RowResult[] = []
-  const setting: Bench = { cluster, pgbench, seconds, signal }
   await warmUp({ ...setting, seconds: 1 }, rows, peers)
   for (const [index, row] of rows.entries()) {
     say(`${index + 1}/${rows.length} ${row.name}\n`)
     results.push(await runRow(setting, row, { peers, rounds }))
   }
-  const count = flags.quick ? idleClientsQuick : idleClients
-  const idle = wantsIdle ? await measureIdle(peers, proxies, { count, signal }) : []
-  process.stdout.write(`${renderRows(results)}${renderIdle(idle)}`)
-  const report = { machine, rounds, seconds, scale, rows: results.map(withFigures), idle }
-  await writeReport(flags.json ?? defaultFile(), report)
-  return results.some(hasFailed) ? 1 : 0
+  return results
 }
 
-type Context = {
-  readonly pgbench: string
-  readonly signal: AbortSignal
-  readonly resources: AsyncDisposableStack
+function versionsOf(peers: readonly Peer[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(peers.map(({ name, version }) => [name, version]))
 }
 
 /** Servers with their tables, and how to start every proxy that there is. */
-async function prepare(flags: Flags, { pgbench, signal, resources }: Context) {
+async function prepare(setting: Setting, resources: AsyncDisposableStack) {
+  const { pgbench, installation, signal } = setting
   const log = createLog('error')
-  const installation = await findInstallation(flags.postgres)
   const pgbouncer = await findPgbouncer(process.env)
   if (pgbouncer === undefined) {
     say('PgBouncer was not found: install it or name it by PGBOUNCER=\n')
@@ -138,8 +212,8 @@ async function measureIdle(
   return results
 }
 
-function chooseRows(flags: Flags): readonly Row[] {
-  return allRows(scale).filter(({ name, quick }) => wanted(flags, name) && (quick || !flags.quick))
+function chosen(rows: readonly Row[], flags: Flags): readonly Row[] {
+  return rows.filter(({ name, quick }) => wanted(flags, name) && (quick || !flags.quick))
 }
 
 function wanted({ rows }: Flags, name: string): boolean {

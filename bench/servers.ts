@@ -40,6 +40,16 @@ export function startServers(installation: Installation, log: Log): Promise<Clus
   return startCluster({ shards: shardCount, replicas: 0, installation, dir: null, log, settings })
 }
 
+/** Starts one primary and two replicas which apply every commit `delayMs` late. */
+export function startReplicated(
+  installation: Installation,
+  log: Log,
+  delayMs: number,
+): Promise<Cluster> {
+  const late = { ...settings, recovery_min_apply_delay: `${delayMs}ms` }
+  return startCluster({ shards: 1, replicas: 2, installation, dir: null, log, settings: late })
+}
+
 /** URL of a database on that server for the role of the benchmark. */
 export function databaseUrl(server: { readonly port: number }, database: string): string {
   return `postgres://${demoRole.name}:${demoRole.password}@127.0.0.1:${server.port}/${database}`

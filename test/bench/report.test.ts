@@ -6,16 +6,18 @@ import { describe, expect, it } from 'vitest'
 import { cpuMicrosOf, residentBytesOf } from '../../bench/cpu.ts'
 import { percentile, type Sample, summarize } from '../../bench/measure.ts'
 import { preparesStatements } from '../../bench/peers.ts'
+import { parseReadCounts } from '../../bench/replicas.ts'
 import { firstError, parseLog } from '../../bench/pgbench.ts'
 import {
   figuresOf,
   median,
   renderIdle,
+  renderPromotions,
   renderRows,
   type RowResult,
   spreadOfRatios,
 } from '../../bench/report.ts'
-import { allRows } from '../../bench/rows.ts'
+import { allRows, replicaRows } from '../../bench/rows.ts'
 
 const sample = (tps: number, proxyMicros: number | null = null): Sample => ({
   tps,
@@ -24,6 +26,7 @@ const sample = (tps: number, proxyMicros: number | null = null): Sample => ({
   maxMs: 3,
   proxyMicros,
   serverMicros: 50,
+  replicaShare: null,
 })
 
 const twoRounds: RowResult = {
@@ -68,8 +71,8 @@ describe('the figures of a window', () => {
     latencyMicros,
     endedMicros,
   })
-  const from = { atMicros: 1_000_000, proxyMicros: 500, serverMicros: 1_000 }
-  const to = { atMicros: 3_000_000, proxyMicros: 900, serverMicros: 2_000 }
+  const from = { atMicros: 1_000_000, proxyMicros: 500, serverMicros: 1_000, reads: null }
+  const to = { atMicros: 3_000_000, proxyMicros: 900, serverMicros: 2_000, reads: null }
 
   it('count what ended in it, but CPU time for the uncounted clients as well', () => {
     const transactions = [
@@ -87,7 +90,30 @@ describe('the figures of a window', () => {
       maxMs: 4,
       proxyMicros: 100,
       serverMicros: 250,
+      replicaShare: null,
     })
+  })
+
+  it('tell which share of the reads replicas have served', () => {
+    const window = {
+      from: { ...from, reads: { replica: 100, primary: 50 } },
+      to: { ...to, reads: { replica: 190, primary: 60 } },
+      uncountedClients: 0,
+    }
+    const once = [transaction(0, 1, 2_000_000)]
+    expect(summarize(once, window).replicaShare).toBe(0.9)
+    const idle = { ...window, to: { ...to, reads: window.from.reads } }
+    expect(summarize(once, idle).replicaShare).toBeNull()
+  })
+
+  it('count reads by where they were served, of one database', () => {
+    const metrics = `# TYPE ringfence_reads_total counter
+ringfence_reads_total{database="a",shard="s1",target="replica",reason="chosen"} 7
+ringfence_reads_total{database="a",shard="s2",target="replica",reason="waited"} 2
+ringfence_reads_total{database="a",shard="s1",target="primary",reason="behind"} 3
+ringfence_reads_total{database="b",shard="s1",target="replica",reason="chosen"} 100
+`
+    expect(parseReadCounts(metrics, 'a')).toEqual({ replica: 9, primary: 3 })
   })
 
   it('have no CPU time of a proxy where there is none', () => {
@@ -152,6 +178,19 @@ describe('the report', () => {
     expect(said).toContain('select simple 16: 700 transactions per second offered\n')
   })
 
+  it('has a column for the share of replicas only where a row has such a figure', () => {
+    expect(renderRows([twoRounds])).not.toContain('on replicas')
+    const samples = [{ ...sample(1), replicaShare: 0.95 }]
+    const peers = [{ name: 'Ringfence, session', samples, failure: null }] as const
+    expect(renderRows([{ ...twoRounds, peers }])).toMatch(/ on replicas .* 0\.950 *\n/s)
+  })
+
+  it('gives the times of every promotion', () => {
+    const promotions = [{ acceptedMs: 320.4, firstWriteMs: 12, errors: 3 }]
+    expect(renderPromotions(promotions)).toMatch(/\n1 +320 +12 +3\n$/)
+    expect(renderPromotions([])).toBe('')
+  })
+
   it('gives the memory of an idle client', () => {
     const mebibyte = 1024 * 1024
     const idle = { peer: 'Ringfence', clients: 512, emptyBytes: mebibyte, idleBytes: 5 * mebibyte }
@@ -162,7 +201,7 @@ describe('the report', () => {
 
 describe('the rows', () => {
   it('have names of their own and a base that takes part', () => {
-    const rows = allRows(1)
+    const rows = [...allRows(1), ...replicaRows(1)]
     expect(new Set(rows.map(({ name }) => name)).size).toBe(rows.length)
     for (const { name, peers, base } of rows) {
       expect({ name, overlap: base.some((peer) => peers.includes(peer)) }).toMatchObject({
