@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openCatalogConnection } from '../../catalog/connection.ts'
 import { SettingsProfile } from '../../pool/settings-profile.ts'
-import { askServer, present, until } from '../support/clients.ts'
+import { askServer, connected, present, refusal, until } from '../support/clients.ts'
 import { type Fault, startFaultProxy } from '../support/fault-proxy.ts'
 import { type ReplicatedStack, startReplicatedStack } from '../support/replicated-stack.ts'
 import {
@@ -94,6 +94,9 @@ describe('a catalog that one proxy cannot reach', () => {
         expect(await run(fresh, never)).toMatchObject({ rows: [String(first + proxy)] })
 
         const limitMs = noticeMs + waitMs + sweepMs + slackMs
+        const unheardOf = { ...stack.place(proxy), options: `-c statement_timeout=${first}s` }
+        const startedMs = performance.now()
+        const login = refusal(connected(unheardOf))
         const [defined, onHome] = await Promise.all([
           run(a, create(own)),
           run(b, insertNote('s1', first)),
@@ -102,6 +105,11 @@ describe('a catalog that one proxy cannot reach', () => {
           expect(end.code).toBe('08001')
           expect(end.ms).toBeLessThan(limitMs)
         }
+        expect((await login).code).toBe('08001')
+        expect(performance.now() - startedMs).toBeLessThan(limitMs)
+        const unknown = await run(fresh, `INSERT INTO ${missed} VALUES (1, 1)`)
+        expect(unknown.code).toBe('42P01')
+        expect(unknown.ms).toBeLessThan(limitMs)
         expect(bystander.failures).toEqual([])
         const nowMs = performance.now()
         expect(bystander.medianMs(cutMs, nowMs)).toBeLessThan(

@@ -122,8 +122,8 @@ describe('a primary that one proxy cannot reach', () => {
       const first = proxy * 100
       const limitMs = noticeMs + waitMs + sweepMs + slackMs
       await beside(proxy, async (clients, faulty) => {
-        const [a, b, c, d, e] = await warm(clients, 5, first)
-        if (!a || !b || !c || !d || !e) throw new Error('there are five clients')
+        const [a, b, c, d, e, f] = await warm(clients, 6, first)
+        if (!a || !b || !c || !d || !e || !f) throw new Error('there are six clients')
         await run(b, 'BEGIN')
         await run(b, insertNote('s2', first + 11))
         await run(e, 'BEGIN')
@@ -132,6 +132,8 @@ describe('a primary that one proxy cannot reach', () => {
         await pause(200)
         await faulty(fault)
         const ends: Promise<Ended>[] = [working, run(c, insertNote('s2', first + 12))]
+        // Run again when its server is given up; by then nobody waits for the primary any more.
+        const read = run(f, notesOnPrimary('s2'))
         await until('the proxy has noticed', () => primaryOf(proxy) === null, noticeMs + slackMs)
         const waiting = run(d, insertNote('s2', first + 13))
         const inTransaction = run(b, insertNote('s2', first + 14))
@@ -151,6 +153,9 @@ describe('a primary that one proxy cannot reach', () => {
         expect(refused.ms).toBeLessThan(waitMs + slackMs)
         const [ofWorking, ofSent] = await Promise.all(ends)
         const [ofTransaction, ofCommit] = await Promise.all([inTransaction, commit])
+        const ofRead = await read
+        expect(ofRead.code).toBe('08001')
+        expect(ofRead.ms).toBeLessThan(limitMs)
         expect(ofWorking?.code).toBe(told.working)
         expect(ofTransaction.code).toBe(told.inTransaction)
         expect(ofCommit.code).toBe(told.commit)
@@ -166,10 +171,10 @@ describe('a primary that one proxy cannot reach', () => {
         await faulty({ kind: 'none' })
         const writer = await writesAgain(clients, first + 16)
         const seen = await run(writer, notesOf('s2'))
-        const kept = [0, 1, 2, 3, 4, 10, ...(executes ? [12, 16, 17] : [16]), 20]
+        const kept = [0, 1, 2, 3, 4, 5, 10, ...(executes ? [12, 16, 17] : [16]), 20]
         const own = seen.rows.map(Number).filter((id) => id >= first && id < first + 100)
         expect(own).toEqual(kept.map((id) => first + id))
-        for (const client of [a, b, c, d, e]) {
+        for (const client of [a, b, c, d, e, f]) {
           expect(await run(client, notesOnPrimary('s2'))).toMatchObject({ code: 'ok' })
         }
         await until('all servers are given back', () => {
