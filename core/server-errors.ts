@@ -31,6 +31,13 @@ export const serverErrors = {
       'There has been no primary, or none that accepts connections, for longer than failover.wait.',
     retry: 'safe',
   },
+  pauseEnded: {
+    sqlstate: '57014',
+    message: 'the pause of shard "%s" was ended before it was complete',
+    hint: 'Statements go on. Pause again before the servers are touched.',
+    meaning: 'Somebody resumed the shard while PAUSE still waited for its transactions.',
+    retry: 'safe',
+  },
   noReplica: {
     sqlstate: '57P03',
     message: 'no replica of shard "%s" can serve the read: %s',
@@ -79,6 +86,14 @@ export const serverErrors = {
     message: 'the transaction was rolled back: %s',
     hint: 'Nothing of the transaction was kept; send it again.',
     meaning: 'A server of the transaction died before COMMIT was sent.',
+    retry: 'safe',
+  },
+  resultChanged: {
+    sqlstate: '40001',
+    message: 'the result has other columns on another server of shard "%s"',
+    hint: 'A table was altered meanwhile, and servers learn of that one after the other; try again.',
+    meaning:
+      'The client had been told the columns of a read when it was run again, or asked of a further shard.',
     retry: 'safe',
   },
   positionLost: {

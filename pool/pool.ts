@@ -63,8 +63,8 @@ export class Pool implements ServerOwner {
   #outage: Outage | null = null
   #retry: Timer | null = null
   #preparedGeneration = 0
-  /** Told once nobody holds a server any more; null when the pool is not paused. */
-  #paused: (() => void)[] | null = null
+  /** Told once nobody holds a server any more, or why that is not waited for; null when the pool is not paused. */
+  #paused: ((error: PgError | null) => void)[] | null = null
   #closed = false
 
   /** `target` null: there is no server to connect to yet. */
@@ -132,19 +132,21 @@ export class Pool implements ServerOwner {
     this.#retryLater()
   }
 
-  /** Lends no server any more; resolves once every server has come back and is closed. */
+  /** Lends no server any more; resolves once every server is back and closed. @throws PgError 57014 when resumed before */
   pause(): Promise<void> {
     this.#paused ??= []
     for (const server of this.#idle.slice()) server.close('the shard is paused')
-    if (this.#all.size === 0) return Promise.resolve()
-    return new Promise((resolve) => this.#paused?.push(resolve))
+    return new Promise((resolve, reject) => {
+      if (this.#all.size === 0) resolve()
+      else this.#paused?.push((error) => (error === null ? resolve() : reject(error)))
+    })
   }
 
   /** Ends a pause: who waits gets servers again. */
   resume(): void {
     const waiting = this.#paused
     this.#paused = null
-    for (const resolve of waiting ?? []) resolve()
+    for (const end of waiting ?? []) end(pgError('pauseEnded', [this.shard]))
     this.#outage?.waitAnew(this.#options.clock.nowMs())
     this.#open()
     this.#retryLater()
@@ -236,7 +238,7 @@ export class Pool implements ServerOwner {
     this.#all.delete(server)
     this.#parked.delete(server)
     if (this.#paused !== null && this.#all.size === 0) {
-      for (const resolve of this.#paused.splice(0)) resolve()
+      for (const end of this.#paused.splice(0)) end(null)
     }
     if (this.#waiters.size > 0) this.#open()
   }
@@ -323,7 +325,9 @@ export class Pool implements ServerOwner {
     }
     this.#opening -= 1
     this.#failure = null
-    this.#endOutage()
+    this.#outage = null
+    this.#retry?.cancel()
+    this.#retry = null
     this.#all.add(server)
     server.preparedGeneration = this.#preparedGeneration
     server.targetNumber = number
@@ -353,12 +357,6 @@ export class Pool implements ServerOwner {
   #newOutage(reason: string): Outage {
     const { clock, outageWaitMs } = this.#options
     return new Outage(this.shard, reason, clock.nowMs(), outageWaitMs)
-  }
-
-  #endOutage(): void {
-    this.#outage = null
-    this.#retry?.cancel()
-    this.#retry = null
   }
 
   /** While somebody waits for a connection that failed: the next try, or the end of the waiting. */

@@ -318,6 +318,19 @@ describe('a pool that is paused', () => {
     expect(await served).toEqual(inOrder(5))
   })
 
+  it('says so when it is resumed before all servers are back: nobody takes it for paused', async () => {
+    const pool = poolTo(target(first))
+    const busy = await lease(pool)
+    const pausing = pool.pause().catch((error: PgError) => error)
+    pool.resume()
+    expect(await pausing).toMatchObject({
+      sqlstate: '57014',
+      message: 'the pause of shard "s1" was ended before it was complete',
+    })
+    pool.release(busy)
+    expect(await queue(pool, 2)).toEqual([0, 1])
+  })
+
   it('does not open a connection that was being dialled to who waits', async () => {
     const pool = poolTo(target(first, { port: relay.port }))
     await relay.set({ kind: 'latency', ms: 50, jitterMs: 0 })
