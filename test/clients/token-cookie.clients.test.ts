@@ -3,14 +3,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readPage } from '../docs/markdown.ts'
 import { present, withClient } from '../support/clients.ts'
 import { type ReplicatedStack, startReplicatedStack } from '../support/replicated-stack.ts'
 import { type Target, urlOf } from './program.ts'
 
-const file = fileURLToPath(new URL('token-cookie.ts', import.meta.url))
+const file = join(import.meta.dirname, 'token-cookie.ts')
 /** Far longer than the tests take. */
 const delayMs = 60_000
 
@@ -41,7 +40,7 @@ describe('a web application that keeps the session token in a cookie', () => {
   })
 
   it('is what the page shows', () => {
-    const { fences } = readPage(join('docs', 'consistency.md'))
+    const { fences } = readPage('docs/consistency.md')
     const shown = fences.find(({ info }) => info === 'ts file=../test/clients/token-cookie.ts')
     expect(shown?.text).toBe(readFileSync(file, 'utf8'))
   })
