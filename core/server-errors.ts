@@ -90,7 +90,7 @@ export const serverErrors = {
   },
   resultChanged: {
     sqlstate: '40001',
-    message: 'the result has other columns on another server of shard "%s"',
+    message: 'the result has other columns on another server',
     hint: 'A table was altered meanwhile, and servers learn of that one after the other; try again.',
     meaning:
       'The client had been told the columns of a read when it was run again, or asked of a further shard.',

@@ -5,7 +5,8 @@
 // forwarded in slices, unread. An error cancels everything owed up to ReadyForQuery, as on the server.
 //
 // A read that fails before its first row may be run again elsewhere. What the client has been told until then, that its
-// messages were taken, is told once: the second run's replies of that kind are dropped, as many as went out.
+// messages were taken, is told once: later runs' replies of that kind are dropped, as many as went out. They must say
+// the same; where they do not, the client is told so and hears nothing of that run.
 import type { PgError } from '../core/errors.ts'
 import type { ReplySink, ServerConnection } from '../pool/server-connection.ts'
 import { decodeCommandComplete, decodeErrorFields, rewriteErrorSeverity } from '../wire/backend.ts'
@@ -53,11 +54,16 @@ export interface RelayHost {
   flushed(): void
   /** The server died with replies owed. */
   serverLost(error: PgError): void
+  /** A later run of the command says something else than what the client was told of the first. */
+  resultChanged(): void
   /** True when the command is to be run again after that error; null: the connection was lost. */
   repeatsAfter(sqlstate: string | null): boolean
   /** The failed exchange is over: the command may be run again now. `sqlstate` as in `repeatsAfter`. */
   repeat(server: ServerConnection, sqlstate: string | null): void
 }
+
+/** Of a message without a body. */
+const bareBytes = 5
 
 const parseComplete = Uint8Array.of(backend.parseComplete, 0, 0, 0, 4)
 const closeComplete = Uint8Array.of(backend.closeComplete, 0, 0, 0, 4)
@@ -88,10 +94,14 @@ export class Relay implements ReplySink {
   #synced = false
   /** Rows or results have gone out: the command cannot be run again. */
   #committed = false
-  /** Replies told to the client that its messages were taken; of so many a second run says nothing. */
+  /** Of a command that may be run again: what was told that its messages were taken; null for what never differs. */
+  #told: (Uint8Array | null)[] = []
+  /** Of the present run: how many of them have come. */
   #taken = 0
-  #toSkip = 0
+  #repeatable = false
   #repeating = false
+  /** The client hears nothing more of this exchange but its end. */
+  #deaf = false
   #repeatsBecause: string | null = null
   /** The exchange has met an error. */
   failed = false
@@ -112,18 +122,25 @@ export class Relay implements ReplySink {
   /** The Sync of this exchange is ours: the client has sent a Flush and hears no ReadyForQuery. */
   quiet = false
 
+  /** The client's next command: what it was told of the one before counts no more. */
+  nextCommand(): void {
+    this.#repeating = false
+    if (this.#told.length > 0) this.#told = []
+  }
+
   /** Starts an exchange with `server`; `expect` says what is owed. */
   open(server: ServerConnection): void {
     this.#owed.length = 0
     this.#at = 0
     this.#committed = false
-    this.#toSkip = this.#repeating ? this.#taken : 0
     this.#taken = 0
     this.#repeating = false
+    this.#deaf = false
     this.failed = false
     this.#synced = false
     this.quiet = false
     this.#server = server
+    this.#repeatable = this.#host.repeatsAfter(null)
     server.begin(this)
   }
 
@@ -151,16 +168,19 @@ export class Relay implements ReplySink {
   }
 
   slice(bytes: Uint8Array): void {
+    if (this.#deaf) return
     this.#committed = true
     this.#host.forward(bytes)
   }
 
-  /** True between a failure and the second run. */
-  get repeating(): boolean {
-    return this.#repeating
+  /** True when the command has failed, is about to be run again, and the client has been told a part of the answer. */
+  get repeatsHalfTold(): boolean {
+    return this.#repeating && this.#told.length > 0
   }
 
   frame(code: number, bytes: Uint8Array): void {
+    const passes = code === backend.readyForQuery || code === backend.parameterStatus
+    if (this.#deaf && !passes) return
     switch (code) {
       case backend.readyForQuery:
         this.#finished()
@@ -229,16 +249,26 @@ export class Relay implements ReplySink {
 
   /** A reply that says that a message was taken. */
   #tellTaken(bytes: Uint8Array): void {
+    const told = this.#told[this.#taken]
     this.#taken += 1
-    if (this.#toSkip > 0) this.#toSkip -= 1
-    else this.#host.forward(bytes)
+    if (told === undefined) {
+      if (this.#repeatable) this.#told.push(bytes.length === bareBytes ? null : bytes.slice())
+      return this.#host.forward(bytes)
+    }
+    if (told === null ? bytes.length === bareBytes : Buffer.compare(told, bytes) === 0) return
+    this.failed = true
+    this.#deaf = true
+    this.#at = this.#owed.length
+    this.#host.resultChanged()
   }
 
   #reply(code: number, bytes: Uint8Array): void {
     const debt = this.#owed[this.#at]
     if (debt !== 'swallowParse' && debt !== 'swallowClose') {
-      if (takes.has(code)) this.#tellTaken(bytes)
-      else {
+      if (takes.has(code)) {
+        this.#tellTaken(bytes)
+        if (this.#deaf) return
+      } else {
         this.#committed = true
         this.#host.forward(bytes)
       }

@@ -1,5 +1,5 @@
 // The session's side of the relay: what completed statements leave behind, what a failure takes back.
-import type { PgError } from '../core/errors.ts'
+import { type PgError, pgError } from '../core/errors.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { ClientOutput } from './client-output.ts'
@@ -93,6 +93,11 @@ export class Replies implements RelayHost {
     this.#state.fail()
     this.#forgetParses(this.relay.server)
     this.#events.copyInFailed()
+  }
+
+  resultChanged(): void {
+    this.#output.error(pgError('resultChanged'))
+    this.statementFailed()
   }
 
   repeatsAfter(sqlstate: string | null): boolean {

@@ -155,6 +155,7 @@ export class Session implements ExchangeEvents, ServerOwner {
         if (command === undefined) break
         this.idleInTransactionSinceMs = null
         this.repeats.nextCommand()
+        this.relay.nextCommand()
         this.state.reads.nextCommand()
         this.#take(command)
       }
@@ -220,6 +221,8 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   /** Runs steps of our own; the client's next command waits for their end. */
   work(steps: () => Promise<void>, end: PipelineEnd): void {
+    // Steps would tell again what the client was told before.
+    if (this.relay.repeatsHalfTold) return this.refuse(pgError('resultChanged'), end)
     this.#phase = 'working'
     this.#copy.syncIgnored = false
     const run = async () => {
