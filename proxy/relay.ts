@@ -252,7 +252,8 @@ export class Relay implements ReplySink {
     const told = this.#told[this.#taken]
     this.#taken += 1
     if (told === undefined) {
-      if (this.#repeatable) this.#told.push(bytes.length === bareBytes ? null : bytes.slice())
+      if (this.#repeatable)
+        this.#told.push(bytes.length === bareBytes ? null : Uint8Array.from(bytes))
       return this.#host.forward(bytes)
     }
     if (told === null ? bytes.length === bareBytes : Buffer.compare(told, bytes) === 0) return
