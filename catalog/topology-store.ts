@@ -88,9 +88,9 @@ export class TopologyStore {
   /** Leaves a server that is the home shard's primary no more; `url` is read again. */
   reconnect(reason: string): void {
     const connection = this.#connection
-    if (connection === undefined) return
     this.#backoffMs = 0
-    this.#lost(connection, reason)
+    if (connection !== undefined) this.#lost(connection, reason)
+    else if (this.#topology !== undefined) this.#retryLater()
   }
 
   /** Closes the connection and stops all timers; harmless when repeated. */

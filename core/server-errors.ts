@@ -45,12 +45,28 @@ export const serverErrors = {
     meaning: 'Reads may go to replicas only, and none may be used now.',
     retry: 'safe',
   },
+  pinOnReplica: {
+    sqlstate: '0A000',
+    message: '%s needs a server connection of its own, which cannot be that of a replica',
+    hint: 'Do it outside the transaction, or begin with SET ringfence.target = primary.',
+    meaning:
+      'A transaction that is read-only runs on a replica; a client that stayed there could not write any more.',
+    retry: 'useless',
+  },
   notOnStandby: {
     sqlstate: '0A000',
     message: 'cannot use %s under the read-only name of a database',
     hint: 'Connect under the database’s own name.',
     meaning: 'Under its second name, read_only_alias, everything runs on replicas.',
     retry: 'useless',
+  },
+  primaryBehind: {
+    sqlstate: '40001',
+    message: 'the primary of shard "%s" does not show yet what this session has seen on a replica',
+    hint: 'Send the statement again. A commit is probably waiting for its synchronous replica.',
+    meaning:
+      'A replica shows a commit before the primary does, which for a second has not caught up; nothing was executed.',
+    retry: 'safe',
   },
   positionUnknown: {
     sqlstate: '57P03',

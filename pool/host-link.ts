@@ -67,6 +67,14 @@ export class HostLink implements ServerOwner {
     }
   }
 
+  /** First column of the answer to a question besides the looks. @throws when there is no connection, or it fails */
+  async ask(sql: string): Promise<readonly string[]> {
+    const server = this.#server
+    if (server === null) throw new Error('the monitor has no connection to the server')
+    const { rows } = await ask(server, sql)
+    return rows.map(([value]) => value ?? '')
+  }
+
   /** Gives up the kept connection. */
   drop(): void {
     const server = this.#server

@@ -97,6 +97,11 @@ export class HostMonitor {
     return this.status.kind === 'up' && !this.#doubtful
   }
 
+  /** First column of the answer to a question of somebody's own. @throws when the server cannot be asked */
+  ask(sql: string): Promise<readonly string[]> {
+    return this.#link.ask(sql)
+  }
+
   /** Highest timeline that it has told of, also one that it does not replay yet. */
   get timelineSeen(): number {
     return this.#link.timelineSeen

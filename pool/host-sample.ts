@@ -5,8 +5,11 @@
 // (control file) is certain but old; what it receives is newer, yet ahead of what it replays. So a
 // received timeline counts from where that timeline is known to have begun: a position on timeline
 // n then always holds everything that n took over from the timelines before it.
-import { type Lsn, parseLsn } from '../core/lsn.ts'
+import { type Lsn, lsn as lsnAt, parseLsn } from '../core/lsn.ts'
 import type { Answer } from './exchange.ts'
+
+const pageBytes = 8_192n
+const pageHeaderBytes = 24n
 
 /** What a server said of itself at one moment. */
 export type HostSample = {
@@ -77,7 +80,7 @@ export const fullSql = `SELECT ${position}, ${identity} FROM ${host}`
 export function readAnswer(answer: Answer): Reading {
   const [replica, at, flushedAt, walFile, received, systemId, started, resetAt, replayed] =
     answer.rows[0] ?? []
-  const lsn = parseLsn(at ?? '')
+  const lsn = reachable(parseLsn(at ?? ''))
   if (lsn === undefined || (replica !== 't' && replica !== 'f')) {
     throw new Error('the server does not tell its position in the write-ahead log')
   }
@@ -129,4 +132,13 @@ export function timelineOf(
   if (receivedTimeline <= replayedTimeline) return replayedTimeline
   const start = startOf(receivedTimeline)
   return start !== null && reading.lsn >= start ? receivedTimeline : replayedTimeline
+}
+
+/**
+ * A primary that is about to write the first record of a page says that it is behind the page's header (24 bytes,
+ * access/xlog_internal.h), where nobody who replays gets before that record. No record ends in between.
+ */
+function reachable(position: Lsn | undefined): Lsn | undefined {
+  if (position === undefined || position % pageBytes !== pageHeaderBytes) return position
+  return lsnAt(position - pageHeaderBytes)
 }

@@ -164,6 +164,7 @@ function readBind(frame: Uint8Array, state: SessionState): BatchItem {
   refuseInFailed(statement, state)
   const { paramFormats: formats, params: values } = message
   const prepared = state.preparedNow(statement)
+  refusePin(prepared, state)
   const parameters = prepared.statements[0]?.paramCount ?? 0
   checkParameters(message, Math.max(statement.cached.paramTypes.length, parameters))
   const params = { formats, values, types: statement.cached.paramTypes }

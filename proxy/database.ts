@@ -11,6 +11,7 @@ import { TopologyStore } from '../catalog/topology-store.ts'
 import type { DialOptions } from '../pool/dial.ts'
 import type { Pool } from '../pool/pool.ts'
 import { type PoolStats, sumOfStats } from '../pool/pool-stats.ts'
+import { waitForSample } from '../pool/sample-wait.ts'
 import { SettingsProfile } from '../pool/settings-profile.ts'
 import { StatementCache } from '../pool/statement-cache.ts'
 import { Router, type RouterContext } from '../router/router.ts'
@@ -125,6 +126,7 @@ export class Database {
     const { log } = this.#context
     await Promise.all([...this.#servers.values()].map((servers) => servers.start()))
     await this.tokens?.start()
+    await this.#untilLed(this.serversOf(this.home))
     if (rules === null) {
       // Not known, functions count as VOLATILE: reads go to the primary until the sweep has found out.
       if (this.hasReplicas) await this.refreshSchema('now').catch(() => false)
@@ -153,6 +155,13 @@ export class Database {
       void this.refreshSchema('now')
     })
     await this.refreshSchema('now')
+  }
+
+  /** A failover of the home shard may be on: what is read there can wait for its end. */
+  async #untilLed({ monitor }: ShardServers): Promise<void> {
+    if (monitor === null) return
+    const waitMs = this.options.failover.waitMs
+    await waitForSample(monitor, () => monitor.primary !== null, { clock: this.clock, waitMs })
   }
 
   async close(): Promise<void> {

@@ -28,10 +28,15 @@ export function isPrepare(sql: string): boolean {
   return /\bprepare\b[^]*\btransaction\b/i.test(sql)
 }
 
-/** @throws PgError 0A000 when the statement would pin its server and the configuration forbids that. */
+/**
+ * @throws PgError 0A000 when the statement would pin its server and the configuration forbids that, or when that server
+ * is a replica, where the client could do nothing but read from then on
+ */
 export function refusePin(prepared: Prepared, state: SessionState): void {
-  if (state.database.options.pin === 'allow') return
+  const allowed = state.database.options.pin === 'allow'
+  const onReplica = state.transaction?.onReplicas === true && !state.reads.readOnly
+  if (allowed && !onReplica) return
   for (const { pin } of prepared.statements) {
-    if (pin !== null) throw pgError('pinRefused', [pin])
+    if (pin !== null) throw pgError(allowed ? 'pinOnReplica' : 'pinRefused', [pin])
   }
 }

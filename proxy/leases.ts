@@ -27,7 +27,8 @@ export function leaseOnce(pool: Pool, profile: SettingsProfile): Promise<ServerC
 export class Leases {
   readonly #owner: ServerOwner
   readonly #held = new Map<ShardId, Lease>()
-  #waiting: { readonly pool: Pool; readonly waiter: Waiter } | null = null
+  /** What ends each of its waits: it may wait for several shards at once. */
+  readonly #waits = new Set<(error: PgError) => void>()
 
   constructor(owner: ServerOwner) {
     this.#owner = owner
@@ -58,18 +59,36 @@ export class Leases {
   ): Lease | null {
     const waiter: Waiter = {
       granted: (server) => {
-        this.#waiting = null
+        this.#waits.delete(stop)
         granted(this.#hold(pool, server))
       },
       refused: (error) => {
-        this.#waiting = null
-        refused(error)
+        // Whose wait was stopped has been refused already.
+        if (this.#waits.delete(stop)) refused(error)
       },
+    }
+    const stop = (error: PgError) => {
+      pool.leave(waiter)
+      waiter.refused(error)
     }
     const server = pool.acquire(profile, waiter)
     if (server !== null) return this.#hold(pool, server)
-    this.#waiting = { pool, waiter }
+    this.#waits.add(stop)
     return null
+  }
+
+  /** Resolves with `until`; rejects when the session stops waiting. */
+  async waitFor(until: Promise<void>): Promise<void> {
+    let stop: (error: PgError) => void = () => {}
+    const stopped = new Promise<void>((_, reject) => {
+      stop = reject
+    })
+    this.#waits.add(stop)
+    try {
+      await Promise.race([until, stopped])
+    } finally {
+      this.#waits.delete(stop)
+    }
   }
 
   /** The session's server on the pool's shard, leased now if it has none. @throws PgError 53300, 08001 */
@@ -114,12 +133,9 @@ export class Leases {
     }
   }
 
-  /** Leaves the queue it stands in, if any; who waits is refused with `error`. */
+  /** Leaves the queues it stands in, if any; who waits is refused with `error`. */
   stopWaiting(error: PgError): void {
-    const waiting = this.#waiting
-    if (waiting === null) return
-    waiting.pool.leave(waiting.waiter)
-    waiting.waiter.refused(error)
+    for (const stop of Array.from(this.#waits)) stop(error)
   }
 
   /** The client is gone: idle servers are rolled back and given back, busy ones stopped and closed. */

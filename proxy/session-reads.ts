@@ -3,12 +3,10 @@
 //
 // A decision may have to wait: for the positions of session ids, or for a replica to catch up. Each is waited for
 // once per statement; after that the read goes to the primary.
-import { pgError, type PgError } from '../core/errors.ts'
+import { pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
-import { type Lsn, parseLsn } from '../core/lsn.ts'
 import type { Position, Positions } from '../core/position.ts'
 import { decodeToken } from '../core/session-token.ts'
-import { ask } from '../pool/exchange.ts'
 import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
@@ -19,15 +17,10 @@ import type { Consistency, ReadTarget } from './database-options.ts'
 import type { Leases } from './leases.ts'
 import { isConsistency, isTarget, ownNames, sessionIdParts, sessionIdsOf } from './own-settings.ts'
 import type { ReadCounts } from './read-counts.ts'
-import { type HostNow, mayRead, SessionPositions } from './session-positions.ts'
+import { onPrimary, type ReadPlace, refuse, withoutReplica } from './read-place.ts'
+import { askLsn, nows, type Sampled } from './sampled-hosts.ts'
+import { mayRead, SessionPositions } from './session-positions.ts'
 import type { ShardServers } from './shard-servers.ts'
-
-/** Where a read goes. `later`: once the promise is settled, the decision is to be made again. */
-export type ReadPlace =
-  | { readonly kind: 'primary' }
-  | { readonly kind: 'replica'; readonly host: HostMonitor; readonly incarnation: string }
-  | { readonly kind: 'later'; readonly until: Promise<void> }
-  | { readonly kind: 'refuse'; readonly error: PgError }
 
 /** What the client wants of its reads now. */
 type Wishes = {
@@ -36,12 +29,13 @@ type Wishes = {
   readonly ids: readonly string[]
 }
 
-type Sampled = HostNow & { readonly host: HostMonitor; readonly position: Position }
-
-const primary: ReadPlace = { kind: 'primary' }
 const nobody: readonly never[] = []
 /** How long SHOW ringfence.session_token waits for positions that are not known yet. */
 const settleWaitMs = 2_000
+/** How long a fresh look at the replicas is waited for. */
+const witnessWaitMs = 100
+/** Each failure is of a server that could not be asked: soon it is known to be gone. */
+const shownTriesMax = 5
 
 export class SessionReads {
   readonly positions = new SessionPositions()
@@ -55,6 +49,8 @@ export class SessionReads {
   #avoided: readonly HostMonitor[] = nobody
   #primaryOnly = false
   #published = false
+  /** Shards that the session has seen on a replica, or where others may have: the primary may be behind that. */
+  readonly #ahead = new Set<ShardId>()
   #warned = false
   /** Session ids of what was done since the client was last told that all is over. */
   readonly #owed = new Set<string>()
@@ -171,13 +167,61 @@ export class SessionReads {
     const { incarnation } = server
     const primary = server.target.role === 'primary'
     const atMs = this.#database.clock.nowMs()
+    if (!primary) this.#ahead.add(server.shard)
     this.positions.observed(server.shard, { id: host.id, incarnation, primary }, atMs)
+  }
+
+  /** Another session begins: nothing was written or seen. */
+  forget(): void {
+    this.positions.clear()
+    this.#ahead.clear()
+  }
+
+  /** True when the primary may not show yet what the session has seen. */
+  isAhead(shard: ShardId, settings: SettingsProfile): boolean {
+    return this.#ahead.has(shard) && this.#wishes(settings).consistency !== 'eventual'
+  }
+
+  /**
+   * Resolves once the primary shows all that the session has seen. @throws PgError 40001 when it does not within a second
+   */
+  async untilShown(shard: ShardId): Promise<void> {
+    const { shown } = this.#database.serversOf(shard)
+    for (let tries = 0; tries < shownTriesMax; tries += 1) {
+      const witness = shown === null ? null : await this.#witness(shard)
+      if (shown === null || witness === null || (await shown.until(shard, witness))) break
+    }
+    this.#ahead.delete(shard)
+  }
+
+  /**
+   * A replica with all that the session has seen. Null when there is none: then it was seen on the primary, or where it
+   * was seen is gone.
+   */
+  async #witness(shard: ShardId): Promise<HostMonitor | null> {
+    const { monitor } = this.#database.serversOf(shard)
+    if (monitor === null) return null
+    const find = () =>
+      nows(monitor.replicas).find((now) => mayRead(this.positions.needs(shard), now))
+    const { clock } = this.#database
+    const sinceMs = clock.nowMs()
+    const looked = () => monitor.replicas.every((host) => host.positionAfter(sinceMs) !== null)
+    await waitForSample(monitor, () => find() !== undefined || looked(), {
+      clock,
+      waitMs: witnessWaitMs,
+    })
+    return find()?.host ?? null
+  }
+
+  #merge(positions: Positions): void {
+    this.positions.merge(positions)
+    for (const shard of positions.keys()) this.#ahead.add(shard)
   }
 
   /** Takes over what another session has written and seen. @throws PgError 22023 for what is no token of ours */
   mergeToken(text: string, key: Uint8Array): void {
     const positions = decodeToken(text, key, this.#database.options.name)
-    this.positions.merge(positions)
+    this.#merge(positions)
     for (const [shard, { systemId, timeline }] of positions) {
       if (!this.#database.shards.includes(shard)) continue
       this.#database.serversOf(shard).monitor?.noteTimeline(systemId, timeline)
@@ -298,7 +342,7 @@ export class SessionReads {
     const fetching = sessionIdParts(ids).map((part) => store.fetch(part))
     const until = Promise.all(fetching).then((answers) => {
       this.#fetched = answers.every(({ kind }) => kind === 'known') ? 'known' : 'unknown'
-      for (const each of answers) if (each.kind === 'known') this.positions.merge(each.positions)
+      for (const each of answers) if (each.kind === 'known') this.#merge(each.positions)
     })
     return { kind: 'later', until }
   }
@@ -347,47 +391,4 @@ export class SessionReads {
     const waiting = waitForSample(monitor, able, { clock, waitMs: options.reads.rywWaitMs })
     return { kind: 'later', until: waiting.then(() => undefined) }
   }
-}
-
-/** Hosts that are up, as positions are compared with them. */
-function nows(hosts: readonly HostMonitor[]): readonly Sampled[] {
-  return hosts.flatMap((host) => {
-    const { status } = host
-    if (status.kind !== 'up') return []
-    const { systemId, timeline, lsn, incarnation } = status.sample
-    const positionAfter = (ms: number) => host.positionAfter(ms)
-    return [
-      { host, id: host.id, incarnation, position: { systemId, timeline, lsn }, positionAfter },
-    ]
-  })
-}
-
-/** Where the server's log is now: written on a primary, replayed on a replica. Null when it does not say. */
-async function askLsn(server: ServerConnection): Promise<Lsn | null> {
-  const { role } = server.target
-  const call = role === 'primary' ? 'pg_current_wal_insert_lsn' : 'pg_last_wal_replay_lsn'
-  try {
-    const { rows } = await ask(server, `SELECT pg_catalog.${call}()`)
-    return parseLsn(rows[0]?.[0] ?? '') ?? null
-  } catch {
-    return null
-  }
-}
-
-function onPrimary(servers: ShardServers, reason: keyof ReadCounts['primary']): ReadPlace {
-  servers.counts.primary[reason] += 1
-  return primary
-}
-
-function withoutReplica(
-  servers: ShardServers,
-  target: ReadTarget,
-  reason: keyof ReadCounts['primary'],
-): ReadPlace {
-  if (target !== 'replica') return onPrimary(servers, reason)
-  return refuse(servers.id, 'none is healthy and has what the session has seen')
-}
-
-function refuse(shard: ShardId, why: string): ReadPlace {
-  return { kind: 'refuse', error: pgError('noReplica', [shard, why]) }
 }

@@ -286,6 +286,8 @@ export class Session implements ExchangeEvents, ServerOwner {
   serverClosed(server: ServerConnection, error: PgError): void {
     const { leases, transaction } = this.state
     const pinned = leases.get(server.shard)?.pinned ?? null
+    // Its client may have rows of it, in a transaction that is not over.
+    if (leases.get(server.shard)?.server === server) this.state.reads.observed(server)
     leases.forget(server)
     if (transaction?.participants.delete(server.shard) === true) this.state.lose(error)
     // Temporary tables and session locks are gone: to go on would be to pretend they were there.

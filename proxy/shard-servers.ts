@@ -9,6 +9,7 @@ import type { ServerConnection, ServerRole, ServerTarget } from '../pool/server-
 import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
 import { ShardMonitor } from '../pool/shard-monitor.ts'
+import { Shown } from '../pool/shown.ts'
 import { strandedBecause } from '../pool/stranded.ts'
 import type { DatabaseContext } from './database.ts'
 import { newReadCounts } from './read-counts.ts'
@@ -42,6 +43,8 @@ export class ShardServers {
   readonly id: ShardId
   /** Null for a shard with one host. */
   readonly monitor: ShardMonitor | null
+  /** Whether the primary shows what replicas have shown. */
+  readonly shown: Shown | null
   /** Times that another host has become the primary. */
   failovers = 0
   readonly counts = newReadCounts()
@@ -69,6 +72,7 @@ export class ShardServers {
     this.#context = context
     this.#onPrimary = onPrimary
     this.monitor = shard.replicas.length === 0 ? null : this.#newMonitor()
+    this.shown = this.monitor === null ? null : new Shown(this.monitor, context.clock)
     this.monitor?.onPrimaryChange((primary, reason) => this.#follow(primary, reason))
   }
 

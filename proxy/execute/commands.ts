@@ -130,7 +130,7 @@ async function discardAll(session: Session, unit: Unit): Promise<void> {
   state.statements.clear()
   state.portals.clear()
   state.settings = state.startup
-  state.reads.positions.clear()
+  state.reads.forget()
   if (transaction !== null) state.transaction = new Transaction('BEGIN', state.startup, true)
   const reported = await state.database.reportedFor(state.startup, state.client)
   complete(session, unit, 'DISCARD ALL')

@@ -1,12 +1,15 @@
 // A shard joins what the session is doing: its server is leased, its settings and transaction are in force.
 import { assert } from '../../core/assert.ts'
+import { toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { Lease } from '../leases.ts'
 import { noRead, type ReadFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
-import { mayUseReplica } from './lease.ts'
+import type { ReadPlace } from '../read-place.ts'
+import { isUnreachable, mayUseReplica } from './lease.ts'
 import { joinServer } from './single.ts'
 
+const onPrimary: ReadPlace = { kind: 'primary' }
 // Each turn waits for something, or rules out a server.
 const turnsMax = 32
 
@@ -29,12 +32,14 @@ async function serverOn(session: Session, shard: ShardId, facts: ReadFacts): Pro
   for (let turn = 0; turn < turnsMax; turn += 1) {
     const held = leases.get(shard)
     if (held !== undefined) return held
-    if (!mayUseReplica(state, facts)) return leases.obtain(state.poolOf(shard), settings)
-    const place = reads.place(shard, state.effective)
-    if (place.kind === 'primary') return leases.obtain(state.poolOf(shard), settings)
+    const place = mayUseReplica(state, facts) ? reads.place(shard, state.effective) : onPrimary
+    if (place.kind === 'primary') {
+      if (reads.isAhead(shard, state.effective)) await leases.waitFor(reads.untilShown(shard))
+      return leases.obtain(state.poolOf(shard), settings)
+    }
     if (place.kind === 'refuse') throw place.error
     if (place.kind === 'later') {
-      await place.until
+      await leases.waitFor(place.until)
       continue
     }
     const pool = state.database.serversOf(shard).replicaPool(place.host, state.client)
@@ -42,7 +47,9 @@ async function serverOn(session: Session, shard: ShardId, facts: ReadFacts): Pro
       const lease = await leases.obtain(pool, settings)
       if (lease.server.incarnation === place.incarnation) return lease
       leases.discard(shard, 'its server has restarted')
-    } catch {
+    } catch (error) {
+      const known = toPgError(error)
+      if (!isUnreachable(known)) throw known
       reads.failed(place.host, shard)
     }
   }

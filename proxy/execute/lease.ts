@@ -10,7 +10,7 @@ import type { Lease } from '../leases.ts'
 import type { ReadFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import type { SessionState } from '../session-state.ts'
-import type { ReadPlace } from '../session-reads.ts'
+import type { ReadPlace } from '../read-place.ts'
 
 export type LeaseRequest = {
   readonly shard: ShardId
@@ -26,18 +26,18 @@ export function leaseOn(session: Session, request: LeaseRequest): Lease | null {
   const { shard, facts } = request
   const held = state.leases.get(shard)
   if (held !== undefined) return held
-  if (!mayUseReplica(state, facts)) return takeFrom(session, state.poolOf(shard), request, null)
+  if (!mayUseReplica(state, facts)) return takePrimary(session, request)
   const place = state.reads.place(shard, state.effective)
   switch (place.kind) {
     case 'primary':
-      return takeFrom(session, state.poolOf(shard), request, null)
+      return takePrimary(session, request)
     case 'replica': {
       const pool = state.database.serversOf(shard).replicaPool(place.host, state.client)
       return takeFrom(session, pool, request, place)
     }
     case 'later':
       session.enter('waiting')
-      void place.until.then(() => resume(session, request))
+      wait(session, place.until, request)
       return null
     case 'refuse':
       refuse(session, place.error, request)
@@ -60,6 +60,18 @@ function suitsReplicas({ effective, reads }: SessionState): boolean {
   return !isSerializable(isolation) || reads.avoidsPrimary(effective)
 }
 
+/** Of the primary, once it shows what the session has seen on replicas. */
+function takePrimary(session: Session, request: LeaseRequest): Lease | null {
+  const { state } = session
+  const { shard } = request
+  if (!state.reads.isAhead(shard, state.effective)) {
+    return takeFrom(session, state.poolOf(shard), request, null)
+  }
+  session.enter('waiting')
+  wait(session, state.reads.untilShown(shard), request)
+  return null
+}
+
 type ReplicaPlace = Extract<ReadPlace, { kind: 'replica' }>
 
 function takeFrom(
@@ -71,18 +83,37 @@ function takeFrom(
   const { state } = session
   const refused = (error: PgError) => {
     if (session.closed) return
-    if (place === null) return refuse(session, error, request)
+    if (place === null || !isUnreachable(error)) return refuse(session, error, request)
     state.reads.failed(place.host, request.shard)
     resume(session, request)
   }
-  const granted = () => resume(session, request)
+  const granted = ({ server }: Lease) => {
+    if (place !== null && server.incarnation !== place.incarnation) leaveRestarted(state, request)
+    resume(session, request)
+  }
   const lease = state.leases.take(pool, state.settings, granted, refused)
   if (lease === null) session.enter('waiting')
   if (lease === null || place === null || lease.server.incarnation === place.incarnation)
     return lease
-  // The server has restarted behind this connection: what is known of it holds for its new life only.
-  state.leases.discard(request.shard, 'its server has restarted')
+  leaveRestarted(state, request)
   return leaseOn(session, request)
+}
+
+/** Behind that connection the server has restarted: what is known of it holds for its new life only. */
+function leaveRestarted({ leases }: SessionState, { shard }: LeaseRequest): void {
+  leases.discard(shard, 'its server has restarted')
+}
+
+/** True when another server may do: this one cannot be reached, and nobody has stopped the waiting. */
+export function isUnreachable({ sqlstate }: PgError): boolean {
+  return sqlstate.startsWith('08')
+}
+
+function wait(session: Session, until: Promise<void>, request: LeaseRequest): void {
+  session.state.leases.waitFor(until).then(
+    () => resume(session, request),
+    (error: unknown) => refuse(session, toPgError(error), request),
+  )
 }
 
 function resume(session: Session, { again }: LeaseRequest): void {

@@ -71,7 +71,7 @@ export function runSetRingfence(session: Session, unit: Unit, command: SetOwn): 
 /** Tokens are merged, never taken back: only a session that begins anew forgets what it has seen. */
 function mergeToken(session: Session, text: string | null): void {
   const { reads } = session.state
-  if (text === null) reads.positions.clear()
+  if (text === null) reads.forget()
   else reads.mergeToken(text, session.context.tokenKey)
 }
 

@@ -163,6 +163,7 @@ async function runSingle(
     const written = state.transaction?.written.find((other) => other !== shard) ?? ''
     throw pgError('secondShardWritten', [shard, written])
   }
+  refusePin(unit.prepared, state)
   const facts = unitFacts(unit)
   const lease = await joinShard(session, shard, plan.writes, facts)
   const options = { audience: 'all', facts } as const
