@@ -282,19 +282,32 @@ export class Database {
     client: Credentials,
     key: string,
   ): Promise<ReportedParameters> {
-    const pool = this.poolFor(this.home, client)
+    const pool = this.#validatingPool(client)
     const server = await leaseOnce(pool, settings)
     try {
-      const replay = settings.replayFrom(server.settings)
+      // Apart from what is put in force: a standby that is SERIALIZABLE by default runs nothing but this.
+      const resets = SettingsProfile.empty.replayFrom(server.settings)
+      if (resets !== '') await ask(server, resets)
+      server.settings = SettingsProfile.empty
+      const replay = settings.replayFrom(SettingsProfile.empty)
       if (replay !== '') await ask(server, replay)
       server.settings = settings
       const reported = new Map(server.parameters)
+      if (reported.has('in_hot_standby')) reported.set('in_hot_standby', 'off')
       if (this.#reported.size >= profileEntriesMax) this.#reported.clear()
       this.#reported.set(key, reported)
       return reported
     } finally {
       pool.release(server)
     }
+  }
+
+  /** Of the primary; while there is none, any replica knows settings as well, and who only reads can go on. */
+  #validatingPool(client: Credentials): Pool {
+    const servers = this.serversOf(this.home)
+    const pool = servers.primaryPool(client)
+    const [replica] = pool.isOut ? servers.readable() : []
+    return replica === undefined ? pool : servers.replicaPool(replica, client)
   }
 
   /** DDL of this proxy was committed: plans, prepared statements and other proxies must not miss it. */

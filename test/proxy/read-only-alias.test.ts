@@ -234,12 +234,20 @@ describe('libpq', () => {
   })
 })
 
-it('nobody writes under the read-only name on a replica that has become the primary', async () => {
+it('without a primary the read-only name serves on, and on a replica that becomes one nobody writes', async () => {
   const shard = firstShard(stack)
   await session(async (client) => {
     await client.query('SELECT pg_advisory_lock(12)')
     const host = shard.host((await value(client, 'SELECT served_by()')) ?? '')
     await shard.kill(shard.primary)
+    // Nothing but replicas is needed, to log in neither.
+    const options = '-c work_mem=11MB'
+    const asked = performance.now()
+    await withClient({ ...alias, options }, async (other) => {
+      expect(await server(other)).toBe('replica')
+      expect(await value(other, 'SHOW work_mem')).toBe('11MB')
+    })
+    expect(performance.now() - asked).toBeLessThan(5_000)
     await shard.promote(host)
     const write = client.query("INSERT INTO notes VALUES (8000, 'x')")
     expect((await refusal(write)).code).not.toBe(undefined)

@@ -11,8 +11,9 @@ import type { ReplicatedShard } from '../support/replicated-shard.ts'
 import type { ReplicatedStack } from '../support/replicated-stack.ts'
 import type { Place } from '../support/stack.ts'
 
-/** Names of the hosts of the first shard, as `served_by()` gives them. */
-export const [primaryName, ...replicaNames] = ['s1-a', 's1-b', 's1-c']
+const primaryName = 's1-a'
+/** The other hosts of the first shard, as `served_by()` gives them. */
+export const replicaNames = ['s1-b', 's1-c']
 
 /**
  * For unsharded databases. `served_by()`: name of the host that runs it, `in_force(setting)`: a setting there. Both
@@ -115,7 +116,7 @@ export function databaseOptions(stack: ReplicatedStack): DatabaseOptions {
 export type Reads = { readonly primary: number; readonly replica: number }
 
 /** Counters of all shards together. */
-export function readsOf(instance: Proxy | null): Reads {
+function readsOf(instance: Proxy | null): Reads {
   const sums = { primary: 0, replica: 0 }
   for (const { role, reads } of present(instance?.databases.values().next().value).hosts()) {
     if (role !== null) sums[role] += reads
