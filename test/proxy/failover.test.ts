@@ -206,7 +206,8 @@ describe('when a primary dies, the client', () => {
         const named = (at: number) => present(all[at])
         const [write, commit, text, prepare] = [named(0), named(1), named(2), named(3)]
         const [sleeper, idle, reader, later] = [named(4), named(5), named(6), named(7)]
-        for (const client of all) await client.query('SELECT 1')
+        // Who has read on a replica could have seen there what is about to hang here (shown.test.ts).
+        for (const client of all) await client.query('/* ringfence:primary */ SELECT 1')
         for (const [at, client] of [commit, prepare, sleeper, idle].entries()) {
           await client.query('BEGIN')
           await client.query('INSERT INTO ledger VALUES ($1, 0)', [900 + at])
