@@ -36,6 +36,8 @@ export class TopologyStore {
   #topology: Topology | undefined
   #connection: CatalogConnection | undefined
   #timer: Timer | undefined
+  /** Number of the newest attempt to connect. */
+  #attempt = 0
   #backoffMs = backoffMinMs
   #closed = false
   /** A schema change that the other proxies have not been told of, for want of a connection. */
@@ -102,9 +104,12 @@ export class TopologyStore {
     await connection?.end()
   }
 
+  /** Only the newest attempt counts: one that began earlier may lead to a server that is the primary no more. */
   async #connect(): Promise<void> {
+    this.#attempt += 1
+    const attempt = this.#attempt
     const connection = await openCatalogConnection(this.#options.url, queryTimeoutMs)
-    if (this.#closed) {
+    if (this.#closed || attempt !== this.#attempt) {
       connection.destroy()
       return
     }
@@ -119,10 +124,11 @@ export class TopologyStore {
       await client.query('LISTEN ringfence_topology; LISTEN ringfence_schema')
       this.#adopt(await readTopology(client, this.#options.shards))
     } catch (cause) {
-      this.#connection = undefined
+      if (this.#connection === connection) this.#connection = undefined
       connection.destroy()
       throw cause
     }
+    if (this.#connection !== connection) return
     this.#backoffMs = backoffMinMs
     this.#schedule(this.#options.pollMs, () => this.#poll())
   }
@@ -133,14 +139,16 @@ export class TopologyStore {
   }
 
   async #reconnect(): Promise<void> {
+    const attempt = this.#attempt + 1
     try {
       await this.#connect()
     } catch (error) {
+      if (attempt !== this.#attempt) return
       this.#options.log.warn({ reason: reasonOf(error) }, 'the catalog cannot be read; will retry')
       this.#retryLater()
       return
     }
-    if (this.#connection === undefined) return
+    if (attempt !== this.#attempt || this.#connection === undefined) return
     this.#options.log.info('the catalog can be read again')
     // Notifications were lost meanwhile.
     this.#tellSchema()

@@ -5,6 +5,8 @@ import { shardId } from '../../core/ids.ts'
 import { createLog } from '../../core/log.ts'
 import { ownerOf, type Topology } from '../../router/topology.ts'
 import { vnode } from '../../core/ids.ts'
+import { pause, until } from '../support/clients.ts'
+import { startFaultProxy } from '../support/fault-proxy.ts'
 import { column, openCluster, openFixture, type CatalogFixture } from './fixture.ts'
 
 const log = createLog('silent')
@@ -119,6 +121,48 @@ describe.each(inject('servers'))('topology store on PostgreSQL $version', (serve
     await client.query(moveVnode5)
     expect((await changed).epoch).toBe(2)
     expect(await Promise.all([told, witnessTold])).toEqual(['told', 'told'])
+  })
+
+  it('leaves a server that another one has replaced, also when it was about to connect there', async () => {
+    const [home] = fixture.shards
+    const direct = new URL(home.url)
+    const slow = await startFaultProxy({ host: direct.hostname, port: Number(direct.port) })
+    const replaced = new URL(home.url)
+    replaced.hostname = '127.0.0.1'
+    replaced.port = String(slow.port)
+    let url = home.url
+    const ids = fixture.shards.map(({ id }) => id)
+    const store = new TopologyStore({
+      get url() {
+        return url
+      },
+      shards: ids,
+      log,
+      pollMs: 100,
+    })
+    stores.push(store)
+    await store.start()
+    const others = `FROM pg_stat_activity
+      WHERE datname = current_database() AND backend_type = 'client backend'
+        AND pid <> pg_backend_pid()`
+    const count = async () => (await column<string>(home.client, `SELECT count(*) ${others}`))[0]
+    const before = await count()
+    try {
+      await slow.set({ kind: 'latency', ms: 150, jitterMs: 0 })
+      url = replaced.href
+      await home.client.query(`SELECT pg_terminate_backend(pid) ${others}`)
+      await until('it connects there', () => slow.connections > 0)
+      url = home.url
+      store.reconnect('the primary has changed')
+      await pause(2_500)
+      expect(slow.connections).toBe(0)
+      expect(await count()).toBe(before)
+      const changed = nextTopology(store)
+      await home.client.query(moveVnode5)
+      expect((await changed).epoch).toBe(2)
+    } finally {
+      await slow.close()
+    }
   })
 
   it('survives a listener that throws, and still tells the others', async () => {
