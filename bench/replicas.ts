@@ -1,6 +1,7 @@
 // Ringfence before a primary and two replicas that are late: one process with a database for each level of
 // consistency, so that nothing else differs between them.
 import { setTimeout as delay } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import { programVersion } from '../cli/version.ts'
 import { assert } from '../core/assert.ts'
 import type { Cluster } from '../demo/cluster.ts'
@@ -82,6 +83,19 @@ export async function startReplicaPeers(cluster: Cluster): Promise<readonly Peer
   })
   for (const peer of peers) await untilReady(peer)
   return peers
+}
+
+/** Which Redis the session ids live in: its version, or that it is the stand-in, which lives in this process. */
+export async function redisVersion({ redisUrl }: Cluster): Promise<string> {
+  const redis = new Redis(redisUrl)
+  try {
+    const said = await redis.info('server')
+    const told = (name: string) => new RegExp(`^${name}:(\\S+)`, 'm').exec(said)?.[1]
+    if (told('process_id') === String(process.pid)) return 'stand-in'
+    return told('redis_version') ?? 'unknown'
+  } finally {
+    redis.disconnect()
+  }
 }
 
 /** Resolves once replicas serve whatever may be read there. */

@@ -20,7 +20,7 @@ import {
 } from './peers.ts'
 import { findPgbench, initializePgbench } from './pgbench.ts'
 import { measurePromotions, type PromotionResult } from './promotion.ts'
-import { replayDelayMs, startReplicaPeers } from './replicas.ts'
+import { redisVersion, replayDelayMs, startReplicaPeers } from './replicas.ts'
 import { figuresOf, renderIdle, renderPromotions, renderRows, type RowResult } from './report.ts'
 import { runRow, warmUp } from './rounds.ts'
 import { allRows, replicaRows, type Row } from './rows.ts'
@@ -146,8 +146,8 @@ async function benchReplicas(setting: Setting, rows: readonly Row[]): Promise<Be
   await initializePgbench(place, replicatedScale)
   const peers = await startReplicaPeers(cluster)
   resources.defer(async () => peers[0]?.stop())
-  const results = await runRows({ ...setting, cluster }, rows, peers)
-  return { results, idle: [], versions: versionsOf(peers) }
+  const versions = { ...versionsOf(peers), Redis: await redisVersion(cluster) }
+  return { results: await runRows({ ...setting, cluster }, rows, peers), idle: [], versions }
 }
 
 async function benchPromotions(setting: Setting): Promise<readonly PromotionResult[]> {
