@@ -22,12 +22,15 @@ export function nows(hosts: readonly HostMonitor[]): readonly Sampled[] {
   })
 }
 
+// What was a replica when it was connected to may be the primary by now: what it replayed last is then older than what
+// it shows.
+const lsnSql = `SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+  ELSE pg_catalog.pg_current_wal_insert_lsn() END`
+
 /** Where the server's log is now: written on a primary, replayed on a replica. Null when it does not say. */
 export async function askLsn(server: ServerConnection): Promise<Lsn | null> {
-  const { role } = server.target
-  const call = role === 'primary' ? 'pg_current_wal_insert_lsn' : 'pg_last_wal_replay_lsn'
   try {
-    const { rows } = await ask(server, `SELECT pg_catalog.${call}()`)
+    const { rows } = await ask(server, lsnSql)
     return parseLsn(rows[0]?.[0] ?? '') ?? null
   } catch {
     return null

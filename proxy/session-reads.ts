@@ -44,6 +44,8 @@ export class SessionReads {
   readonly readOnly: boolean
   #hints: Hints | null = null
   #fetched: 'no' | 'known' | 'unknown' = 'no'
+  /** Of the client's commands: what was fetched for one that was cancelled says nothing of the next one's ids. */
+  #number = 0
   /** Shards whose replicas were waited for. */
   #waited: readonly ShardId[] = nobody
   #avoided: readonly HostMonitor[] = nobody
@@ -64,6 +66,7 @@ export class SessionReads {
 
   /** The client's next command: what was decided for the one before is forgotten. */
   nextCommand(): void {
+    this.#number += 1
     this.#hints = null
     this.#fetched = 'no'
     this.#waited = nobody
@@ -340,8 +343,10 @@ export class SessionReads {
     const store = this.#database.tokens
     if (store === null) return { kind: 'refuse', error: pgError('sessionIdsUnavailable') }
     const fetching = sessionIdParts(ids).map((part) => store.fetch(part))
+    const number = this.#number
     const until = Promise.all(fetching).then((answers) => {
-      this.#fetched = answers.every(({ kind }) => kind === 'known') ? 'known' : 'unknown'
+      const known = answers.every(({ kind }) => kind === 'known')
+      if (number === this.#number) this.#fetched = known ? 'known' : 'unknown'
       for (const each of answers) if (each.kind === 'known') this.#merge(each.positions)
     })
     return { kind: 'later', until }

@@ -317,9 +317,12 @@ export class ShardServers {
     const host = this.hostOf(server)
     if (monitor === null || host === null) return
     const seen = () => host.positionAfter(dialledAtMs) !== null
-    await waitForSample(monitor, seen, { clock: this.#context.clock, waitMs: admitTimeoutMs })
+    const { clock } = this.#context
+    const sampled = await waitForSample(monitor, seen, { clock, waitMs: admitTimeoutMs })
     const { status } = host
+    // An older sample may be of the life before, with positions that this one does not have.
     if (
+      !sampled ||
       status.kind !== 'up' ||
       status.sample.role !== role ||
       (role === 'primary' && monitor.primary !== host)
@@ -335,6 +338,7 @@ export class ShardServers {
     if (primary !== null && this.#followed !== null && primary !== this.#followed) {
       this.failovers += 1
       log.warn({ shard: this.id, host: primary.id, reason }, 'another server is the primary now')
+      this.#retire(primary, reason)
     }
     this.#followed = primary ?? this.#followed
     for (const { pool, login } of this.#primaries.values()) {
@@ -342,6 +346,15 @@ export class ShardServers {
       pool.point(target, reason)
     }
     if (primary !== null) this.#onPrimary?.()
+  }
+
+  /** Connections that were lent to read from a replica do not outlive its promotion: there they could write. */
+  #retire(promoted: HostMonitor, reason: string): void {
+    for (const pool of this.#replicas.get(promoted)?.values() ?? []) {
+      const { target } = pool
+      pool.point(null, reason)
+      pool.point(target, reason)
+    }
   }
 }
 

@@ -141,6 +141,7 @@ describe('a read that waits', () => {
     await until('nobody waits', () => databaseOf(narrow).stats().waiting === 0)
     await Promise.all(holders.map((holder) => holder.end()))
     await until('all are back', () => databaseOf(narrow).stats().leased === 0)
+    expect(databaseOf(narrow).stats()).toMatchObject({ opening: 0, waiting: 0 })
   })
 })
 
