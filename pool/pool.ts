@@ -15,6 +15,7 @@ import type { ShardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
 import { cancelStatement } from './cancel.ts'
 import { type DialOptions, dial } from './dial.ts'
+import { takeIdle } from './idle-servers.ts'
 import { isOutage, Outage } from './outage.ts'
 import type { PoolStats } from './pool-stats.ts'
 import type { ServerConnection, ServerOwner, ServerTarget } from './server-connection.ts'
@@ -44,8 +45,6 @@ export type PoolOptions = {
 
 // After a login that the server refused, new statements fail fast for a moment instead of dialling again each.
 const retryAfterMs = 500
-// How many idle connections are looked at for one that already has the client's settings.
-const profileProbes = 8
 
 export class Pool implements ServerOwner {
   readonly shard: ShardId
@@ -121,9 +120,10 @@ export class Pool implements ServerOwner {
     this.#target = target
     this.#targetNumber += 1
     this.#opening = 0
+    // Idle ones first: who loses a server asks for another one at once.
+    this.#closeIdle(reason)
     for (const server of Array.from(this.#all)) {
-      const stays = target === null || isSamePlace(server.target, target)
-      if (!stays || this.#idle.includes(server)) server.close(reason)
+      if (target !== null && !isSamePlace(server.target, target)) server.close(reason)
     }
     if (target === null) this.#outage ??= this.#newOutage(reason)
     this.#outage?.retryNow()
@@ -135,7 +135,7 @@ export class Pool implements ServerOwner {
   /** Lends no server any more; resolves once every server is back and closed. @throws PgError 57014 when resumed before */
   pause(): Promise<void> {
     this.#paused ??= []
-    for (const server of this.#idle.slice()) server.close('the shard is paused')
+    this.#closeIdle('the shard is paused')
     return new Promise((resolve, reject) => {
       if (this.#all.size === 0) resolve()
       else this.#paused?.push((error) => (error === null ? resolve() : reject(error)))
@@ -155,7 +155,7 @@ export class Pool implements ServerOwner {
   /** An idle server at once, one with `profile` in force if there is; else null and `waiter` waits. */
   acquire(profile: SettingsProfile, waiter: Waiter): ServerConnection | null {
     const free = this.#waiters.size === 0 && this.#paused === null
-    const server = free ? this.#takeIdle(profile) : null
+    const server = free ? takeIdle(this.#idle, profile) : null
     if (server !== null) return server
     this.#wait(waiter)
     return null
@@ -168,7 +168,7 @@ export class Pool implements ServerOwner {
 
   /** Gives back a server in state I with nothing owed; anything else is closed instead. */
   release(server: ServerConnection): void {
-    if (server.closed) return this.#forget(server)
+    if (server.closed) return this.#lost(server, 'it was lost in use')
     server.owner = this
     if (server.transactionStatus !== 'I' || server.exchangesOwed > 0) {
       return this.discard(server, 'it was given back in the middle of a transaction')
@@ -215,7 +215,7 @@ export class Pool implements ServerOwner {
     this.#closed = true
     this.#retry?.cancel()
     this.#waiters.refuseAll(error)
-    for (const server of this.#idle.slice()) server.close('the pool is closed')
+    this.#closeIdle('the pool is closed')
   }
 
   serverSpoke(): void {
@@ -225,12 +225,20 @@ export class Pool implements ServerOwner {
   serverClosed(server: ServerConnection, error: PgError): void {
     const at = this.#idle.indexOf(server)
     if (at >= 0) this.#idle.splice(at, 1)
+    this.#lost(server, error.message)
+  }
+
+  #lost(server: ServerConnection, reason: string): void {
     if (server.diedByItself) {
-      this.#options.suspect(error.message)
+      this.#options.suspect(reason)
       // What has killed it may have killed the others: nobody is lent one whose end is on its way.
-      for (const idle of this.#idle.slice()) idle.close('another connection to its server died')
+      this.#closeIdle('another connection to its server died')
     }
     this.#forget(server)
+  }
+
+  #closeIdle(reason: string): void {
+    for (const server of this.#idle.slice()) server.close(reason)
   }
 
   /** It is dead: its place is free for another. */
@@ -241,20 +249,6 @@ export class Pool implements ServerOwner {
       for (const end of this.#paused.splice(0)) end(null)
     }
     if (this.#waiters.size > 0) this.#open()
-  }
-
-  #takeIdle(profile: SettingsProfile): ServerConnection | null {
-    const last = this.#idle.length - 1
-    if (last < 0) return null
-    let at = last
-    for (let probe = last; probe >= 0 && probe > last - profileProbes; probe -= 1) {
-      if (this.#idle[probe]?.settings.equals(profile) === true) {
-        at = probe
-        break
-      }
-    }
-    const [server] = this.#idle.splice(at, 1)
-    return server ?? null
   }
 
   #wait(waiter: Waiter): void {
