@@ -47,10 +47,15 @@ export class ClientOutput {
     this.#outbox.flush()
     if (!this.#socket.writableNeedDrain) return
     for (const { server } of this.#leases) {
-      if (server.exchangesOwed === 0 || this.#paused.has(server)) continue
+      if (server.exchangesOwed === 0 || server.isPausedBy(this)) continue
       this.#paused.add(server)
-      server.pauseReading()
+      server.pauseReading(this)
     }
+  }
+
+  /** True while the client does not take what it has asked for: it may ask for more once it does ('drain'). */
+  get full(): boolean {
+    return this.#outbox.pendingBytes > highWaterBytes && this.#socket.writableNeedDrain
   }
 
   /** Writes one message of our own. */
@@ -119,7 +124,7 @@ export class ClientOutput {
   }
 
   resumeServers(): void {
-    for (const server of this.#paused) server.resumeReading()
+    for (const server of this.#paused) server.resumeReading(this)
     this.#paused.clear()
   }
 

@@ -5,7 +5,7 @@
 // once per statement; after that the read goes to the primary.
 import { pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
-import type { Position, Positions } from '../core/position.ts'
+import type { Positions } from '../core/position.ts'
 import { decodeToken } from '../core/session-token.ts'
 import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
@@ -14,11 +14,11 @@ import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { Hints } from '../router/hints.ts'
 import type { Database } from './database.ts'
 import type { Consistency, ReadTarget } from './database-options.ts'
-import type { Leases } from './leases.ts'
 import { isConsistency, isTarget, ownNames, sessionIdParts, sessionIdsOf } from './own-settings.ts'
 import type { ReadCounts } from './read-counts.ts'
 import { onPrimary, type ReadPlace, refuse, withoutReplica } from './read-place.ts'
-import { askLsn, nows, type Sampled } from './sampled-hosts.ts'
+import { nows, type Sampled } from './sampled-hosts.ts'
+import { SessionIds } from './session-ids.ts'
 import { mayRead, SessionPositions } from './session-positions.ts'
 import type { ShardServers } from './shard-servers.ts'
 
@@ -39,6 +39,7 @@ const shownTriesMax = 5
 
 export class SessionReads {
   readonly positions = new SessionPositions()
+  readonly ids: SessionIds
   readonly #database: Database
   /** Logged in by the name under which the database is read-only. */
   readonly readOnly: boolean
@@ -50,18 +51,16 @@ export class SessionReads {
   #waited: readonly ShardId[] = nobody
   #avoided: readonly HostMonitor[] = nobody
   #primaryOnly = false
-  #published = false
   /** Shards that the session has seen on a replica, or where others may have: the primary may be behind that. */
   readonly #ahead = new Set<ShardId>()
   #warned = false
-  /** Session ids of what was done since the client was last told that all is over. */
-  readonly #owed = new Set<string>()
   /** The command has ended a transaction; the client may be in another one by now. */
   hasEnded = false
 
   constructor(database: Database, readOnly: boolean) {
     this.#database = database
     this.readOnly = readOnly
+    this.ids = new SessionIds(database, this.positions)
   }
 
   /** The client's next command: what was decided for the one before is forgotten. */
@@ -72,7 +71,7 @@ export class SessionReads {
     this.#waited = nobody
     this.#avoided = nobody
     this.#primaryOnly = false
-    this.#published = false
+    this.ids.nextCommand()
     this.#warned = false
     this.hasEnded = false
   }
@@ -87,17 +86,7 @@ export class SessionReads {
   /** Hints of the command that is read now; they hold until the next one. */
   take(hints: Hints | null): void {
     this.#hints = hints
-    for (const id of hints?.sessionIds ?? []) this.#owed.add(id)
-  }
-
-  /** What was done until now was done under these settings, which are about to change or to end. */
-  owe(settings: SettingsProfile): void {
-    for (const id of sessionIdsOf(settings.own(ownNames.sessionId))) this.#owed.add(id)
-  }
-
-  /** All that was done has been published, as far as it has to be. */
-  owesNothing(): void {
-    this.#owed.clear()
+    if (hints !== null) this.ids.owe(hints.sessionIds)
   }
 
   /** A replica could not serve the command: another one shall, or the primary. */
@@ -231,70 +220,6 @@ export class SessionReads {
     }
   }
 
-  /** True when what was done on `leases` is to be known under session ids before the client goes on. */
-  mustPublish(settings: SettingsProfile, leases: Leases): boolean {
-    if (this.#published || leases.isEmpty) return false
-    return this.#owed.size > 0 || (settings.own(ownNames.sessionId) ?? '') !== ''
-  }
-
-  /**
-   * Puts the positions that `leases` have reached under the session's ids. A Redis that is away is no failure.
-   * @throws PgError 08006 when a shard cannot tell: to go on would be to acknowledge what others may miss
-   */
-  async publish(settings: SettingsProfile, leases: Leases): Promise<void> {
-    this.#published = true
-    const store = this.#database.tokens
-    this.owe(settings)
-    const ids = sessionIdParts([...this.#owed])
-    if (store === null) return
-    const positions = new Map<ShardId, Position>()
-    await Promise.all(
-      [...leases].map(async ({ server }) => {
-        if (this.#database.serversOf(server.shard).monitor === null) return
-        const position = await this.#positionOn(server)
-        if (position === null) throw pgError('positionLost', [server.shard])
-        positions.set(server.shard, position)
-      }),
-    )
-    for (const { server } of leases) {
-      const position = positions.get(server.shard)
-      if (position === undefined) continue
-      if (server.target.role === 'primary') this.positions.reached(server.shard, position)
-      else this.positions.merge(new Map([[server.shard, position]]))
-    }
-    if (positions.size > 0) await Promise.all(ids.map((part) => store.publish(part, positions)))
-    this.#owed.clear()
-  }
-
-  /** What a statement that has just ended on `server` has written or seen. */
-  async #positionOn(server: ServerConnection): Promise<Position | null> {
-    const servers = this.#database.serversOf(server.shard)
-    const { monitor } = servers
-    const host = servers.hostOf(server)
-    if (monitor === null || host === null) return null
-    const atMs = this.#database.clock.nowMs()
-    const { status } = host
-    if (
-      !server.closed &&
-      server.transactionStatus === 'I' &&
-      status.kind === 'up' &&
-      status.sample.incarnation === server.incarnation
-    ) {
-      const asked = await askLsn(server)
-      if (asked !== null) {
-        const { systemId, timeline } = status.sample
-        return { systemId, timeline, lsn: asked }
-      }
-    }
-    this.observed(server)
-    const waitMs = settleWaitMs
-    const { clock } = this.#database
-    // Nothing that a replica has shown, and nothing that is left of its own past, is beyond the present primary.
-    const known = () => host.positionAfter(atMs) ?? monitor.primary?.positionAfter(atMs) ?? null
-    await waitForSample(monitor, () => known() !== null, { clock, waitMs })
-    return known()
-  }
-
   /** All positions, what was seen a moment ago included. @throws PgError 57P03 when a shard cannot tell */
   async settled(): Promise<Positions> {
     for (const shard of this.positions.snapshot().open) {
@@ -347,7 +272,11 @@ export class SessionReads {
     const until = Promise.all(fetching).then((answers) => {
       const known = answers.every(({ kind }) => kind === 'known')
       if (number === this.#number) this.#fetched = known ? 'known' : 'unknown'
-      for (const each of answers) if (each.kind === 'known') this.#merge(each.positions)
+      for (const each of answers) {
+        if (each.kind !== 'known') continue
+        this.#merge(each.positions)
+        if (number === this.#number) this.ids.fetched(ids, each.positions)
+      }
     })
     return { kind: 'later', until }
   }

@@ -12,6 +12,7 @@ import type { Schema } from '../router/schema.ts'
 import type { Database } from './database.ts'
 import type { Credentials } from './database-options.ts'
 import type { Leases } from './leases.ts'
+import { ownNames, sessionIdsOf } from './own-settings.ts'
 import { SessionReads } from './session-reads.ts'
 import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
 import { Transaction, undecided } from './transaction.ts'
@@ -220,7 +221,7 @@ export class SessionState {
   endTransaction(outcome: 'committed' | 'rolledBack'): void {
     const { transaction } = this
     if (transaction === null) return
-    this.reads.owe(transaction.effective)
+    this.reads.ids.owe(sessionIdsOf(transaction.effective.own(ownNames.sessionId)))
     this.reads.hasEnded = true
     for (const { server } of this.leases) this.reads.observed(server)
     for (const shard of transaction.participants.keys()) {
@@ -241,7 +242,7 @@ export class SessionState {
       this.reads.observed(server)
       this.leases.settle(server.shard)
     }
-    this.reads.owesNothing()
+    this.reads.ids.owesNothing()
   }
 
   /** SET, RESET of one of the proxy's own settings; with `local` until the transaction ends. */
@@ -249,7 +250,8 @@ export class SessionState {
     const { transaction } = this
     const back = value ?? this.startup.own(name) ?? null
     const change = (settings: SettingsProfile) => settings.withOwn(name, back)
-    if (!this.leases.isEmpty) this.reads.owe(this.effective)
+    if (!this.leases.isEmpty)
+      this.reads.ids.owe(sessionIdsOf(this.effective.own(ownNames.sessionId)))
     if (transaction === null) {
       if (!local) this.settings = change(this.settings)
       return

@@ -77,6 +77,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.repeats = new Repeats(this.state)
     this.replies = new Replies(this.state, this.output, this)
     this.connectedAtMs = context.clock.nowMs()
+    options.socket.on('drain', () => this.pump())
   }
 
   get relay(): Relay {
@@ -111,8 +112,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (this.#phase === 'closed') return
     this.#intake.push(chunk)
     this.pump()
-    const reading = this.#phase === 'ready' || this.#phase === 'copyIn'
-    if (!reading && this.#intake.bufferedBytes > highWaterBytes) this.#socket.pause()
+    if (!this.#takes && this.#intake.bufferedBytes > highWaterBytes) this.#socket.pause()
   }
 
   /** The client is gone or must go: its transaction is rolled back, its servers given back or closed. */
@@ -150,7 +150,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      while (this.#phase === 'ready' || this.#phase === 'copyIn') {
+      while (this.#takes) {
         const command = this.#intake.next(this.#phase === 'copyIn')
         if (command === undefined) break
         this.idleInTransactionSinceMs = null
@@ -166,9 +166,12 @@ export class Session implements ExchangeEvents, ServerOwner {
     }
     if (this.#phase === 'closed') return
     this.#intake.own()
-    if (this.#phase === 'ready' || (this.#phase === 'copyIn' && !this.#serverLags)) {
-      this.#socket.resume()
-    }
+    if (this.#takes && !this.#serverLags) this.#socket.resume()
+  }
+
+  /** True when the next message may be taken: not from who asks on and on and does not read the answers. */
+  get #takes(): boolean {
+    return this.#phase === 'copyIn' || (this.#phase === 'ready' && !this.output.full)
   }
 
   #take(command: ClientCommand): void {
@@ -301,7 +304,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     state.closeJournal()
     const { transaction } = state
     const over = transaction === null || state.reads.hasEnded
-    if (over && state.reads.mustPublish(state.settings, state.leases)) {
+    if (over && state.reads.ids.mustPublish(state.settings, state.leases)) {
       return this.#publishThenReady()
     }
     const status = transaction === null ? 'I' : transaction.failed ? 'E' : 'T'
@@ -320,7 +323,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   #publishThenReady(): void {
     this.#phase = 'working'
     const { reads, settings, leases } = this.state
-    reads.publish(settings, leases).then(
+    reads.ids.publish(settings, leases).then(
       () => {
         if (this.#phase === 'closed') return this.state.leases.abandon()
         this.ready()

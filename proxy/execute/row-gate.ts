@@ -22,7 +22,7 @@ export class RowGate {
     this.#heldBytes += bytes.length
     if (this.#heldBytes <= heldBytesMax) return
     this.#paused.add(server)
-    server.pauseReading()
+    server.pauseReading(this)
   }
 
   /** The header is out. */
@@ -40,7 +40,7 @@ export class RowGate {
   }
 
   #resume(): void {
-    for (const server of this.#paused) server.resumeReading()
+    for (const server of this.#paused) server.resumeReading(this)
     this.#paused.clear()
   }
 }

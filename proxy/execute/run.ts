@@ -88,6 +88,12 @@ function sendQuery(
   }
   session.enter('running')
   sendSimple(session, lease.server, bytes)
+  if (open === null && facts.repeatable) askBehind(session, lease.server)
+}
+
+/** Of a read outside a transaction: one that writes may wait for COPY data, in which a question has no place. */
+function askBehind({ state }: Session, server: ServerConnection): void {
+  if (state.transaction === null) state.reads.ids.askBehind(server, state.settings)
 }
 
 /** The pipeline's server must roll back before the client hears that it has failed. */
@@ -141,6 +147,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   joinServer(session, lease, writesOf(batch))
   session.replies.expect([])
   runOn(session, lease.server, batch, end)
+  if (facts.repeatable) askBehind(session, lease.server)
 }
 
 /** Once for a command, however often it is run. */
