@@ -170,6 +170,7 @@ export class Pool implements ServerOwner {
   release(server: ServerConnection): void {
     if (server.closed) return this.#lost(server, 'it was lost in use')
     server.owner = this
+    server.resumeForAll()
     if (server.transactionStatus !== 'I' || server.exchangesOwed > 0) {
       return this.discard(server, 'it was given back in the middle of a transaction')
     }

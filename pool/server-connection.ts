@@ -105,6 +105,7 @@ export class ServerConnection {
   #drained: (() => void) | null = null
   #diedByItself = false
   #silent = true
+  readonly #pausedBy = new Set<object>()
 
   constructor(socket: Socket, turn: FlushTurn, identity: ServerIdentity, wholeBytesMax: number) {
     this.#socket = socket
@@ -171,12 +172,24 @@ export class ServerConnection {
     this.#drained = resume
   }
 
-  /** Back-pressure: nothing is read from the server until `resumeReading`. */
-  pauseReading(): void {
+  /** Back-pressure: nothing is read from the server until everybody who wants that has resumed reading. */
+  pauseReading(by: object): void {
+    this.#pausedBy.add(by)
     this.#socket.pause()
   }
 
-  resumeReading(): void {
+  resumeReading(by: object): void {
+    if (this.#pausedBy.delete(by) && this.#pausedBy.size === 0) this.#socket.resume()
+  }
+
+  isPausedBy(by: object): boolean {
+    return this.#pausedBy.has(by)
+  }
+
+  /** Whoever wanted it to wait has nothing to do with it any more. */
+  resumeForAll(): void {
+    if (this.#pausedBy.size === 0) return
+    this.#pausedBy.clear()
     this.#socket.resume()
   }
 

@@ -11,7 +11,7 @@ export type ScriptedProxy = { readonly instance: Proxy; readonly place: Place }
 /** Clients log in without a password. */
 export async function startScriptedProxy(
   { port }: ScriptedServer,
-  { failoverWaitMs }: { readonly failoverWaitMs: number },
+  { failoverWaitMs, poolSize = 4 }: { readonly failoverWaitMs: number; readonly poolSize?: number },
 ): Promise<ScriptedProxy> {
   const login = { name: 'app', password: null }
   const instance = await Proxy.start({
@@ -55,7 +55,7 @@ export async function startScriptedProxy(
         failover: { waitMs: failoverWaitMs, probeMs: 1_000 },
         readOnlyAlias: null,
         pool: {
-          size: 4,
+          size: poolSize,
           waitersMax: 100,
           queryWaitTimeoutMs: 5_000,
           serverLifetimeMs: 3_600_000,

@@ -83,6 +83,15 @@ export class RawConnection {
     }
   }
 
+  /** Nothing is read any more until `resume`: what the other side sends fills the buffers on the way. */
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
   /** Half-closes: the server sees the end of the client's bytes and may still answer. */
   finish(): void {
     this.#socket.end()
