@@ -155,6 +155,7 @@ class Reading {
     else if (schema === null) {
       const hidden = schemaname === undefined && searchPath.some(isSystem)
       if (hidden) this.reason ??= 'perhaps a system catalog'
+      this.#unknownTable(relname)
     } else {
       const relation = findRelation(schema, this.#searched, range)
       if (relation !== undefined) this.#known(relation)
@@ -163,7 +164,7 @@ class Reading {
     }
   }
 
-  /** It may be the session's temporary table, or a view newer than what is known of the catalogs. */
+  /** It may be the session's temporary table, or a view, newer than what is known, that calls what writes. */
   #unknownTable(name: string): void {
     this.#volatile(`the table "${name}" is not known`)
   }

@@ -111,3 +111,17 @@ describe('a read whose server breaks off', () => {
     expect(codesOf(await ask(simple))).toBe('TDCZ')
   })
 })
+
+describe('a read of what nothing is known of', () => {
+  it.each(['SELECT * FROM perhaps_a_view_that_writes', 'SELECT perhaps_writes()'])(
+    'is not run again, since it may have written: %s',
+    async (sql) => {
+      breaksOff(header)
+      answers(header, row, completeBytes)
+      const failed = await ask(textBytes('Q', sql))
+      expect(codesOf(failed)).toBe('TEZ')
+      expect(errorFields(failed)['C']).toBe('08006')
+      expect(server.answers).toHaveLength(1)
+    },
+  )
+})
