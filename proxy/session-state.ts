@@ -245,6 +245,15 @@ export class SessionState {
     this.reads.ids.owesNothing()
   }
 
+  /** The same for one shard, on which the command under way has no more to do. */
+  settleEarly(shard: ShardId): void {
+    const lease = this.leases.get(shard)
+    const kept = this.transaction !== null || this.reads.ids.mustPublish(this.settings, this.leases)
+    if (lease === undefined || kept) return
+    this.reads.observed(lease.server)
+    this.leases.settle(shard)
+  }
+
   /** SET, RESET of one of the proxy's own settings; with `local` until the transaction ends. */
   setOwn(name: string, value: string | null, local: boolean): void {
     const { transaction } = this

@@ -28,7 +28,9 @@ export async function runScatter(
     const audience = at === 0 ? 'all' : 'rows'
     const outcome = await runReadUnit(session, lease, unit, { audience, gate, facts })
     outcomes.push(outcome)
-    if (outcome.error === null || first !== null) return
+    // Another shard's part may have to wait for a server of somebody who waits for this one.
+    if (outcome.error === null) return state.settleEarly(lease.server.shard)
+    if (first !== null) return
     first = outcome.error
     gate.close()
     for (const { pool, server } of session.workingServers) void pool.cancel(server)
