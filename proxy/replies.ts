@@ -135,11 +135,13 @@ export class Replies implements RelayHost {
   }
 
   serverLost(error: PgError): void {
-    const deciding = this.#effects.slice(this.#effectAt).some((effect) => decides(effect))
+    const pending = this.#effects.slice(this.#effectAt)
+    const deciding = pending.some((effect) => decides(effect))
     if (!this.relay.failed) this.#output.error(deciding ? error : this.#state.meaningOf(error))
     this.statementFailed()
-    // A COMMIT ends the transaction, whatever becomes of it: clients do not send ROLLBACK after it.
-    if (deciding) this.#state.endTransaction('rolledBack')
+    // COMMIT and ROLLBACK end the transaction, whatever becomes of them: clients do not send ROLLBACK after them.
+    const ending = deciding || pending.some((effect) => effect?.command?.kind === 'rollback')
+    if (ending) this.#state.endTransaction('rolledBack')
     if (this.relay.synced && !this.relay.quiet) this.#events.exchangeOver()
     else this.#events.exchangePaused(true)
   }
