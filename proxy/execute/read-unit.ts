@@ -5,6 +5,7 @@ import { afterReplica, isGone } from '../repeat-verdict.ts'
 import { leaveServer, noteAnswered } from '../repeats.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
+import { ResultHeader } from './result-header.ts'
 import { type Outcome, runUnit, type Unit, type UnitOptions } from './unit.ts'
 
 const triesMax = 4
@@ -17,11 +18,12 @@ export async function runReadUnit(
   { facts, ...options }: UnitOptions & { readonly facts: ReadFacts },
 ): Promise<Outcome> {
   const { state } = session
+  const header = options.header ?? new ResultHeader()
   let { audience } = options
   let { server } = lease
   for (let tries = 1; ; tries += 1) {
     const startedMs = session.context.clock.nowMs()
-    const outcome = await runUnit(session, server, unit, { ...options, audience })
+    const outcome = await runUnit(session, server, unit, { ...options, header, audience })
     const { error } = outcome
     if (error === null) {
       if (state.transaction === null) noteAnswered(state, server, startedMs)

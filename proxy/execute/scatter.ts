@@ -8,6 +8,7 @@ import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
 import { runReadUnit } from './read-unit.ts'
+import { ResultHeader } from './result-header.ts'
 import { RowGate } from './row-gate.ts'
 import type { Outcome, Unit } from './unit.ts'
 
@@ -23,10 +24,11 @@ export async function runScatter(
   const leases = await leaseAll(session, shards, unit)
   const outcomes: Outcome[] = []
   const gate = new RowGate((bytes) => session.output.forward(bytes))
+  const header = new ResultHeader()
   let first: PgError | null = null
   const running = leases.map(async (lease, at) => {
     const audience = at === 0 ? 'all' : 'rows'
-    const outcome = await runReadUnit(session, lease, unit, { audience, gate, facts })
+    const outcome = await runReadUnit(session, lease, unit, { audience, gate, header, facts })
     outcomes.push(outcome)
     // Another shard's part may have to wait for a server of somebody who waits for this one.
     if (outcome.error === null) return state.settleEarly(lease.server.shard)

@@ -1,6 +1,6 @@
 // One statement on its way to servers by steps of our own: a simple query's text, or the Bind, Describe and
 // Execute of one portal. Sent to one server or to many; each time it is an exchange of its own.
-import type { PgError } from '../../core/errors.ts'
+import { type PgError, pgError } from '../../core/errors.ts'
 import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
 import type { Plan } from '../../router/plan.ts'
 import type { BoundParams, Prepared } from '../../router/router.ts'
@@ -20,6 +20,7 @@ import { ServerError } from '../../pool/exchange.ts'
 import type { Session } from '../session.ts'
 import type { Portal } from '../statements.ts'
 import { inject } from './inject.ts'
+import type { ResultHeader } from './result-header.ts'
 import type { RowGate } from './row-gate.ts'
 
 export type Unit = {
@@ -61,6 +62,8 @@ export type UnitOptions = {
   readonly sql?: string | undefined
   /** Of a statement on several servers: rows wait until their header has gone out. */
   readonly gate?: RowGate | undefined
+  /** Of a result that comes in parts: what the client has been told of its columns. */
+  readonly header?: ResultHeader | undefined
 }
 
 /** Runs `unit` on `server`; errors are in the outcome, never thrown. `sql` replaces the statement's text. */
@@ -101,6 +104,7 @@ type SinkOptions = {
   readonly unit: Unit
   readonly audience: Audience
   readonly gate?: RowGate | undefined
+  readonly header?: ResultHeader | undefined
   readonly parses: string[]
   readonly resolve: (outcome: Outcome) => void
 }
@@ -141,15 +145,28 @@ class UnitSink implements ReplySink {
         return
       case backend.copyInResponse:
         return refuseCopyIn(this.#server)
-      default:
-        if (this.#hears(code)) {
-          const header = code === backend.rowDescription || code === backend.bindComplete
-          if (!header) this.#told = 'rows'
-          else if (this.#told === 'nothing') this.#told = 'header'
-          this.#forward(bytes)
+      case backend.rowDescription:
+        if (this.#options.header?.accepts(bytes) === false) {
+          this.#error = pgError('resultChanged')
+          return
         }
-        if (this.#opensGate(code)) this.#options.gate?.open()
+        break
+      case backend.dataRow:
+        if (this.#error !== null) return
+        break
+      default:
     }
+    this.#tell(code, bytes)
+  }
+
+  #tell(code: number, bytes: Uint8Array): void {
+    if (this.#hears(code)) {
+      const header = code === backend.rowDescription || code === backend.bindComplete
+      if (!header) this.#told = 'rows'
+      else if (this.#told === 'nothing') this.#told = 'header'
+      this.#forward(bytes)
+    }
+    if (this.#opensGate(code)) this.#options.gate?.open()
   }
 
   lost(error: PgError): void {
