@@ -69,10 +69,11 @@ export class SessionIds {
   }
 
   /**
-   * Puts the positions that `leases` have reached under the session's ids. A Redis that is away is no failure.
+   * Puts the positions that `leases` have reached under the session's ids. A Redis that is away is no failure; `asked` is
+   * called once the servers have said where they are: Redis may take longer, and others wait for them.
    * @throws PgError 08006 when a shard cannot tell: to go on would be to acknowledge what others may miss
    */
-  async publish(settings: SettingsProfile, leases: Leases): Promise<void> {
+  async publish(settings: SettingsProfile, leases: Leases, asked: () => void): Promise<void> {
     this.#published = true
     const store = this.#database.tokens
     this.owe(sessionIdsOf(settings.own(ownNames.sessionId)))
@@ -89,6 +90,7 @@ export class SessionIds {
       }),
     )
     const ids = [...this.#owed]
+    asked()
     if (positions.size > 0 && !this.#isKnown(ids, positions)) {
       await Promise.all(sessionIdParts(ids).map((part) => store.publish(part, positions)))
     }

@@ -323,14 +323,16 @@ export class Session implements ExchangeEvents, ServerOwner {
   #publishThenReady(): void {
     this.#phase = 'working'
     const { reads, settings, leases } = this.state
-    reads.ids.publish(settings, leases).then(
-      () => {
-        if (this.#phase === 'closed') return this.state.leases.abandon()
-        this.ready()
-        this.pump()
-      },
-      (error: unknown) => this.fatal(toPgError(error)),
-    )
+    reads.ids
+      .publish(settings, leases, () => this.state.settle())
+      .then(
+        () => {
+          if (this.#phase === 'closed') return this.state.leases.abandon()
+          this.ready()
+          this.pump()
+        },
+        (error: unknown) => this.fatal(toPgError(error)),
+      )
   }
 
   /** The statement or pipeline ends with an error of our own. */
