@@ -1,7 +1,7 @@
 // Redis for the demo: the one that REDIS_URL names, else one of our own: a `redis-server` of the
 // PATH, or the stand-in, which lives in this process and so ends with it.
 import { spawn, type ChildProcess } from 'node:child_process'
-import { access, constants, mkdir, writeFile } from 'node:fs/promises'
+import { access, constants, mkdir, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { pidFile } from './leftovers.ts'
@@ -52,7 +52,11 @@ export async function startRedis({ dir, env }: RedisOptions): Promise<RedisServe
     await stop(child)
     throw new Error(`${binary} did not answer on port ${port}`)
   }
-  return { url: `redis://127.0.0.1:${port}`, stop: () => stop(child) }
+  const end = async () => {
+    await stop(child)
+    await rm(dir, { recursive: true, force: true })
+  }
+  return { url: `redis://127.0.0.1:${port}`, stop: end }
 }
 
 async function startStandIn(): Promise<RedisServer> {

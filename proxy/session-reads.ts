@@ -108,21 +108,30 @@ export class SessionReads {
 
   /** Where a statement goes that may run on a replica of `shard`. */
   place(shard: ShardId, settings: SettingsProfile): ReadPlace {
+    const place = this.#decide(shard, settings)
+    if (place.kind !== 'primary') return place
+    // The primary is gone to once it shows what the session has seen; until then nothing is settled.
+    if (this.isAhead(shard, settings)) return { kind: 'later', until: this.untilShown(shard) }
+    this.#database.serversOf(shard).counts.primary[place.reason] += 1
+    return place
+  }
+
+  #decide(shard: ShardId, settings: SettingsProfile): ReadPlace {
     const servers = this.#database.serversOf(shard)
     const { monitor } = servers
     const { target, consistency, ids } = this.#wishes(settings)
     if (monitor === null) {
-      return target === 'replica' ? refuse(shard, 'it has none') : onPrimary(servers, 'asked')
+      return target === 'replica' ? refuse(shard, 'it has none') : onPrimary('asked')
     }
     if (target === 'primary' || (consistency === 'strong' && !this.readOnly)) {
-      return onPrimary(servers, 'asked')
+      return onPrimary('asked')
     }
     const session = consistency !== 'eventual'
     if (session && ids.length > 0) {
       if (this.#fetched === 'no') return this.#fetch(ids)
-      if (this.#fetched === 'unknown') return withoutReplica(servers, target, 'unknown')
+      if (this.#fetched === 'unknown') return withoutReplica(shard, target, 'unknown')
     }
-    if (this.#primaryOnly) return onPrimary(servers, 'retried')
+    if (this.#primaryOnly) return onPrimary('retried')
     const sampled = this.#sampled(servers)
     const able = session ? this.#able(servers, sampled) : sampled
     const shared = target === 'auto' && this.#database.options.reads.includePrimary
@@ -131,9 +140,9 @@ export class SessionReads {
     const host = servers.pick(hosts)
     const chosen = able.find((candidate) => candidate.host === host)
     if (chosen !== undefined) return this.#onReplica(servers, chosen)
-    if (host !== null) return onPrimary(servers, 'shared')
+    if (host !== null) return onPrimary('shared')
     if (session && this.#isWorthWaiting(servers, sampled)) return this.#waitForReplica(servers)
-    return withoutReplica(servers, target, this.#whyNot(sampled))
+    return withoutReplica(shard, target, this.#whyNot(sampled))
   }
 
   /** The shard's readable replicas as they are for this session, one line: for EXPLAIN (ROUTE). */
@@ -317,7 +326,7 @@ export class SessionReads {
 
   #waitForReplica(servers: ShardServers): ReadPlace {
     const { monitor } = servers
-    if (monitor === null) return onPrimary(servers, 'none')
+    if (monitor === null) return onPrimary('none')
     this.#waited = [...this.#waited, servers.id]
     servers.counts.waits += 1
     const { clock, options } = this.#database

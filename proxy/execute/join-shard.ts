@@ -5,11 +5,9 @@ import type { ShardId } from '../../core/ids.ts'
 import type { Lease } from '../leases.ts'
 import { noRead, type ReadFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
-import type { ReadPlace } from '../read-place.ts'
 import { isUnreachable, mayUseReplica } from './lease.ts'
 import { joinServer } from './single.ts'
 
-const onPrimary: ReadPlace = { kind: 'primary' }
 // Each turn waits for something, or rules out a server.
 const turnsMax = 32
 
@@ -32,11 +30,12 @@ async function serverOn(session: Session, shard: ShardId, facts: ReadFacts): Pro
   for (let turn = 0; turn < turnsMax; turn += 1) {
     const held = leases.get(shard)
     if (held !== undefined) return held
-    const place = mayUseReplica(state, facts) ? reads.place(shard, state.effective) : onPrimary
-    if (place.kind === 'primary') {
+    if (!mayUseReplica(state, facts)) {
       if (reads.isAhead(shard, state.effective)) await leases.waitFor(reads.untilShown(shard))
       return leases.obtain(state.poolOf(shard), settings)
     }
+    const place = reads.place(shard, state.effective)
+    if (place.kind === 'primary') return leases.obtain(state.poolOf(shard), settings)
     if (place.kind === 'refuse') throw place.error
     if (place.kind === 'later') {
       await leases.waitFor(place.until)
