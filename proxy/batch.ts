@@ -16,7 +16,7 @@ import { blankHints } from '../router/hints.ts'
 import type { Prepared } from '../router/router.ts'
 import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
-import { mergeFacts, noRead, type ReadFacts, readFactsOf } from './read-facts.ts'
+import { isRepeatable, noRead, type ReadFacts, suitsReplica } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
 import { ClientStatement, type Portal } from './statements.ts'
 import { type Where, mergeWhere, whereOf } from './where.ts'
@@ -251,15 +251,26 @@ function settleBegin(items: readonly BatchItem[], where: Where): Where {
 
 /** What the statements that it names, runs or defines allow. */
 export function factsOf({ items, error }: Batch): ReadFacts {
-  let facts: ReadFacts | null = null
+  let onReplica = error === null
+  let repeatable = error === null
+  let hints: ReadFacts['hints'] = null
+  let empty = true
   for (const item of items) {
     if (item.kind === 'closeStatement') continue
+    empty = false
     const prepared = preparedOf(item)
-    const read = prepared === null ? noRead : readFactsOf(prepared)
-    facts = mergeFacts(facts, read)
+    if (prepared === null) {
+      onReplica = false
+      repeatable = false
+      continue
+    }
+    hints ??= prepared.hints
+    for (const statement of prepared.statements) {
+      onReplica &&= suitsReplica(statement)
+      repeatable &&= isRepeatable(statement)
+    }
   }
-  if (facts === null) return noRead
-  return error === null ? facts : { ...noRead, hints: facts.hints }
+  return empty ? noRead : { onReplica, repeatable, hints }
 }
 
 /** Null for what only a certain server knows. */

@@ -109,5 +109,5 @@ export class Intake {
 
 /** Views of frames die with the turn: what waits is copied. */
 export function ownFrames(frames: readonly Frame[]): readonly Frame[] {
-  return frames.map(({ code, bytes }) => ({ code, bytes: Uint8Array.from(bytes) }))
+  return frames.map(({ code, bytes }) => ({ code, bytes: new Uint8Array(bytes) }))
 }

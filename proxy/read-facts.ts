@@ -13,13 +13,15 @@ export type ReadFacts = {
 /** Of what writes, or what nothing is known of. */
 export const noRead: ReadFacts = { onReplica: false, repeatable: false, hints: null }
 
+type Statement = Pick<Prepared['statements'][number], 'replica' | 'isReadOnly' | 'pin'>
+
 /** Facts of all statements of one text. */
 export function readFactsOf({ statements, hints }: Prepared): ReadFacts {
   let onReplica = true
   let repeatable = true
-  for (const { replica, isReadOnly, pin } of statements) {
-    if (replica.kind !== 'allowed') onReplica = false
-    if (!isReadOnly || pin !== null) repeatable = false
+  for (const statement of statements) {
+    onReplica &&= suitsReplica(statement)
+    repeatable &&= isRepeatable(statement)
   }
   return { onReplica, repeatable, hints }
 }
@@ -28,17 +30,16 @@ export function readFactsOf({ statements, hints }: Prepared): ReadFacts {
 export function unitFacts({ prepared, index }: { prepared: Prepared; index: number }): ReadFacts {
   const statement = prepared.statements[index]
   if (statement === undefined) return noRead
-  const { replica, isReadOnly, pin } = statement
-  const repeatable = isReadOnly && pin === null
-  return { onReplica: replica.kind === 'allowed', repeatable, hints: prepared.hints }
+  const { hints } = prepared
+  return { onReplica: suitsReplica(statement), repeatable: isRepeatable(statement), hints }
 }
 
-/** Facts of both together. */
-export function mergeFacts(a: ReadFacts | null, b: ReadFacts): ReadFacts {
-  if (a === null) return b
-  return {
-    onReplica: a.onReplica && b.onReplica,
-    repeatable: a.repeatable && b.repeatable,
-    hints: a.hints ?? b.hints,
-  }
+/** True for what may run on a replica. */
+export function suitsReplica({ replica }: Statement): boolean {
+  return replica.kind === 'allowed'
+}
+
+/** True for what changes nothing when it runs twice. */
+export function isRepeatable({ isReadOnly, pin }: Statement): boolean {
+  return isReadOnly && pin === null
 }

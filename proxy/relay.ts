@@ -95,7 +95,7 @@ export class Relay implements ReplySink {
   /** Rows or results have gone out: the command cannot be run again. */
   #committed = false
   /** Of a command that may be run again: what was told that its messages were taken; null for what never differs. */
-  #told: (Uint8Array | null)[] = []
+  readonly #told: (Uint8Array | null)[] = []
   /** Of the present run: how many of them have come. */
   #taken = 0
   #repeatable = false
@@ -125,7 +125,7 @@ export class Relay implements ReplySink {
   /** The client's next command: what it was told of the one before counts no more. */
   nextCommand(): void {
     this.#repeating = false
-    if (this.#told.length > 0) this.#told = []
+    this.#told.length = 0
   }
 
   /** Starts an exchange with `server`; `expect` says what is owed. */
@@ -253,7 +253,7 @@ export class Relay implements ReplySink {
     this.#taken += 1
     if (told === undefined) {
       if (this.#repeatable)
-        this.#told.push(bytes.length === bareBytes ? null : Uint8Array.from(bytes))
+        this.#told.push(bytes.length === bareBytes ? null : new Uint8Array(bytes))
       return this.#host.forward(bytes)
     }
     if (told === null ? bytes.length === bareBytes : Buffer.compare(told, bytes) === 0) return

@@ -33,10 +33,11 @@ export class Repeats {
     return server.target.role === 'replica' || database.options.failover.waitMs > 0
   }
 
-  /** The command under way may be run again by `run`. */
-  arm(run: () => void): void {
+  /** The command about to be sent on `lease` may be run again by `run`. */
+  arm({ server }: Lease, run: () => void): void {
     this.#run = run
-    this.#readSinceMs = this.#state.database.clock.nowMs()
+    // Only replicas are chosen by how fast they are.
+    if (server.target.role === 'replica') this.#readSinceMs = this.#state.database.clock.nowMs()
   }
 
   /** True when the command is to be run again after that error; null: the connection was lost. */

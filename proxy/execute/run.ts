@@ -73,13 +73,13 @@ function sendQuery(
     end: 'sync',
   })
   if (lease === null) {
-    owned = Uint8Array.from(bytes)
+    owned = new Uint8Array(bytes)
     return
   }
   if (open === null) {
     if (session.repeats.allowed(facts, lease)) {
-      owned = Uint8Array.from(bytes)
-      session.repeats.arm(() => again(owned))
+      owned = new Uint8Array(bytes)
+      session.repeats.arm(lease, () => again(owned))
     }
     session.replies.expect(effects)
     joinServer(session, lease, writes)
@@ -142,7 +142,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   }
   if (session.repeats.allowed(facts, lease)) {
     owned = ownFrames(frames)
-    session.repeats.arm(again)
+    session.repeats.arm(lease, again)
   }
   joinServer(session, lease, writesOf(batch))
   session.replies.expect([])
