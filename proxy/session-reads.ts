@@ -34,7 +34,6 @@ const nobody: readonly never[] = []
 const settleWaitMs = 2_000
 /** How long a fresh look at the replicas is waited for. */
 const witnessWaitMs = 100
-/** Each failure is of a server that could not be asked: soon it is known to be gone. */
 const shownTriesMax = 5
 
 export class SessionReads {
@@ -178,21 +177,33 @@ export class SessionReads {
     this.#ahead.clear()
   }
 
-  /** True when the primary may not show yet what the session has seen. */
+  /** True when the primary may not show yet what the session has seen. Without a primary the pool's queue is the place. */
   isAhead(shard: ShardId, settings: SettingsProfile): boolean {
-    return this.#ahead.has(shard) && this.#wishes(settings).consistency !== 'eventual'
+    if (!this.#ahead.has(shard) || this.#wishes(settings).consistency === 'eventual') return false
+    return this.#database.serversOf(shard).monitor?.primary !== null
   }
 
   /**
-   * Resolves once the primary shows all that the session has seen. @throws PgError 40001 when it does not within a second
+   * Resolves once the primary shows all that the session has seen, or there is none any more. @throws PgError 40001 when
+   * it does not within a second, or cannot be asked
    */
   async untilShown(shard: ShardId): Promise<void> {
-    const { shown } = this.#database.serversOf(shard)
+    const { shown, monitor } = this.#database.serversOf(shard)
+    const { clock } = this.#database
     for (let tries = 0; tries < shownTriesMax; tries += 1) {
       const witness = shown === null ? null : await this.#witness(shard)
-      if (shown === null || witness === null || (await shown.until(shard, witness))) break
+      if (shown === null || witness === null || (await shown.until(shard, witness))) {
+        this.#ahead.delete(shard)
+        return
+      }
+      const primary = monitor?.primary ?? null
+      if (monitor === null || primary === null) return
+      // One of the two could not be asked: the next look tells whether it is gone.
+      const sinceMs = clock.nowMs()
+      const looked = () => monitor.primary !== primary || primary.positionAfter(sinceMs) !== null
+      await waitForSample(monitor, looked, { clock, waitMs: witnessWaitMs })
     }
-    this.#ahead.delete(shard)
+    throw pgError('primaryBehind', [shard])
   }
 
   /**
