@@ -47,6 +47,7 @@ export async function openCatalogConnection(
   }
   const end = async () => {
     const limit = setTimeout(destroy, endTimeoutMs)
+    // That the server did not say goodbye changes nothing: the socket is closed either way.
     await client.end().catch(() => undefined)
     clearTimeout(limit)
     destroy()

@@ -140,7 +140,13 @@ export class TokenStore {
     this.#closed = true
     this.#timer?.cancel()
     await this.#cycle
-    if (this.#link.ready) await this.#leave().catch(() => undefined)
+    if (this.#link.ready) {
+      const stays =
+        'this proxy stays registered in Redis: session ids read on primaries until it is back'
+      await this.#leave().catch((error: unknown) =>
+        this.#options.log.warn({ reason: reasonOf(error) }, stays),
+      )
+    }
     this.#link.close()
   }
 

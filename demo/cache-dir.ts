@@ -53,6 +53,7 @@ export async function cachedDirectory(
     await writeFile(join(content, completeFile), '')
     await writeFile(join(content, completeFile), String(await countEntries(content)))
     if (await isComplete(target)) return target
+    // There is none the first time; what is in the way otherwise shows at the next step.
     await rename(target, aside).catch(() => undefined)
     await rename(content, target).catch(async (cause: unknown) => {
       if (!(await isComplete(target))) throw cause

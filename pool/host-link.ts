@@ -67,7 +67,10 @@ export class HostLink implements ServerOwner {
     }
   }
 
-  /** First column of the answer to a question besides the looks. @throws when there is no connection, or it fails */
+  /**
+   * First column of the answer to a question besides the looks. A server that falls silent is closed by the next look's
+   * limit, which ends the question too. @throws when there is no connection, or it fails
+   */
   async ask(sql: string): Promise<readonly string[]> {
     const server = this.#server
     if (server === null) throw new Error('the monitor has no connection to the server')
