@@ -4,13 +4,14 @@ import type { Config } from '../config/config.ts'
 import { type AdminLogin, type ProxyAddress, type Told, tellProxy } from './admin-client.ts'
 import { chooseDatabase } from './choose-database.ts'
 import { CommandFailure, readConfig } from './load-config.ts'
+import type { ProxyAt } from './options.ts'
 import { renderTable } from './table.ts'
 
 export type ShardOptions = {
   readonly config: string
   readonly database?: string
   /** Empty: the proxy that the file itself describes. */
-  readonly proxy: readonly { readonly host: string; readonly port: number | null }[]
+  readonly proxy: readonly ProxyAt[]
   readonly timeoutMs: number
   readonly json: boolean
 }
