@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { addCheckCommand } from './commands/check.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addExplainCommand } from './commands/explain.ts'
+import { addHashPasswordCommand } from './commands/hash-password.ts'
 import { addInitCommand } from './commands/init.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addShardCommand } from './commands/shard.ts'
@@ -38,6 +39,7 @@ const adders = [
   addExplainCommand,
   addDemoCommand,
   addShardCommand,
+  addHashPasswordCommand,
 ]
 for (const add of adders) add(program)
 
