@@ -7,6 +7,7 @@ import { vnodeBitsOf } from '../router/key-hash.ts'
 import { placeVnodes, type WeightedShard } from '../router/ring.ts'
 import type { KeyType, ShardingRules } from '../router/schema.ts'
 import { CatalogError } from './catalog-error.ts'
+import { publish } from './move-store.ts'
 
 /** What init registered: the cluster's identity and each shard's ordinal. */
 export type Registration = {
@@ -173,6 +174,9 @@ async function createTopology(
      JOIN ringfence.shard s ON s.ordinal = v.owner`,
     [[...owners]],
   )
+  await home.query(
+    `INSERT INTO ringfence.topology_history (epoch, what) VALUES (1, 'the ring placed all virtual nodes')`,
+  )
   await home.query('NOTIFY ringfence_topology')
 }
 
@@ -200,8 +204,8 @@ async function updateShards(
     await home.query('DELETE FROM ringfence.shard WHERE id = $1', [id])
   }
   if (!changed) return
-  await home.query('UPDATE ringfence.topology SET epoch = epoch + 1, next_ordinal = $1', [ordinal])
-  await home.query('NOTIFY ringfence_topology')
+  await home.query('UPDATE ringfence.topology SET next_ordinal = $1', [ordinal])
+  await publish(home, 'shards of the configuration', { shards: shards.map(({ id }) => id) })
 }
 
 async function insertShard(home: Client, shard: WeightedShard, ordinal: number): Promise<void> {

@@ -4,10 +4,12 @@
 import { assert } from '../core/assert.ts'
 import { systemClock, type Clock, type Timer } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
-import type { ShardId } from '../core/ids.ts'
+import { epoch, type Epoch, type ShardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
 import type { Topology } from '../router/topology.ts'
+import { CatalogError } from './catalog-error.ts'
 import { openCatalogConnection, type CatalogConnection } from './connection.ts'
+import { beat, type ProxyIdentity, registerProxy, unregisterProxy } from './proxy-registry.ts'
 import { readEpoch, readTopology } from './topology-query.ts'
 
 export type TopologyStoreOptions = {
@@ -19,6 +21,14 @@ export type TopologyStoreOptions = {
   /** Between two looks at the epoch. */
   readonly pollMs: number
   readonly clock?: Clock
+  /** Who routes by what is read here; absent: somebody who only looks. */
+  readonly proxy?: {
+    readonly identity: ProxyIdentity
+    /** Newest epoch that all of the proxy's work is routed by. */
+    readonly seen: () => Epoch
+    /** The catalog knows that the proxy was alive at `sentMs`. */
+    readonly beaten: (sentMs: number) => void
+  }
 }
 
 /** Takes a listener away again. */
@@ -45,6 +55,8 @@ export class TopologyStore {
   /** At most one refresh runs; a wish that comes meanwhile is for one more after it. */
   #refreshing = false
   #refreshAgain = false
+  /** On the list of proxies; '' while it is not there. */
+  #registeredAs = ''
 
   constructor(options: TopologyStoreOptions) {
     this.#options = options
@@ -101,7 +113,24 @@ export class TopologyStore {
     this.#timer?.cancel()
     const connection = this.#connection
     this.#connection = undefined
-    await connection?.end()
+    if (connection === undefined) return
+    await this.#unregister(connection)
+    await connection.end()
+  }
+
+  /** Tells at once what the proxy has understood, instead of with the next poll. */
+  async beat(): Promise<void> {
+    await this.#refresh()
+  }
+
+  async #unregister({ client }: CatalogConnection): Promise<void> {
+    const { proxy, log } = this.#options
+    if (proxy === undefined || this.#registeredAs === '') return
+    try {
+      await unregisterProxy(client, proxy.identity, this.#registeredAs)
+    } catch (error) {
+      log.warn({ reason: reasonOf(error) }, 'this proxy is still on the list of proxies')
+    }
   }
 
   /** Only the newest attempt counts: one that began earlier may lead to a server that is the primary no more. */
@@ -122,6 +151,7 @@ export class TopologyStore {
     })
     try {
       await client.query('LISTEN ringfence_topology; LISTEN ringfence_schema')
+      await this.#epochNow(client)
       this.#adopt(await readTopology(client, this.#options.shards))
     } catch (cause) {
       if (this.#connection === connection) this.#connection = undefined
@@ -161,8 +191,7 @@ export class TopologyStore {
     if (this.#refreshing || connection === undefined) return
     this.#refreshing = true
     try {
-      const epoch = await readEpoch(connection.client)
-      if (epoch !== this.#topology?.epoch) {
+      if ((await this.#epochNow(connection.client)) !== this.#topology?.epoch) {
         this.#adopt(await readTopology(connection.client, this.#options.shards))
       }
     } catch (error) {
@@ -171,6 +200,26 @@ export class TopologyStore {
       this.#refreshing = false
     }
     if (this.#refreshAgain) await this.#refresh()
+  }
+
+  /** Epoch in force; a proxy says with the same question that it lives. */
+  async #epochNow(client: CatalogConnection['client']): Promise<Epoch> {
+    const { proxy } = this.#options
+    if (proxy === undefined) return readEpoch(client)
+    const { identity, seen, beaten } = proxy
+    const sentMs = this.#clock.nowMs()
+    const known =
+      this.#registeredAs === '' ? null : await beat(client, identity, this.#registeredAs, seen())
+    if (known !== null) {
+      beaten(sentMs)
+      return known
+    }
+    // Not on the list, or not any more: what was published meanwhile may not have waited for us.
+    this.#registeredAs = await registerProxy(client, identity)
+    const first = await beat(client, identity, this.#registeredAs, epoch(0))
+    if (first === null) throw new CatalogError('the catalog is empty')
+    beaten(sentMs)
+    return first
   }
 
   #adopt(topology: Topology): void {

@@ -8,6 +8,7 @@ import { catalogUrl } from '../proxy/catalog-url.ts'
 import { explainRoute } from '../router/explain.ts'
 import { loadParser } from '../router/parser.ts'
 import { Router, type RouterContext } from '../router/router.ts'
+import { restingTopology } from '../router/topology.ts'
 import { chooseDatabase } from './choose-database.ts'
 import { readConfig } from './load-config.ts'
 import { databaseOptions } from './proxy-options.ts'
@@ -40,7 +41,7 @@ async function readContext(options: ReturnType<typeof databaseOptions>): Promise
   const ids = shards.map(({ id }) => id)
   const [home] = shards
   if (rules === null || home === undefined) {
-    const topology = { epoch: epoch(0), shards: ids, owners: new Uint16Array(0) }
+    const topology = restingTopology(epoch(0), ids, new Uint16Array(0))
     return { topology, schema: null, rules: null, searchPath: [] }
   }
   const url = catalogUrl(home, options)

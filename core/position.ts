@@ -31,3 +31,9 @@ export function covers(reached: Position, needed: Position): boolean {
   if (reached.systemId !== needed.systemId || reached.timeline !== needed.timeline) return false
   return reached.lsn >= needed.lsn
 }
+
+/** The same for what the primary once told: a later timeline that has passed the LSN has it, and so has another cluster. */
+export function isAbove(reached: Position, floor: Position): boolean {
+  if (reached.systemId !== floor.systemId) return true
+  return reached.timeline >= floor.timeline && reached.lsn >= floor.lsn
+}

@@ -305,6 +305,9 @@ export function writesOf({ items }: Batch): boolean {
 export function continued(batch: Batch, shard: ShardId): Batch {
   const { where } = batch
   if (where === '(any)' || where === '(nowhere)' || where === shard) return batch
-  const error = pgError('unsupported', ['a pipeline that goes on to another shard after Flush'])
+  const error =
+    where === '(held)'
+      ? pgError('vnodesHeld', ['its pipeline is open elsewhere'])
+      : pgError('unsupported', ['a pipeline that goes on to another shard after Flush'])
   return { items: [], where: '(nowhere)', error }
 }

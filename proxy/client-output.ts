@@ -12,7 +12,7 @@ import {
   writeReadyForQuery,
 } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
-import type { ReportedParameters } from './database.ts'
+import type { ReportedParameters } from './login-reports.ts'
 import { ServerError } from '../pool/exchange.ts'
 import type { Leases } from './leases.ts'
 

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import { epoch, type ShardId } from '../core/ids.ts'
+import type { ProxyIdentity } from '../catalog/proxy-registry.ts'
 import type { Log } from '../core/log.ts'
 import { type Ask, loadSchema } from '../catalog/schema-loader.ts'
 import type { TokenStore } from '../catalog/token-store.ts'
@@ -16,15 +17,16 @@ import { SettingsProfile } from '../pool/settings-profile.ts'
 import { StatementCache } from '../pool/statement-cache.ts'
 import { Router, type RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
-import type { Topology } from '../router/topology.ts'
+import { restingTopology, type Topology } from '../router/topology.ts'
 import { catalogUrl } from './catalog-url.ts'
 import { ask } from '../pool/exchange.ts'
 import { leaseOnce } from './leases.ts'
+import { LoginReports } from './login-reports.ts'
+import { type GatedSession, MoveGate } from './move-gate.ts'
 import { type HostView, hostViews } from './host-views.ts'
 import { searchPathOf } from './search-path.ts'
 import { ShardServers } from './shard-servers.ts'
 import type { Credentials, DatabaseOptions, ShardOptions } from './database-options.ts'
-import type { ClientStartup } from './startup-parameters.ts'
 
 export type DatabaseContext = {
   readonly dial: DialOptions
@@ -32,6 +34,8 @@ export type DatabaseContext = {
   readonly log: Log
   /** Where the positions of that database are kept by session id; null: nowhere. */
   readonly tokensFor: (database: string) => TokenStore | null
+  /** This proxy on the catalog's list of proxies. */
+  readonly identity: ProxyIdentity
 }
 
 const planCacheEntriesMax = 10_000
@@ -43,20 +47,17 @@ const topologyPollMs = 1_000
 // Of a database that is not sharded: how often it is looked for functions that were changed elsewhere.
 const schemaAgeMsMax = 60_000
 
-/** ParameterStatus values that a client with these settings is told at login. */
-export type ReportedParameters = ReadonlyMap<string, string>
-
 export class Database {
   readonly options: DatabaseOptions
   readonly router = new Router({ cacheEntriesMax: planCacheEntriesMax })
   readonly statements = new StatementCache(statementCacheEntriesMax)
   readonly clock: Clock
+  /** What servers report of clients' settings. */
+  readonly reports: LoginReports
   /** Positions by session id; null without Redis. */
   readonly tokens: TokenStore | null
   readonly #context: DatabaseContext
   readonly #servers: ReadonlyMap<ShardId, ShardServers>
-  readonly #reported = new Map<string, ReportedParameters>()
-  readonly #reporting = new Map<string, Promise<ReportedParameters>>()
   #store: TopologyStore | null = null
   #topology: Topology
   #schema: Schema | null = null
@@ -65,6 +66,9 @@ export class Database {
   #schemaDigest = ''
   #schemaStale = false
   readonly #searchPaths = new Map<string, readonly string[]>()
+  readonly sessions = new Set<GatedSession>()
+  /** Holds what is on the move; null without sharding. */
+  readonly gate: MoveGate | null
   clients = 0
   /** Grows with every change of topology or schema. */
   version = 0
@@ -74,6 +78,8 @@ export class Database {
     this.clock = context.clock
     this.tokens = context.tokensFor(options.name)
     this.#context = context
+    const sharded = options.rules !== null
+    this.reports = new LoginReports((client) => this.#validatingPool(client), sharded)
     const shards = options.shards.map((shard) => shard.id)
     this.#servers = new Map(
       options.shards.map((shard, at) => {
@@ -81,7 +87,12 @@ export class Database {
         return [shard.id, new ShardServers(shard, options, context, followed)]
       }),
     )
-    this.#topology = { epoch: epoch(0), shards, owners: new Uint16Array(0) }
+    this.#topology = restingTopology(epoch(0), shards, new Uint16Array(0))
+    const { waitersMax: heldMax, queryWaitTimeoutMs: holdMs } = options.pool
+    const { sessions, clock } = this
+    const onSeen = () => void this.#store?.beat()
+    this.gate =
+      options.rules === null ? null : new MoveGate({ clock, sessions, heldMax, holdMs, onSeen })
   }
 
   get shards(): readonly ShardId[] {
@@ -134,7 +145,15 @@ export class Database {
     }
     const ids = shards.map((shard) => shard.id)
     const homeUrl = () => this.homeUrl()
+    const { gate } = this
+    const proxy = {
+      identity: this.#context.identity,
+      seen: () => gate?.seen ?? epoch(0),
+      beaten: (sentMs: number) => gate?.beaten(sentMs),
+    }
     const store = new TopologyStore({
+      clock: this.clock,
+      proxy,
       // Read at every connection: a failover changes it.
       get url() {
         return homeUrl()
@@ -145,9 +164,11 @@ export class Database {
     })
     this.#topology = await store.start()
     this.#store = store
+    gate?.adopt(this.#topology)
     store.onChange((topology) => {
       this.#topology = topology
       this.version += 1
+      gate?.adopt(topology)
       log.info({ database: this.options.name, epoch: topology.epoch }, 'topology changed')
     })
     store.onSchemaChange(() => {
@@ -239,67 +260,6 @@ export class Database {
   sweep(): void {
     this.#followSchema()
     for (const servers of this.#servers.values()) servers.sweep()
-  }
-
-  /**
-   * What a client is told at login. application_name differs from client to client: it is not asked for.
-   * @throws PgError 0A000 for an encoding in which shard keys could not be read
-   */
-  async reportedAtLogin(startup: ClientStartup, client: Credentials): Promise<ReportedParameters> {
-    const { settings, applicationName } = startup
-    const asked = applicationName === null ? settings : settings.without('application_name')
-    const reported = new Map(await this.reportedFor(asked, client))
-    if (applicationName !== null) reported.set('application_name', applicationName)
-    const encoding = reported.get('client_encoding') ?? 'UTF8'
-    if (this.options.rules !== null && encoding !== 'UTF8') {
-      throw pgError('encodingUnsupported', [encoding])
-    }
-    return reported
-  }
-
-  /**
-   * What a server reports to a client with `settings`, validated by a server the first time.
-   * @throws PgError the server's own refusal of a setting, or why none could be reached.
-   */
-  async reportedFor(settings: SettingsProfile, client: Credentials): Promise<ReportedParameters> {
-    const key = `${client.name}\0${settings.key}`
-    const known = this.#reported.get(key)
-    if (known !== undefined) return known
-    // Clients that come all at once ask once.
-    const asked = this.#reporting.get(key)
-    if (asked !== undefined) return asked
-    const asking = this.#askReported(settings, client, key)
-    this.#reporting.set(key, asking)
-    try {
-      return await asking
-    } finally {
-      this.#reporting.delete(key)
-    }
-  }
-
-  async #askReported(
-    settings: SettingsProfile,
-    client: Credentials,
-    key: string,
-  ): Promise<ReportedParameters> {
-    const pool = this.#validatingPool(client)
-    const server = await leaseOnce(pool, settings)
-    try {
-      // Apart from what is put in force: a standby that is SERIALIZABLE by default runs nothing but this.
-      const resets = SettingsProfile.empty.replayFrom(server.settings)
-      if (resets !== '') await ask(server, resets)
-      server.settings = SettingsProfile.empty
-      const replay = settings.replayFrom(SettingsProfile.empty)
-      if (replay !== '') await ask(server, replay)
-      server.settings = settings
-      const reported = new Map(server.parameters)
-      if (reported.has('in_hot_standby')) reported.set('in_hot_standby', 'off')
-      if (this.#reported.size >= profileEntriesMax) this.#reported.clear()
-      this.#reported.set(key, reported)
-      return reported
-    } finally {
-      pool.release(server)
-    }
   }
 
   /** Of the primary; while there is none, any replica knows settings as well, and who only reads can go on. */

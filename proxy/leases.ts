@@ -14,6 +14,10 @@ export type Lease = {
   readonly pool: Pool
   /** Why the client keeps it between transactions; null when it does not. */
   pinned: PinReason | null
+  /** Something was written, or may be, since it was lent. */
+  writes: boolean
+  /** Moves whose fence came while it was busy: it may end what it has begun. */
+  passes: ReadonlySet<number> | null
 }
 
 /** A server for a short internal question. @throws PgError when none could be had. */
@@ -104,7 +108,12 @@ export class Leases {
   /** Gives the server back unless it is pinned; the pool closes it when it is not clean. */
   settle(shard: ShardId): void {
     const lease = this.#held.get(shard)
-    if (lease === undefined || lease.pinned !== null) return
+    if (lease === undefined) return
+    if (lease.pinned !== null) {
+      lease.writes = false
+      lease.passes = null
+      return
+    }
     this.#held.delete(shard)
     lease.pool.release(lease.server)
   }
@@ -150,7 +159,7 @@ export class Leases {
   }
 
   #hold(pool: Pool, server: ServerConnection): Lease {
-    const lease: Lease = { server, pool, pinned: null }
+    const lease: Lease = { server, pool, pinned: null, writes: false, passes: null }
     server.owner = this.#owner
     this.#held.set(pool.shard, lease)
     return lease

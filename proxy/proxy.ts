@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { hostname } from 'node:os'
+import type { ProxyIdentity } from '../catalog/proxy-registry.ts'
 import { startRecovery } from '../catalog/recovery.ts'
 import { TokenStore } from '../catalog/token-store.ts'
 import type { Clock } from '../core/clock.ts'
@@ -96,7 +97,8 @@ export class Proxy {
     }
     for (const database of options.databases) {
       const tokensFor = (name: string) => this.#tokensFor(name, database)
-      const opened = new Database(database, { dial, clock, log, tokensFor })
+      const identity = this.#identity
+      const opened = new Database(database, { dial, clock, log, tokensFor, identity })
       this.#databases.set(database.name, opened)
       if (database.readOnlyAlias !== null) this.#readOnly.set(database.readOnlyAlias, opened)
     }
@@ -182,6 +184,12 @@ export class Proxy {
   get #proxyId(): string {
     const { host, port } = this.#options.listen
     return port === 0 ? `${hostname()}:${this.#randomId}` : `${hostname()}:${host}:${port}`
+  }
+
+  get #identity(): ProxyIdentity {
+    const { listen, version } = this.#options
+    const address = `${listen.host}:${listen.port}`
+    return { id: this.#proxyId, incarnation: this.#randomId, address, version }
   }
 
   async #startDatabase(database: Database): Promise<void> {
@@ -280,7 +288,7 @@ export class Proxy {
     try {
       const client = { name: account.name, password: account.password }
       const asked = readOnly === undefined ? startup : withoutWriting(startup)
-      const known = await database.reportedAtLogin(asked, client)
+      const known = await database.reports.atLogin(asked, client)
       // A driver that looks for a standby (target_session_attrs) goes by these.
       const reported =
         readOnly === undefined ? known : new Map([...known, ['in_hot_standby', 'on']])

@@ -5,7 +5,7 @@
 // once per statement; after that the read goes to the primary.
 import { pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
-import type { Positions } from '../core/position.ts'
+import { isAbove, type Positions } from '../core/position.ts'
 import { decodeToken } from '../core/session-token.ts'
 import type { HostMonitor } from '../pool/host-monitor.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
@@ -316,7 +316,11 @@ export class SessionReads {
   #sampled(servers: ShardServers): readonly Sampled[] {
     const avoided = this.#avoided
     const hosts = servers.readable()
-    return nows(avoided.length === 0 ? hosts : hosts.filter((host) => !avoided.includes(host)))
+    const left = avoided.length === 0 ? hosts : hosts.filter((host) => !avoided.includes(host))
+    const floor = this.#database.topology.floors.get(servers.id)
+    if (floor === undefined) return nows(left)
+    // What was moved to the shard, or away from it, a replica must have heard of: a floor is left behind soon.
+    return nows(left).filter(({ position }) => isAbove(position, floor))
   }
 
   #able(servers: ShardServers, sampled: readonly Sampled[]): readonly Sampled[] {

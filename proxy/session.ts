@@ -15,7 +15,8 @@ import type { Frame, Framer } from '../wire/framer.ts'
 import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
-import type { Database, ReportedParameters } from './database.ts'
+import type { Database } from './database.ts'
+import type { ReportedParameters } from './login-reports.ts'
 import type { Credentials } from './database-options.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
@@ -57,6 +58,8 @@ export class Session implements ExchangeEvents, ServerOwner {
   readonly #socket: Socket
   readonly #intake: Intake
   readonly #onClosed: () => void
+  /** When a move began to hold the command; null when none does. */
+  heldSinceMs: number | null = null
   readonly #copy = new CopyIntake()
   #phase: Phase = 'ready'
   #draining = false
@@ -72,6 +75,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     const leases = new Leases(this)
     this.output = new ClientOutput(options.socket, options.outbox, leases, options.reported)
     this.state = new SessionState(options, leases)
+    this.state.database.sessions.add(this.state)
     const token = options.startup.own(ownNames.sessionToken)
     if (token !== undefined) this.state.reads.mergeToken(token, context.tokenKey)
     this.repeats = new Repeats(this.state)
@@ -118,6 +122,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   /** The client is gone or must go: its transaction is rolled back, its servers given back or closed. */
   close(): void {
     if (this.#phase === 'closed') return
+    this.state.database.sessions.delete(this.state)
     const working = this.#phase === 'working' || this.#copy.reading
     this.#phase = 'closed'
     this.output.end()
@@ -154,6 +159,7 @@ export class Session implements ExchangeEvents, ServerOwner {
         const command = this.#intake.next(this.#phase === 'copyIn')
         if (command === undefined) break
         this.idleInTransactionSinceMs = null
+        this.heldSinceMs = null
         this.repeats.nextCommand()
         this.relay.nextCommand()
         this.state.reads.nextCommand()

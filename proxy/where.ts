@@ -5,14 +5,15 @@ import type { SessionState } from './session-state.ts'
 
 /**
  * `(steps)`: answered by the proxy, or by several shards (execute/steps.ts). `(begin)`: a BEGIN, which takes no server
- * of its own but goes along with what comes with it.
+ * of its own but goes along with what comes with it. `(held)`: nowhere for now (move-gate.ts).
  */
-export type Where = '(nowhere)' | '(begin)' | '(any)' | '(steps)' | ShardId
+export type Where = '(nowhere)' | '(begin)' | '(any)' | '(steps)' | '(held)' | ShardId
 
 /** Place where both can run in one go. */
 export function mergeWhere(a: Where, b: Where): Where {
   if (a === b) return a
   const [weaker, stronger] = strength(a) < strength(b) ? [a, b] : [b, a]
+  if (stronger === '(held)') return stronger
   return strength(weaker) < strengthOfShard ? stronger : '(steps)'
 }
 
@@ -33,6 +34,8 @@ function strength(where: Where): number {
       return 2
     case '(steps)':
       return strengthOfShard + 1
+    case '(held)':
+      return strengthOfShard + 2
     default:
       return strengthOfShard
   }
@@ -41,6 +44,7 @@ function strength(where: Where): number {
 /** Where one planned statement goes, given what the transaction has touched. */
 export function whereOf(plan: Plan, state: SessionState): Where {
   if (state.failure === 'server') return '(any)'
+  if (isHeld(plan, state)) return '(held)'
   switch (plan.kind) {
     case 'single':
       if (plan.anyShard) return '(any)'
@@ -52,6 +56,23 @@ export function whereOf(plan: Plan, state: SessionState): Where {
     case 'copyIn':
     case 'refuse':
       return '(steps)'
+  }
+}
+
+/** True when a move, or a shard that joins, has it wait. */
+export function isHeld(plan: Plan, { database, leases, transaction }: SessionState): boolean {
+  const { gate } = database
+  if (gate === null) return false
+  switch (plan.kind) {
+    case 'single':
+    case 'scatter':
+      return gate.holds(plan.moves, leases, plan.kind === 'single')
+    case 'everywhere':
+      return plan.joining && transaction?.everywhere !== true
+    case 'copyIn':
+    case 'session':
+    case 'refuse':
+      return false
   }
 }
 

@@ -1,12 +1,12 @@
 // EXPLAIN (ROUTE) and `ringfence explain`: how a statement would go, as rows of aspect and value.
 import { PgError } from '../core/errors.ts'
-import { vnodeBitsOf, vnodeOfKey } from './key-hash.ts'
+import { vnodeBitsOf } from './key-hash.ts'
 import { type Bindings, type KeySource, keysOf, type Scalar } from './key-source.ts'
 import { utf8Of } from './literals.ts'
 import type { Plan } from './plan.ts'
 import type { Route } from './route.ts'
 import type { Prepared, Router, RouterContext, Statement } from './router.ts'
-import { ownerOf } from './topology.ts'
+import { moveOfKey, placeOfKey } from './topology.ts'
 
 /** Aspect and value. The aspect `error` stands in the rows of a statement that would be refused. */
 export type RouteRow = readonly [aspect: string, value: string]
@@ -123,8 +123,11 @@ function keyRows(
     if (keys instanceof PgError || rules === null) continue
     const bits = vnodeBitsOf(rules.vnodeCount)
     for (const key of keys.values.slice(0, keysShownMax)) {
-      const vnode = vnodeOfKey(key, bits)
-      rows.push(['vnode', `${vnode} on ${ownerOf(topology, vnode)}`])
+      const { vnode, shard, pinned } = placeOfKey(topology, key, bits)
+      rows.push(['vnode', `${vnode} on ${shard}${pinned ? ' (pinned key)' : ''}`])
+      const move = moveOfKey(topology, key, vnode)
+      if (move !== null)
+        rows.push(['move', `${move.id}, ${move.from} to ${move.to}, ${move.phase}`])
     }
   }
   return rows

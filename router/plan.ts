@@ -1,6 +1,7 @@
 // What the planner answers for one statement, and what the executor needs of it. Immutable data.
 import type { PgError } from '../core/errors.ts'
 import type { ShardId, Vnode } from '../core/ids.ts'
+import type { TopologyMove } from './topology.ts'
 
 /** What a statement does to the session or the transaction, whatever shard it runs on. */
 export type SessionCommand =
@@ -92,9 +93,16 @@ export type Plan =
       readonly writes: boolean
       /** True when any shard would answer the same: a transaction's own server is preferred. */
       readonly anyShard: boolean
+      /** Of its keys, what is on the move; empty most of the time. */
+      readonly moves: readonly TopologyMove[]
     }
   /** The same statement on every named shard at once; rows are concatenated, tags added up. */
-  | { readonly kind: 'scatter'; readonly shards: readonly ShardId[] }
+  | {
+      readonly kind: 'scatter'
+      readonly shards: readonly ShardId[]
+      /** All that is on the move. */
+      readonly moves: readonly TopologyMove[]
+    }
   /**
    * The same statement on every shard, home first, in one two-phase transaction; home's answer
    * counts.
@@ -107,6 +115,8 @@ export type Plan =
       readonly relation: string
       /** Volatile parts of a reference write: computed once on the home shard before it runs. */
       readonly once: EvaluateOnce | null
+      /** A shard is about to join: it would miss what runs now. */
+      readonly joining: boolean
     }
   /** COPY … FROM STDIN into a sharded table: the rows themselves say which shard. */
   | { readonly kind: 'copyIn'; readonly copy: CopyInPlan }

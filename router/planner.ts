@@ -3,7 +3,7 @@
 import { unreachable } from '../core/assert.ts'
 import { PgError, pgError } from '../core/errors.ts'
 import type { ShardId, Vnode } from '../core/ids.ts'
-import { type KeyValue, vnodeBitsOf, vnodeOfKey } from './key-hash.ts'
+import { type KeyValue, vnodeBitsOf } from './key-hash.ts'
 import { type Bindings, isZero, keysOf, type Keys, misfitOf, type Scalar } from './key-source.ts'
 import { utf8Of } from './literals.ts'
 import type { Plan, SessionCommand } from './plan.ts'
@@ -11,7 +11,7 @@ import { ringfenceCalls } from './ringfence-settings.ts'
 import type { Cover, Route, Shape } from './route.ts'
 import type { ShardingRules } from './schema.ts'
 import { mayBeCurrentTime } from './time-value.ts'
-import { homeShard, ownerOf, type Topology } from './topology.ts'
+import { homeShard, moveOfKey, placeOfKey, type Topology, type TopologyMove } from './topology.ts'
 
 /**
  * Plan of a shape with these values. Refusals are plans too: nothing is thrown for a client's
@@ -35,7 +35,7 @@ export function planOf(
     case 'reference':
       return { ...onHome(shape, topology), anyShard: true }
     case 'scatter':
-      return scatter(topology.shards, route.offset, bindings, rules)
+      return scatter(topology.shards, route.offset, bindings, { topology, rules })
     case 'everywhere':
       return planEverywhere(route, bindings, topology)
     case 'copyIn':
@@ -65,9 +65,12 @@ type SinglePlan = Extract<Plan, { kind: 'single' }>
 type KeyRoute = Extract<Route, { kind: 'key' }>
 type Place = { readonly topology: Topology; readonly rules: ShardingRules }
 
+const noMoves: readonly TopologyMove[] = []
+
 function onHome(shape: Shape, topology: Topology): SinglePlan {
   const shard = homeShard(topology)
-  return { kind: 'single', shard, vnode: null, writes: !shape.isReadOnly, anyShard: false }
+  const writes = !shape.isReadOnly
+  return { kind: 'single', shard, vnode: null, writes, anyShard: false, moves: noMoves }
 }
 
 function planKey(shape: Shape, route: KeyRoute, bindings: Bindings, place: Place): Plan {
@@ -95,29 +98,37 @@ function planKey(shape: Shape, route: KeyRoute, bindings: Bindings, place: Place
   if (agreed !== null) return single(shape, ownersOf([agreed], place), place)
   if (several === undefined) return { kind: 'refuse', error: refusal ?? differentKeys(place.rules) }
   if (route.scatter.kind === 'refused') return { kind: 'refuse', error: route.scatter.error }
-  return scatter(several, route.scatter.offset, bindings, place.rules)
+  return scatter(several, route.scatter.offset, bindings, place)
 }
 
 function single(shape: Shape, owners: Owners, { topology }: Place): SinglePlan {
   // No key at all matches no row: every shard gives the same answer, so the first one is asked.
   const shard = owners.shards[0] ?? homeShard(topology)
-  return { kind: 'single', shard, vnode: owners.vnode, writes: !shape.isReadOnly, anyShard: false }
+  const { vnode, moves } = owners
+  return { kind: 'single', shard, vnode, writes: !shape.isReadOnly, anyShard: false, moves }
 }
 
 /** `vnode`: of the first key. */
-type Owners = { readonly shards: ShardId[]; readonly vnode: Vnode | null }
+type Owners = {
+  readonly shards: ShardId[]
+  readonly vnode: Vnode | null
+  readonly moves: readonly TopologyMove[]
+}
 
 function ownersOf(keys: readonly KeyValue[], { topology, rules }: Place): Owners {
   const bits = vnodeBitsOf(rules.vnodeCount)
   const shards: ShardId[] = []
+  let moves = noMoves
   let first: Vnode | null = null
   for (const key of keys) {
-    const vnode = vnodeOfKey(key, bits)
+    const { vnode, shard } = placeOfKey(topology, key, bits)
     first ??= vnode
-    const owner = ownerOf(topology, vnode)
-    if (!shards.includes(owner)) shards.push(owner)
+    if (!shards.includes(shard)) shards.push(shard)
+    if (topology.moves.length === 0) continue
+    const move = moveOfKey(topology, key, vnode)
+    if (move !== null && !moves.includes(move)) moves = [...moves, move]
   }
-  return { shards, vnode: first }
+  return { shards, vnode: first, moves }
 }
 
 /** The one key that sources which together cover all tables agree on. */
@@ -158,7 +169,7 @@ function scatter(
   shards: readonly ShardId[],
   offset: Scalar | null,
   bindings: Bindings,
-  rules: ShardingRules | null,
+  { topology, rules }: { readonly topology: Topology; readonly rules: ShardingRules | null },
 ): Plan {
   if (offset !== null && !isZero(offset, bindings)) {
     const error = pgError('unsupportedAcrossShards', ['OFFSET', rules?.key ?? ''])
@@ -169,7 +180,7 @@ function scatter(
     const construct = "a constant such as 'now', which shards read by their own clocks,"
     return { kind: 'refuse', error: pgError('unsupported', [construct]) }
   }
-  return { kind: 'scatter', shards }
+  return { kind: 'scatter', shards, moves: topology.moves }
 }
 
 function readsClock({ literals, params }: Bindings): boolean {
@@ -193,9 +204,13 @@ function planEverywhere(
   topology: Topology,
 ): Plan {
   const { what, relation, once, timeColumns } = route
+  if (what === 'ddl' && topology.moves.length > 0) {
+    return { kind: 'refuse', error: pgError('schemaHeld', []) }
+  }
   if (timeColumns && paramsReadClock(params?.values ?? [])) {
     const construct = "a parameter such as 'now' in a write to a reference table"
     return { kind: 'refuse', error: pgError('unsupported', [construct]) }
   }
-  return { kind: 'everywhere', shards: topology.shards, what, relation, once }
+  const { shards, joining } = topology
+  return { kind: 'everywhere', shards, what, relation, once, joining }
 }

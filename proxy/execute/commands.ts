@@ -132,7 +132,7 @@ async function discardAll(session: Session, unit: Unit): Promise<void> {
   state.settings = state.startup
   state.reads.forget()
   if (transaction !== null) state.transaction = new Transaction('BEGIN', state.startup, true)
-  const reported = await state.database.reportedFor(state.startup, state.client)
+  const reported = await state.database.reports.of(state.startup, state.client)
   complete(session, unit, 'DISCARD ALL')
   session.output.tellParameters(reported)
 }

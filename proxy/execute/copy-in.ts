@@ -1,12 +1,12 @@
 // COPY … FROM STDIN into a sharded table: the rows say which shard. The first row chooses it, every further row is
 // checked before its bytes are passed on; a row of another shard ends the COPY with nothing kept.
 import { type PgError, pgError } from '../../core/errors.ts'
-import { type KeyValue, vnodeBitsOf, vnodeOfKey } from '../../router/key-hash.ts'
+import { type KeyValue, vnodeBitsOf } from '../../router/key-hash.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
 import type { CopyInPlan } from '../../router/plan.ts'
 import type { ShardingRules } from '../../router/schema.ts'
-import { homeShard, ownerOf } from '../../router/topology.ts'
+import { homeShard, moveOfKey, placeOfKey } from '../../router/topology.ts'
 import { writeBindComplete, writeCommandComplete, writeCopyInResponse } from '../../wire/backend.ts'
 import { frontend } from '../../wire/codes.ts'
 import { CopyRowScanner } from '../../wire/copy.ts'
@@ -16,6 +16,7 @@ import { Writer } from '../../wire/writer.ts'
 import { type Answer, ask } from '../../pool/exchange.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
+import { untilUnheld } from './lease.ts'
 import type { Unit } from './unit.ts'
 
 const headerBytes = 5
@@ -55,6 +56,8 @@ class CopyInput {
   readonly #scanner: CopyRowScanner
   readonly #bits: number
   #held: Uint8Array[] = []
+  /** Of the rows that no server has been sent yet: moves may give them to another shard. */
+  #keys: KeyValue[] = []
   #shard: ShardId | null = null
   #server: ServerConnection | null = null
   #answer: Promise<Answer | PgError> | null = null
@@ -71,9 +74,10 @@ class CopyInput {
 
   /** Takes one CopyData body; it goes on once every row that ends in it is known to be of the shard. */
   async data(body: Uint8Array): Promise<void> {
-    this.#scanner.push(body)
-    this.#checkRows()
-    this.#held.push(Uint8Array.from(body))
+    const owned = Uint8Array.from(body)
+    this.#scanner.push(owned)
+    await this.#checkRows()
+    this.#held.push(owned)
     if (this.#shard === null) return
     const server = this.#server ?? (await this.#start(this.#shard))
     for (const chunk of this.#held.splice(0)) server.send(copyData(chunk))
@@ -84,7 +88,7 @@ class CopyInput {
   /** The client has sent all; gives the command tag. */
   async done(): Promise<string> {
     this.#scanner.finish()
-    this.#checkRows()
+    await this.#checkRows()
     const home = homeShard(this.#session.state.database.topology)
     const server = this.#server ?? (await this.#start(this.#shard ?? home))
     const writer = new Writer(16)
@@ -105,10 +109,12 @@ class CopyInput {
     await this.#answer
   }
 
-  #checkRows(): void {
+  async #checkRows(): Promise<void> {
     for (let row = this.#scanner.next(); row !== undefined; row = this.#scanner.next()) {
       if (row.kind !== 'row') continue
-      const shard = this.#shardOf(row.key, row.line)
+      const key = this.#keyOf(row.key, row.line)
+      const shard = await this.#shardOf(key)
+      if (this.#server === null) this.#keys.push(key)
       this.#shard ??= shard
       if (shard !== this.#shard) {
         throw pgError('copyOverShards', [this.#copy.relation, row.line, shard, this.#shard])
@@ -116,17 +122,33 @@ class CopyInput {
     }
   }
 
-  #shardOf(key: Uint8Array | null, line: number): ShardId {
+  /** Owner of the key, once no move holds it. */
+  async #shardOf(key: KeyValue): Promise<ShardId> {
+    const { state } = this.#session
+    for (;;) {
+      const { topology, gate } = state.database
+      const { vnode, shard } = placeOfKey(topology, key, this.#bits)
+      const move = topology.moves.length === 0 ? null : moveOfKey(topology, key, vnode)
+      if (move === null || gate?.holds([move], state.leases, true) !== true) return shard
+      await state.leases.waitFor(untilUnheld(this.#session))
+    }
+  }
+
+  /** True when all rows so far are still the shard's. */
+  async #stillOn(shard: ShardId): Promise<boolean> {
+    for (const key of this.#keys) if ((await this.#shardOf(key)) !== shard) return false
+    return true
+  }
+
+  #keyOf(key: Uint8Array | null, line: number): KeyValue {
     const { relation, keyColumn } = this.#copy
     if (key === null) throw pgError('keyMissing', [keyColumn, relation])
     const value = this.#keyValue(key)
-    if (value === undefined) {
-      const text =
-        this.#copy.format === 'binary' ? `${key.length} bytes` : Buffer.from(key).toString()
-      const detail = `COPY ${relation}, line ${line}, column ${keyColumn}`
-      throw pgError('keyInvalid', [this.#rules.keyType, text], { detail })
-    }
-    return ownerOf(this.#session.state.database.topology, vnodeOfKey(value, this.#bits))
+    if (value !== undefined) return value
+    const text =
+      this.#copy.format === 'binary' ? `${key.length} bytes` : Buffer.from(key).toString()
+    const detail = `COPY ${relation}, line ${line}, column ${keyColumn}`
+    throw pgError('keyInvalid', [this.#rules.keyType, text], { detail })
   }
 
   #keyValue(key: Uint8Array): KeyValue | undefined {
@@ -151,6 +173,8 @@ class CopyInput {
     const elsewhere = other?.find((written) => written !== shard)
     if (elsewhere !== undefined) throw pgError('secondShardWritten', [shard, elsewhere])
     const { server } = await joinShard(this.#session, shard, true)
+    if (!(await this.#stillOn(shard))) throw pgError('vnodesHeld', ['have moved meanwhile'])
+    this.#keys = []
     this.#server = server
     this.#answer = ask(server, this.#unit.sql).catch((error: PgError) => error)
     return server

@@ -20,6 +20,8 @@ export type LeaseRequest = {
   readonly end: PipelineEnd
 }
 
+type Resumed = Pick<LeaseRequest, 'again' | 'end'>
+
 /** The session's server on the shard; null when it must wait, or was refused. */
 export function leaseOn(session: Session, request: LeaseRequest): Lease | null {
   const { state } = session
@@ -109,14 +111,29 @@ export function isUnreachable({ sqlstate }: PgError): boolean {
   return sqlstate.startsWith('08')
 }
 
-function wait(session: Session, until: Promise<void>, request: LeaseRequest): void {
+/** What is to be run waits for a move; it is planned again whenever there is something new. */
+export function waitHeld(session: Session, request: Resumed): void {
+  const until = untilUnheld(session)
+  session.enter('waiting')
+  wait(session, until, request)
+}
+
+/** Resolves when it is worth planning again. @throws PgError 53300, 57P03, or why the session stops waiting */
+export function untilUnheld(session: Session): Promise<void> {
+  const { gate, clock } = session.state.database
+  if (gate === null) return Promise.resolve()
+  session.heldSinceMs ??= clock.nowMs()
+  return gate.hold(session.heldSinceMs)
+}
+
+function wait(session: Session, until: Promise<void>, request: Resumed): void {
   session.state.leases.waitFor(until).then(
     () => resume(session, request),
     (error: unknown) => refuse(session, toPgError(error), request),
   )
 }
 
-function resume(session: Session, { again }: LeaseRequest): void {
+function resume(session: Session, { again }: Resumed): void {
   if (session.closed) return
   session.enter('ready')
   try {
@@ -127,7 +144,7 @@ function resume(session: Session, { again }: LeaseRequest): void {
   session.pump()
 }
 
-function refuse(session: Session, error: PgError, { end }: LeaseRequest): void {
+function refuse(session: Session, error: PgError, { end }: Resumed): void {
   if (session.closed) return
   session.enter('ready')
   session.refuse(error, end)

@@ -13,7 +13,7 @@ import { noRead } from '../read-facts.ts'
 import { readQuery, type SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
 import { isShard, type Where } from '../where.ts'
-import { leaseOn } from './lease.ts'
+import { leaseOn, waitHeld } from './lease.ts'
 import { joinServer, sendBatch, sendSimple } from './single.ts'
 import { runBatchSteps, runQuerySteps } from './steps.ts'
 
@@ -46,6 +46,10 @@ function runQuery(session: Session, bytes: Uint8Array): void {
   }
   warnOfHints(session, query.hintProblem)
   const open = session.relay.server
+  if (query.where === '(held)' && open === null) {
+    const owned = new Uint8Array(bytes)
+    return waitHeld(session, { again: () => runQuery(session, owned), end: 'sync' })
+  }
   if (query.where === '(steps)' || query.where === '(nowhere)') {
     if (open !== null) return refusedBehindFlush(session)
     const sql = Uint8Array.from(decodeQuery(bytes))
@@ -124,6 +128,11 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     if (end === 'flush') return
     if (state.transaction?.implicit !== true) return session.ready()
     return session.work(() => Promise.resolve(), end)
+  }
+  if (batch.where === '(held)') {
+    const owned = ownFrames(frames)
+    state.undoDefinitions()
+    return waitHeld(session, { again: () => runBatch(session, owned, end), end })
   }
   if (batch.where === '(steps)' || batch.where === '(nowhere)') {
     state.undoDefinitions()

@@ -1,6 +1,10 @@
-// One SELECT on several shards at once, its rows put one after the other as they come.
+// One SELECT on several shards at once, its rows put one after the other as they come. Shards that hold rows of others,
+// while virtual nodes are on the move, get the statement without those rows.
 import { type PgError, pgError, toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
+import { ServerError, shiftPosition } from '../../pool/exchange.ts'
+import { HiddenRows } from '../../router/hidden-rows.ts'
+import type { SplicedSql } from '../../router/hidden-splice.ts'
 import { writeCommandComplete, writeNotice } from '../../wire/backend.ts'
 import type { Lease } from '../leases.ts'
 import { ownNames } from '../own-settings.ts'
@@ -12,6 +16,9 @@ import { ResultHeader } from './result-header.ts'
 import { RowGate } from './row-gate.ts'
 import type { Outcome, Unit } from './unit.ts'
 
+// Holds nothing but texts of topologies that are still in use.
+const hiddenRows = new HiddenRows()
+
 /** @throws PgError the first shard's error; rows of others may have been sent, as with one PostgreSQL. */
 export async function runScatter(
   session: Session,
@@ -21,6 +28,7 @@ export async function runScatter(
   const { state } = session
   if (state.database.options.scatter === 'refuse') throw pgError('scatterRefused')
   const facts = unitFacts(unit)
+  const rewritten = withoutHidden(session, unit, shards)
   const leases = await leaseAll(session, shards, unit)
   const outcomes: Outcome[] = []
   const gate = new RowGate((bytes) => session.output.forward(bytes))
@@ -28,12 +36,14 @@ export async function runScatter(
   let first: PgError | null = null
   const running = leases.map(async (lease, at) => {
     const audience = at === 0 ? 'all' : 'rows'
-    const outcome = await runReadUnit(session, lease, unit, { audience, gate, header, facts })
+    const visible = rewritten.get(lease.server.shard)
+    const options = { audience, gate, header, facts, sql: visible?.sql } as const
+    const outcome = await runReadUnit(session, lease, unit, options)
     outcomes.push(outcome)
     // Another shard's part may have to wait for a server of somebody who waits for this one.
     if (outcome.error === null) return state.settleEarly(lease.server.shard)
     if (first !== null) return
-    first = outcome.error
+    first = inOriginal(outcome.error, visible)
     gate.close()
     for (const { pool, server } of session.workingServers) void pool.cancel(server)
   })
@@ -42,6 +52,31 @@ export async function runScatter(
   session.output.deferMessage((writer) =>
     writeCommandComplete(writer, `SELECT ${totalRows(outcomes)}`),
   )
+}
+
+/**
+ * The texts for shards that hold rows without owning them, by the topology that the statement was planned with: nothing
+ * has been waited for since.
+ */
+function withoutHidden(
+  { state }: Session,
+  { sql }: Unit,
+  shards: readonly ShardId[],
+): ReadonlyMap<ShardId, SplicedSql> {
+  const context = state.context()
+  const rewritten = new Map<ShardId, SplicedSql>()
+  for (const shard of shards) {
+    const hidden = context.topology.hidden.get(shard) ?? []
+    if (hidden.length > 0) rewritten.set(shard, hiddenRows.withoutHidden(sql, context, hidden))
+  }
+  return rewritten
+}
+
+/** The client knows its own text only. */
+function inOriginal(error: PgError, visible: SplicedSql | undefined): PgError {
+  const position = error.position ?? 0
+  if (visible === undefined || !(error instanceof ServerError) || position < 1) return error
+  return shiftPosition(error, visible.originalPosition(position) - position)
 }
 
 /**

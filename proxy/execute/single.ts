@@ -33,6 +33,7 @@ export function joinServer(session: Session, lease: Lease, writes: boolean): voi
   const { state } = session
   const { transaction } = state
   const joined = transaction?.participants.has(server.shard) === true
+  if (writes) lease.writes = true
   // Not in the middle of a transaction: it may have failed, and then takes nothing of ours.
   if (!joined && server.preparedGeneration !== pool.preparedGeneration) {
     server.preparedGeneration = pool.preparedGeneration

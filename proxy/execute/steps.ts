@@ -16,6 +16,7 @@ import { endsFailure } from '../query.ts'
 import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import { Transaction } from '../transaction.ts'
+import { isHeld } from '../where.ts'
 import type { Frame } from '../../wire/framer.ts'
 import { runCommand } from './commands.ts'
 import { commitTransaction, rollbackTransaction } from './commit.ts'
@@ -24,8 +25,11 @@ import { runDescribeStatement } from './describe.ts'
 import { runEverywhere } from './everywhere.ts'
 import { runScatter } from './scatter.ts'
 import { joinShard } from './join-shard.ts'
+import { untilUnheld } from './lease.ts'
 import { runReadUnit } from './read-unit.ts'
 import type { Unit } from './unit.ts'
+
+type Single = Extract<Plan, { kind: 'single' }>
 
 const unknownRelation = '42P01'
 const ownSavepoint = 'ringfence_schema'
@@ -131,7 +135,8 @@ async function runPortal(
   return describe ? 2 : 1
 }
 
-async function runStep(session: Session, unit: Unit): Promise<void> {
+async function runStep(session: Session, step: Unit): Promise<void> {
+  const unit = await unheld(session, step)
   const { plan } = unit
   const { state } = session
   if (state.transaction?.failed === true && !endsFailure(plan)) throw state.aborted
@@ -141,9 +146,9 @@ async function runStep(session: Session, unit: Unit): Promise<void> {
     case 'single':
       return runSingle(session, unit, plan)
     case 'scatter':
-      return runScatter(session, unit, plan.shards)
+      return spanning(session, () => runScatter(session, unit, plan.shards))
     case 'everywhere':
-      return runEverywhere(session, unit, plan)
+      return spanning(session, () => runEverywhere(session, unit, plan))
     case 'copyIn':
       return runCopyIn(session, unit, plan.copy)
     case 'session':
@@ -151,11 +156,28 @@ async function runStep(session: Session, unit: Unit): Promise<void> {
   }
 }
 
-async function runSingle(
-  session: Session,
-  unit: Unit,
-  plan: Extract<Plan, { kind: 'single' }>,
-): Promise<void> {
+/** The step as it is planned once no move holds it. @throws PgError 53300, 57P03 */
+async function unheld(session: Session, unit: Unit): Promise<Unit> {
+  const { state } = session
+  let { plan } = unit
+  while (isHeld(plan, state)) {
+    await state.leases.waitFor(untilUnheld(session))
+    plan = state.plan(unit.prepared, unit.index, unit.params)
+  }
+  return plan === unit.plan ? unit : { ...unit, plan }
+}
+
+/** Moves wait for what goes to several shards by the topology of now. */
+async function spanning(session: Session, run: () => Promise<void>): Promise<void> {
+  const leave = session.state.database.gate?.enter()
+  try {
+    await run()
+  } finally {
+    leave?.()
+  }
+}
+
+async function runSingle(session: Session, unit: Unit, plan: Single): Promise<void> {
   const { state } = session
   const joined = state.transaction?.participants.keys().next().value
   const shard = plan.anyShard ? (joined ?? state.database.home) : plan.shard
@@ -165,7 +187,14 @@ async function runSingle(
   }
   refusePin(unit.prepared, state)
   const facts = unitFacts(unit)
+  const { version } = state.database
   const lease = await joinShard(session, shard, plan.writes, facts)
+  if (state.database.version !== version) {
+    // While it waited for a server, its virtual node may have gone elsewhere.
+    const now = state.plan(unit.prepared, unit.index, unit.params)
+    const same = now.kind === 'single' && now.shard === plan.shard && !isHeld(now, state)
+    if (!same) return runStep(session, { ...unit, plan: now })
+  }
   const options = { audience: 'all', facts } as const
   const { error, tag, complete } = await runReadUnit(session, lease, unit, options)
   const { server } = lease

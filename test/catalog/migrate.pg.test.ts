@@ -17,11 +17,13 @@ describe.each(inject('servers'))('init on PostgreSQL $version', (servers) => {
     const { applied } = await initialise({ shards, rules })
     expect(applied.filter((name) => name.startsWith('s1: '))).toEqual([
       's1: home/001-catalog',
+      's1: home/002-moves',
       's1: shard/001-vnode',
       's1: shard/002-commit-record',
       's1: shard/003-sequences',
+      's1: shard/004-move',
     ])
-    expect(applied.filter((name) => !name.startsWith('s1: '))).toHaveLength(6)
+    expect(applied.filter((name) => !name.startsWith('s1: '))).toHaveLength(8)
     const state = async () => [
       await column(home.client, 'SELECT t::text FROM ringfence.topology t'),
       await column(home.client, 'SELECT v::text FROM ringfence.vnode v ORDER BY vnode'),
@@ -48,7 +50,7 @@ describe.each(inject('servers'))('init on PostgreSQL $version', (servers) => {
     fixture = await openFixture(servers)
     const { shards } = fixture
     const runs = await Promise.all([1, 2, 3].map(() => initialise({ shards, rules })))
-    expect(runs.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 0, 10])
+    expect(runs.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 0, 14])
   })
 
   it('finishes what a run that was cut short has begun', async () => {
@@ -58,7 +60,7 @@ describe.each(inject('servers'))('init on PostgreSQL $version', (servers) => {
     const [, , third] = shards
     await third.client.query('CREATE SCHEMA ringfence')
     const { applied } = await initialise({ shards, rules })
-    expect(applied).toHaveLength(6)
+    expect(applied).toHaveLength(8)
     expect(await initialise({ shards, rules })).toEqual({ applied: [] })
   })
 

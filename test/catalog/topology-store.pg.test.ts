@@ -181,7 +181,7 @@ describe.each(inject('servers'))('topology store on PostgreSQL $version', (serve
     const store = createStore(60_000, [shardId('s1'), shardId('s2')])
     await expect(store.start()).rejects.toMatchObject({
       sqlstate: '57P03',
-      detail: 'shard "s3" owns virtual nodes but is not in the configuration',
+      detail: 'shard "s3" has virtual nodes but is not in the configuration',
     })
   })
 

@@ -8,6 +8,7 @@ import { PostgresServer } from '../../demo/postgres-server.ts'
 import { superuser } from '../../demo/roles.ts'
 import { primaryReason } from '../../router/functions.ts'
 import { loadParser } from '../../router/parser.ts'
+import { restingTopology } from '../../router/topology.ts'
 import { Router } from '../../router/router.ts'
 import type { Schema } from '../../router/schema.ts'
 import { connected, until } from '../support/clients.ts'
@@ -149,7 +150,7 @@ describe.each(inject('servers').map(({ version }) => version))(
     }
 
     const verdict = (sql: string) => {
-      const topology = { epoch: epoch(0), shards: [shardId('s1')], owners: new Uint16Array(0) }
+      const topology = restingTopology(epoch(0), [shardId('s1')], new Uint16Array(0))
       const context = { topology, schema, rules: null, searchPath: schema.defaultSearchPath }
       return router.statements(Buffer.from(sql), context).statements[0]?.replica.kind
     }

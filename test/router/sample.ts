@@ -14,7 +14,7 @@ import type {
   Volatility,
 } from '../../router/schema.ts'
 import type { RouterContext } from '../../router/router.ts'
-import type { Topology } from '../../router/topology.ts'
+import { restingTopology, type Topology } from '../../router/topology.ts'
 
 const oids: Readonly<Record<string, number>> = {
   bigint: 20,
@@ -172,11 +172,11 @@ function sampleFunctions(): ReadonlyMap<string, FunctionTraits> {
   return functions
 }
 
-export const sampleTopology: Topology = {
-  epoch: epoch(7),
-  shards: ['s1', 's2', 's3'].map(shardId),
-  owners: Uint16Array.from({ length: 4096 }, (_, vnode) => vnode % 3),
-}
+export const sampleTopology: Topology = restingTopology(
+  epoch(7),
+  ['s1', 's2', 's3'].map(shardId),
+  Uint16Array.from({ length: 4096 }, (_, vnode) => vnode % 3),
+)
 
 export function sampleRules(keyType: KeyType): ShardingRules {
   return {
@@ -252,7 +252,7 @@ export function replicaContext(
 
 /** A database with one shard and no rules. */
 export const plainContext: RouterContext = {
-  topology: { epoch: epoch(0), shards: [shardId('only')], owners: new Uint16Array(0) },
+  topology: restingTopology(epoch(0), [shardId('only')], new Uint16Array(0)),
   schema: null,
   rules: null,
   searchPath: ['public'],

@@ -1,0 +1,88 @@
+// What servers report of a client's settings (ParameterStatus), asked once for each profile and remembered: a login costs
+// no server then.
+import { pgError } from '../core/errors.ts'
+import { ask } from '../pool/exchange.ts'
+import type { Pool } from '../pool/pool.ts'
+import { SettingsProfile } from '../pool/settings-profile.ts'
+import type { Credentials } from './database-options.ts'
+import { leaseOnce } from './leases.ts'
+import type { ClientStartup } from './startup-parameters.ts'
+
+/** ParameterStatus values that a client with these settings is told at login. */
+export type ReportedParameters = ReadonlyMap<string, string>
+
+const profileEntriesMax = 1_000
+
+export class LoginReports {
+  readonly #poolFor: (client: Credentials) => Pool
+  readonly #sharded: boolean
+  readonly #reported = new Map<string, ReportedParameters>()
+  readonly #reporting = new Map<string, Promise<ReportedParameters>>()
+
+  /** `poolFor`: servers that can validate settings for that client. */
+  constructor(poolFor: (client: Credentials) => Pool, sharded: boolean) {
+    this.#poolFor = poolFor
+    this.#sharded = sharded
+  }
+
+  /**
+   * What a client is told at login. application_name differs from client to client: it is not asked for.
+   * @throws PgError 0A000 for an encoding in which shard keys could not be read
+   */
+  async atLogin(startup: ClientStartup, client: Credentials): Promise<ReportedParameters> {
+    const { settings, applicationName } = startup
+    const asked = applicationName === null ? settings : settings.without('application_name')
+    const reported = new Map(await this.of(asked, client))
+    if (applicationName !== null) reported.set('application_name', applicationName)
+    const encoding = reported.get('client_encoding') ?? 'UTF8'
+    if (this.#sharded && encoding !== 'UTF8') {
+      throw pgError('encodingUnsupported', [encoding])
+    }
+    return reported
+  }
+
+  /**
+   * What a server reports to a client with `settings`, validated by a server the first time.
+   * @throws PgError the server's own refusal of a setting, or why none could be reached.
+   */
+  async of(settings: SettingsProfile, client: Credentials): Promise<ReportedParameters> {
+    const key = `${client.name}\0${settings.key}`
+    const known = this.#reported.get(key)
+    if (known !== undefined) return known
+    // Clients that come all at once ask once.
+    const asked = this.#reporting.get(key)
+    if (asked !== undefined) return asked
+    const asking = this.#askReported(settings, client, key)
+    this.#reporting.set(key, asking)
+    try {
+      return await asking
+    } finally {
+      this.#reporting.delete(key)
+    }
+  }
+
+  async #askReported(
+    settings: SettingsProfile,
+    client: Credentials,
+    key: string,
+  ): Promise<ReportedParameters> {
+    const pool = this.#poolFor(client)
+    const server = await leaseOnce(pool, settings)
+    try {
+      // Apart from what is put in force: a standby that is SERIALIZABLE by default runs nothing but this.
+      const resets = SettingsProfile.empty.replayFrom(server.settings)
+      if (resets !== '') await ask(server, resets)
+      server.settings = SettingsProfile.empty
+      const replay = settings.replayFrom(SettingsProfile.empty)
+      if (replay !== '') await ask(server, replay)
+      server.settings = settings
+      const reported = new Map(server.parameters)
+      if (reported.has('in_hot_standby')) reported.set('in_hot_standby', 'off')
+      if (this.#reported.size >= profileEntriesMax) this.#reported.clear()
+      this.#reported.set(key, reported)
+      return reported
+    } finally {
+      pool.release(server)
+    }
+  }
+}
