@@ -1,6 +1,7 @@
 // The command line is put together here. Options and help of a command stand in commands/, its work beside.
 import { Command } from 'commander'
 import { addCheckCommand } from './commands/check.ts'
+import { addCompletionCommand } from './commands/completion.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import { addHashPasswordCommand } from './commands/hash-password.ts'
@@ -40,6 +41,7 @@ const adders = [
   addDemoCommand,
   addShardCommand,
   addHashPasswordCommand,
+  addCompletionCommand,
 ]
 for (const add of adders) add(program)
 

@@ -63,7 +63,7 @@ function ask(input: ReadStream, prompt: string): Promise<string> {
     }
     const ended = () => settle(() => reject(new CommandFailure('no password was given')))
     const heard = (text: string) => {
-      const chars = [...text]
+      const chars = Array.from(text)
       for (const [at, char] of chars.entries()) {
         if (char === '\r' || char === '\n') {
           const rest = chars.slice(at + 1).join('')
