@@ -8,6 +8,7 @@ import { addHashPasswordCommand } from './commands/hash-password.ts'
 import { addInitCommand } from './commands/init.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addShardCommand } from './commands/shard.ts'
+import { addTopologyCommand } from './commands/topology.ts'
 import { programVersion } from './version.ts'
 
 const program = new Command('ringfence')
@@ -40,6 +41,7 @@ const adders = [
   addExplainCommand,
   addDemoCommand,
   addShardCommand,
+  addTopologyCommand,
   addHashPasswordCommand,
   addCompletionCommand,
 ]
