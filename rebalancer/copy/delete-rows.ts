@@ -1,0 +1,70 @@
+// Deletes the rows of a set from a table, batch by batch: each is a transaction of its own, so that locks and the work
+// that a crash undoes stay small. Safe to run again; what it deletes nobody reads or writes any more.
+import { escapeIdentifier } from 'pg'
+import type { Throttle } from '../throttle.ts'
+import { openWriter, type ShardConnection } from './connection.ts'
+import { fromRange, type PageRange, readRanges, type RowsOf } from './page-ranges.ts'
+
+export type DeleteOptions = RowsOf & {
+  readonly url: string
+  /** Most rows of one transaction; fewer when rows are large. */
+  readonly batchRows: number
+  readonly throttle: Throttle
+  /** Rows deleted since the last call. */
+  readonly onProgress: (rows: number) => void
+  readonly signal: AbortSignal
+}
+
+/** A part that a batch looks through. */
+const rangeBytes = 8 * 1024 * 1024
+/** Large values cost as they are long: each piece of 2 kB out of line is a row of its own. */
+const batchBytesMax = 64 * 1024 * 1024
+
+/**
+ * Gives the number of rows deleted. No trigger runs and no foreign key is looked at (session_replication_role).
+ * @throws the signal's reason, else what pg throws.
+ */
+export async function deleteRows(options: DeleteOptions): Promise<number> {
+  await using connection = await openWriter(options.url, options.signal)
+  let total = 0
+  try {
+    // A row that was updated meanwhile may have gone to a part that was done: the last pass finds nothing.
+    for (;;) {
+      const deleted = await deleteOnce(options, connection)
+      if (deleted === 0) return total
+      total += deleted
+    }
+  } catch (thrown) {
+    options.signal.throwIfAborted()
+    throw thrown
+  }
+}
+
+async function deleteOnce(options: DeleteOptions, connection: ShardConnection): Promise<number> {
+  let total = 0
+  for (const range of await readRanges(connection.client, options, rangeBytes)) {
+    total += await deleteRange(options, connection, range)
+  }
+  return total
+}
+
+async function deleteRange(
+  { batchRows, throttle, signal, onProgress, ...rows }: DeleteOptions,
+  { client }: ShardConnection,
+  range: PageRange,
+): Promise<number> {
+  const { rowBytes } = range.leaf
+  const limit = Math.max(1, Math.min(batchRows, Math.floor(batchBytesMax / rowBytes)))
+  const leaf = `${escapeIdentifier(range.leaf.schema)}.${escapeIdentifier(range.leaf.name)}`
+  const sql = `DELETE FROM ONLY ${leaf} WHERE ctid = ANY (ARRAY(
+                 SELECT ctid ${fromRange(range, rows)} LIMIT ${limit}))`
+  let total = 0
+  for (;;) {
+    await throttle.pass(0, signal)
+    const deleted = (await client.query(sql)).rowCount ?? 0
+    total += deleted
+    if (deleted > 0) onProgress(deleted)
+    await throttle.pass(Math.ceil(deleted * rowBytes), signal)
+    if (deleted < limit) return total
+  }
+}

@@ -1,0 +1,202 @@
+// Which tables a move takes rows from, what of them the mover has to know, and what keeps one from being moved. Both
+// shards are read and compared before anything is changed.
+import type { Client } from 'pg'
+import type { ShardingRules } from '../router/schema.ts'
+import { faultsSql, leavesSql, tablesSql } from './tables-query.ts'
+
+/** A column of a sharded table. */
+export type MovedColumn = {
+  readonly name: string
+  /** format_type() under search_path = pg_catalog: qualified unless it is the system's own. */
+  readonly type: string
+  /** Computed by the server, stored or virtual: never written. */
+  readonly generated: boolean
+  readonly identity: 'none' | 'always' | 'by_default'
+  readonly notNull: boolean
+  /** False where the binary form has numbers in it that mean something else on another server. */
+  readonly binary: boolean
+}
+
+/** A relation that holds rows: a partition, or the table itself. */
+export type Leaf = {
+  readonly schema: string
+  readonly name: string
+  readonly oid: number
+  readonly replicaIdentity: 'default' | 'full' | 'index' | 'nothing'
+  /** What an old tuple of the replication stream tells. */
+  readonly identityColumns: readonly string[]
+  /** Without indexes; with what is out of line (TOAST). */
+  readonly bytes: number
+  /** Of a partition, as SQL; else empty. */
+  readonly bound: string
+}
+
+/** A sharded table: the topmost parent, through which rows are written. */
+export type MovedTable = {
+  readonly schema: string
+  readonly name: string
+  readonly oid: number
+  /** Shard key column. */
+  readonly key: string
+  /** Its type; empty when there is no such column. */
+  readonly keyType: string
+  /** In order of attnum. */
+  readonly columns: readonly MovedColumn[]
+  /** In the order of the key; empty without one. */
+  readonly primaryKey: readonly string[]
+  readonly partitioned: boolean
+  /** As SQL; empty when not partitioned. */
+  readonly partitionKey: string
+  readonly leaves: readonly Leaf[]
+  /** Why it cannot be moved, whatever the other shard is like. */
+  readonly faults: readonly string[]
+}
+
+type TableRow = {
+  readonly schema: string
+  readonly name: string
+  readonly oid: string
+  readonly partitioned: boolean
+  readonly partitionKey: string
+  readonly primaryKey: readonly string[]
+  readonly columns: readonly MovedColumn[]
+}
+
+type LeafRow = Pick<Leaf, 'schema' | 'name' | 'replicaIdentity' | 'identityColumns' | 'bound'> & {
+  readonly root: string
+  readonly oid: string
+  readonly bytes: string
+}
+
+/**
+ * All sharded tables of a shard, by schema and name. `client` has search_path = pg_catalog.
+ */
+export async function readMovedTables(
+  client: Client,
+  rules: ShardingRules,
+): Promise<readonly MovedTable[]> {
+  const keyed: string[] = []
+  const others: string[] = []
+  for (const [table, rule] of rules.tables) {
+    if ('key' in rule) keyed.push(table)
+    else others.push(table)
+  }
+  const values = [rules.key, keyed, others]
+  const tables = await client.query<TableRow>(tablesSql, values)
+  const leaves = await client.query<LeafRow>(leavesSql, values)
+  const faults = await client.query<{ root: string; fault: string }>(faultsSql, values)
+  return tables.rows.map((row) => {
+    const { columns } = row
+    const rule = rules.tables.get(`${row.schema}.${row.name}`) ?? rules.tables.get(row.name)
+    const key = rule !== undefined && 'key' in rule ? rule.key : rules.key
+    const ofTable = ({ root }: { readonly root: string }) => root === row.oid
+    const table = {
+      ...row,
+      oid: Number(row.oid),
+      key,
+      keyType: columns.find(({ name }) => name === key)?.type ?? '',
+      leaves: leaves.rows.filter(ofTable).map(leafOf),
+    }
+    const found = faults.rows.filter(ofTable).map(({ fault }) => fault)
+    return { ...table, faults: [...ownFaults(table), ...found] }
+  })
+}
+
+/**
+ * Everything that keeps rows of these tables from being moved between two shards. One sentence each, in the order of
+ * the tables; empty: nothing.
+ */
+export function tableProblems(
+  source: readonly MovedTable[],
+  target: readonly MovedTable[],
+): readonly string[] {
+  const problems: string[] = []
+  for (const table of source) {
+    const named = tableName(table)
+    for (const fault of table.faults) problems.push(`on the source, table ${named}: ${fault}`)
+    const other = target.find((each) => tableName(each) === named)
+    if (other === undefined) problems.push(`table ${named} is missing on the target`)
+    else problems.push(...differences(table, other).map((text) => `table ${named}: ${text}`))
+  }
+  for (const table of target) {
+    const named = tableName(table)
+    for (const fault of table.faults) problems.push(`on the target, table ${named}: ${fault}`)
+    if (source.some((each) => tableName(each) === named)) continue
+    problems.push(`table ${named} is missing on the source`)
+  }
+  return problems
+}
+
+/**
+ * Relations whose replica identity does not cover the shard key and the primary key: they need REPLICA IDENTITY FULL while
+ * a move follows their changes.
+ */
+export function needsFullIdentity(table: MovedTable): readonly Leaf[] {
+  const needed = [table.key, ...table.primaryKey]
+  return table.leaves.filter(({ replicaIdentity, identityColumns }) => {
+    if (replicaIdentity === 'full') return false
+    return needed.some((column) => !identityColumns.includes(column))
+  })
+}
+
+/** `schema.name`, as the configuration and progress name a table. */
+export function tableName({ schema, name }: { readonly schema: string; readonly name: string }) {
+  return `${schema}.${name}`
+}
+
+function leafOf({ schema, name, oid, bytes, bound, ...identity }: LeafRow): Leaf {
+  const { replicaIdentity, identityColumns } = identity
+  const numbers = { oid: Number(oid), bytes: Number(bytes) }
+  return { schema, name, replicaIdentity, identityColumns, bound, ...numbers }
+}
+
+function ownFaults(table: Pick<MovedTable, 'key' | 'keyType' | 'primaryKey'>): string[] {
+  const faults: string[] = []
+  if (table.keyType === '') faults.push(`it has no column "${table.key}", its shard key`)
+  if (table.primaryKey.length === 0) faults.push('it has no primary key')
+  return faults
+}
+
+/** Of two tables of one name. */
+function differences(source: MovedTable, target: MovedTable): string[] {
+  const found: string[] = []
+  for (const column of source.columns) {
+    const other = target.columns.find(({ name }) => name === column.name)
+    if (other === undefined) found.push(`column "${column.name}" is missing on the target`)
+    else found.push(...columnDifferences(column, other))
+  }
+  for (const { name } of target.columns) {
+    if (source.columns.some((column) => column.name === name)) continue
+    found.push(`column "${name}" is missing on the source`)
+  }
+  const keys = [source, target].map(({ primaryKey }) => primaryKey.join(', '))
+  if (keys[0] !== keys[1]) {
+    found.push(`the primary key is (${keys[0]}) on the source, (${keys[1]}) on the target`)
+  }
+  return [...found, ...partitionDifferences(source, target)]
+}
+
+function columnDifferences(source: MovedColumn, target: MovedColumn): string[] {
+  const found: string[] = []
+  const named = `column "${source.name}"`
+  if (source.type !== target.type) {
+    found.push(`${named} is ${source.type} on the source, ${target.type} on the target`)
+  }
+  if (source.generated !== target.generated) {
+    found.push(`${named} is generated on the ${source.generated ? 'source' : 'target'} only`)
+  }
+  // A looser column would take what the other refuses once rows are moved back.
+  if (source.notNull !== target.notNull) {
+    found.push(`${named} is NOT NULL on the ${source.notNull ? 'source' : 'target'} only`)
+  }
+  return found
+}
+
+/** Tables that are partitioned in different ways take each other's rows as long as there is a partition for each. */
+function partitionDifferences(source: MovedTable, target: MovedTable): string[] {
+  if (!source.partitioned || source.partitionKey !== target.partitionKey) return []
+  const bounds = new Set(target.leaves.map(({ name, bound }) => `${name} ${bound}`))
+  return source.leaves
+    .filter(({ name, bound }) => !bounds.has(`${name} ${bound}`))
+    .map(({ name, bound }) => `partition "${name}" ${bound} is missing on the target`)
+}
