@@ -2,11 +2,12 @@
 // tests all read it.
 //
 //   planned → preparing → copying → catching_up → verifying → fencing → switched → completing → done
-//                                        ↑________________________|      ↕
+//                                        ↑________ unfencing ____|      ↕
 //   whatever comes before the switch → aborting → aborted      rolling_back → aborting → aborted
 //
-// A fence that cannot be had in time is lifted: `fencing` goes back to catching up, `rolling_back` to `switched`. What was
-// verified once goes from catching up to the fence directly.
+// A fence that cannot be had in time is lifted again (`unfencing`): a state of its own, so that nobody lifts the fence of a
+// move that has switched after all. `rolling_back` is the cutover the other way and has `unfencing_back`. What was verified
+// once goes from catching up to the fence directly.
 
 /** State of a move as the catalog keeps it. */
 export type MoveState =
@@ -16,8 +17,10 @@ export type MoveState =
   | 'catching_up'
   | 'verifying'
   | 'fencing'
+  | 'unfencing'
   | 'switched'
   | 'rolling_back'
+  | 'unfencing_back'
   | 'completing'
   | 'aborting'
   | 'done'
@@ -32,9 +35,11 @@ const followers: Readonly<Record<MoveState, readonly MoveState[]>> = {
   copying: ['catching_up', 'aborting'],
   catching_up: ['verifying', 'fencing', 'aborting'],
   verifying: ['fencing', 'aborting'],
-  fencing: ['catching_up', 'switched', 'aborting'],
+  fencing: ['unfencing', 'switched'],
+  unfencing: ['catching_up', 'aborting'],
   switched: ['rolling_back', 'completing'],
-  rolling_back: ['switched', 'aborting'],
+  rolling_back: ['unfencing_back', 'aborting'],
+  unfencing_back: ['switched'],
   completing: ['done'],
   aborting: ['aborted'],
   done: [],
@@ -53,5 +58,10 @@ export function hasEnded(state: MoveState): boolean {
 
 /** True when the target owns what was moved. */
 export function isSwitched(state: MoveState): boolean {
-  return state === 'switched' || state === 'rolling_back' || state === 'completing'
+  return ['switched', 'rolling_back', 'unfencing_back', 'completing'].includes(state)
+}
+
+/** True while proxies hold statements: they wait for whoever runs the move. */
+export function isFenced(state: MoveState): boolean {
+  return ['fencing', 'unfencing', 'rolling_back', 'unfencing_back'].includes(state)
 }

@@ -29,7 +29,10 @@ export type MoveProgress = {
   /** Tables whose replica identity was set to FULL for the move, and what it was. */
   readonly identities?: Readonly<Record<string, string>>
   readonly cutoverTries?: number
+  /** Wait at the switch, from the fence's publication to the new owner's. */
   readonly heldMs?: number
+  /** Fences were published at; wall clock of the runner, milliseconds since 1970. */
+  readonly fencedAt?: number
   readonly rowsDeleted?: number
   readonly rolledBack?: boolean
   readonly lagBytes?: number
@@ -50,6 +53,8 @@ export type MoveOptions = {
   readonly verify: boolean
   /** How long the source's rows are kept after the switch; null = until told to complete. */
   readonly keepSourceMs: number | null
+  /** From the start to the switch at most; null = no limit. */
+  readonly maxMs: number | null
 }
 
 export type Move = {

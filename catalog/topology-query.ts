@@ -6,7 +6,7 @@ import type { Position } from '../core/position.ts'
 import { type MovedSet, setMembership } from '../router/moved-set.ts'
 import type { MovePhase, Topology, TopologyMove } from '../router/topology.ts'
 import { CatalogError } from './catalog-error.ts'
-import type { MoveState } from './move-state.ts'
+import { isFenced, isSwitched, type MoveState } from './move-state.ts'
 
 type Row = {
   epoch: string
@@ -98,14 +98,13 @@ function moveOf(row: MoveRow, known: (id: string) => ShardId): TopologyMove {
     except: row.except_keys,
   }
   const phase = phaseOf(row.state)
-  const back = row.state === 'rolling_back'
-  const serving = phase === 'switched' || back ? to : from
+  const serving = isSwitched(row.state) ? to : from
   return { id: row.id, from, to, phase, serving, set, contains: setMembership(set) }
 }
 
 function phaseOf(state: MoveState): MovePhase {
-  if (state === 'fencing' || state === 'rolling_back') return 'fenced'
-  return state === 'switched' || state === 'completing' ? 'switched' : 'moving'
+  if (isFenced(state)) return 'fenced'
+  return isSwitched(state) ? 'switched' : 'moving'
 }
 
 /** Whoever does not serve a set has its rows all the same, or some of them. */

@@ -14,8 +14,8 @@ CREATE TABLE ringfence.move (
     from_shard text NOT NULL,
     to_shard text NOT NULL,
     state text NOT NULL DEFAULT 'planned' CHECK (state IN (
-        'planned', 'preparing', 'copying', 'catching_up', 'verifying', 'fencing', 'switched',
-        'rolling_back', 'completing', 'aborting', 'done', 'aborted')),
+        'planned', 'preparing', 'copying', 'catching_up', 'verifying', 'fencing', 'unfencing', 'switched',
+        'rolling_back', 'unfencing_back', 'completing', 'aborting', 'done', 'aborted')),
     -- what an operator wants that the runner has not done yet
     wish text CHECK (wish IN ('pause', 'abort', 'rollback', 'complete')),
     options jsonb NOT NULL DEFAULT '{}',
