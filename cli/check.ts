@@ -176,7 +176,13 @@ async function askServer(
     const probed = { kind: 'unasked' } as const
     return { ...target, login: { user: '', password: null }, probed, refused: [] }
   }
-  const probed = await probeServer({ address, login, catalog, deadlineMs })
+  const probed = await probeServer({
+    address,
+    login,
+    catalog,
+    schema: catalog !== null,
+    deadlineMs,
+  })
   const refused: Verdict[] = []
   for (const other of probed.kind === 'answered' ? others : []) {
     const failed = await probeLogin({ address, login: other, deadlineMs })
@@ -225,7 +231,7 @@ function verdictsOn(
 ): Verdict[] {
   const { role, login, shardId, isHome, probed } = server
   if (probed.kind !== 'answered') return [failureVerdict(probed, login)]
-  const { facts, catalog, tables } = probed
+  const { facts, catalog, tables, objects } = probed
   const found = serverVerdicts(facts, role, login, database)
   if (role === 'replica') {
     const primary = primaries.find((other) => other.shardId === shardId)
@@ -245,8 +251,8 @@ function verdictsOn(
   if (model === undefined || model.shardId === shardId) {
     return [...found, ...unsuitable(tables, database.sharding)]
   }
-  const modelTables = { id: model.shardId, tables: model.probed.tables }
-  return [...found, ...driftFrom(modelTables, { id: shardId, tables }, database.sharding)]
+  const modelSchema = { id: model.shardId, ...model.probed }
+  return [...found, ...driftFrom(modelSchema, { id: shardId, tables, objects }, database.sharding)]
 }
 
 function isAnswered(server: Server): server is AnsweredServer {

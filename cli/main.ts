@@ -6,6 +6,7 @@ import { addDemoCommand } from './commands/demo.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import { addHashPasswordCommand } from './commands/hash-password.ts'
 import { addInitCommand } from './commands/init.ts'
+import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addShardCommand } from './commands/shard.ts'
 import { addTopologyCommand } from './commands/topology.ts'
@@ -42,6 +43,7 @@ const adders = [
   addDemoCommand,
   addShardCommand,
   addTopologyCommand,
+  addSchemaCommand,
   addHashPasswordCommand,
   addCompletionCommand,
 ]

@@ -1,7 +1,9 @@
-// Whether all shards have the same tables, and whether these suit the way they are sharded. Pure.
+// Whether all shards have the same tables and other objects, and whether tables suit the way they are sharded. Pure.
+// `ringfence check` puts into sentences what `ringfence schema diff` shows in full.
 import type { ShardingConfig } from '../config/config.ts'
 import { doubtful, wrong, type Verdict } from './finding.ts'
-import type { TableFacts } from './server-probe.ts'
+import type { SchemaObject } from './schema-objects.ts'
+import type { ColumnFacts, TableFacts } from './server-probe.ts'
 
 /** Where the rows of a table are, and by which column. */
 type Placement =
@@ -9,34 +11,113 @@ type Placement =
   | { readonly kind: 'reference' }
   | { readonly kind: 'home' }
 
-/** A shard with the tables it has. */
-export type ShardTables = { readonly id: string; readonly tables: readonly TableFacts[] }
+/** A shard with what it has. */
+export type ShardSchema = {
+  readonly id: string
+  readonly tables: readonly TableFacts[]
+  readonly objects: readonly SchemaObject[]
+}
 
-/** What is wrong on `shard` when its sharded and reference tables are compared with the model's. */
+/** How a table differs from the model's of the same name. */
+export type TableDifference =
+  | { readonly kind: 'column missing' | 'column extra'; readonly column: ColumnFacts }
+  | { readonly kind: ColumnAspect; readonly expected: ColumnFacts; readonly found: ColumnFacts }
+  | {
+      readonly kind: 'column order' | 'partitioning'
+      readonly expected: string
+      readonly found: string
+    }
+type ColumnAspect = 'column type' | 'column null' | 'column value'
+
+/** What a shard has otherwise than the model; a table or object that is null is not there. */
+export type SchemaDifference =
+  | {
+      readonly what: 'table'
+      readonly expected: TableFacts | null
+      readonly found: TableFacts | null
+    }
+  | {
+      readonly what: 'table parts'
+      readonly expected: TableFacts
+      readonly found: TableFacts
+      readonly parts: readonly TableDifference[]
+    }
+  | {
+      readonly what: 'object'
+      readonly expected: SchemaObject | null
+      readonly found: SchemaObject | null
+    }
+
+const earlyKinds: ReadonlySet<string> = new Set(['extension', 'type', 'function'])
+
+/** Everything but what is of the home shard alone. Of a table that is not on both sides nothing more is said. */
+export function schemaDifferences(
+  model: ShardSchema,
+  shard: ShardSchema,
+  rules: ShardingConfig,
+): readonly SchemaDifference[] {
+  const shared = new Set<string>()
+  const tables = pairs(model.tables, shard.tables, ({ name }) => name).flatMap(
+    ([expected, found]): SchemaDifference[] => {
+      const either = [expected, found].filter((table) => table !== null)
+      if (either.every((table) => placementOf(table, rules).kind === 'home')) return []
+      if (expected === null || found === null) return [{ what: 'table', expected, found }]
+      shared.add(expected.name)
+      const parts = tableDifferences(expected, found)
+      return parts.length === 0 ? [] : [{ what: 'table parts', expected, found, parts }]
+    },
+  )
+  const isCompared = ({ table }: SchemaObject) => table === null || shared.has(table)
+  // A table has one primary key, whatever its name is.
+  const nameOf = ({ kind, table, name }: SchemaObject) =>
+    kind === 'primary key' ? `${kind}\0${table}` : `${kind}\0${table}\0${name}`
+  const objects = pairs(
+    model.objects.filter(isCompared),
+    shard.objects.filter(isCompared),
+    nameOf,
+  ).flatMap(([expected, found]) => {
+    if (expected?.definition === found?.definition) return []
+    return [{ what: 'object' as const, expected, found }]
+  })
+  // Tables may need them.
+  const isEarly = ({ expected, found }: (typeof objects)[number]) => {
+    return earlyKinds.has((expected ?? found)?.kind ?? '')
+  }
+  return [...objects.filter(isEarly), ...tables, ...objects.filter((each) => !isEarly(each))]
+}
+
+/** What is wrong on `shard` when it is compared with the model. */
 export function driftFrom(
-  model: ShardTables,
-  shard: ShardTables,
+  model: ShardSchema,
+  shard: ShardSchema,
   rules: ShardingConfig,
 ): Verdict[] {
-  const here = new Map(shard.tables.map((table) => [table.name, table]))
-  const there = new Map(model.tables.map((table) => [table.name, table]))
-  const names = [...new Set([...there.keys(), ...here.keys()])].sort()
-  return names.flatMap((name): Verdict[] => {
-    const [expected, found] = [there.get(name), here.get(name)]
-    const shared = [expected, found].some(
-      (table) => table !== undefined && placementOf(table, rules).kind !== 'home',
-    )
-    if (!shared) return []
-    if (found === undefined) {
+  const differences = schemaDifferences(model, shard, rules)
+  const keys = differences.flatMap((each) => keyDifference(each, model.id))
+  const tables = differences.flatMap((difference): Verdict[] => {
+    if (difference.what === 'object') return []
+    const { expected, found } = difference
+    const name = (expected ?? found)?.name ?? ''
+    if (found === null) {
       return [wrong(`table "${name}" is missing; it is on shard "${model.id}"`, align)]
     }
-    if (expected === undefined) {
+    if (difference.what === 'table') {
       return [wrong(`table "${name}" is here but not on shard "${model.id}"`, align)]
     }
-    const differences = differencesOf(expected, found, model.id)
-    if (differences.length === 0) return []
-    return [wrong(`table "${name}" differs: ${differences.join('; ')}`, align)]
+    const own = keys.filter((key) => key.table === name).map(({ text }) => text)
+    const texts = [...difference.parts.map((part) => partText(part, model.id)), ...own]
+    return [wrong(`table "${name}" differs: ${texts.join('; ')}`, align)]
   })
+  const told = differences.flatMap((each) => (each.what === 'table parts' ? each.found.name : []))
+  const alone = keys.filter(({ table }) => !told.includes(table))
+  const keyVerdicts = alone.map(({ table, text }) => {
+    return wrong(`table "${table}" differs: ${text}`, align)
+  })
+  return [
+    ...tables,
+    ...keyVerdicts,
+    ...differences.flatMap((each) => objectVerdict(each, model.id)),
+  ]
 }
 
 /** What does not suit sharding in one shard's own tables. */
@@ -91,36 +172,95 @@ function placementOf(table: TableFacts, rules: ShardingConfig): Placement {
   return hasKey ? { kind: 'sharded', key: rules.key } : { kind: 'home' }
 }
 
-function differencesOf(expected: TableFacts, found: TableFacts, modelId: string): string[] {
-  const columnsOf = (table: TableFacts) => new Map(table.columns.map((item) => [item.name, item]))
-  const [there, here] = [columnsOf(expected), columnsOf(found)]
-  const differences: string[] = []
-  for (const [name, column] of there) {
-    const own = here.get(name)
-    if (own === undefined) differences.push(`no column "${name}"`)
-    else if (own.type !== column.type) {
-      differences.push(`column "${name}" is ${own.type}, on "${modelId}" ${column.type}`)
-    } else if (own.notNull !== column.notNull) {
-      const nulls = column.notNull ? 'may be null' : 'is not null'
-      differences.push(`column "${name}" ${nulls}, unlike on "${modelId}"`)
-    }
+function tableDifferences(expected: TableFacts, found: TableFacts): readonly TableDifference[] {
+  const differences = pairs(expected.columns, found.columns, ({ name }) => name).flatMap(
+    ([there, here]): TableDifference[] => {
+      if (here === null) return there === null ? [] : [{ kind: 'column missing', column: there }]
+      if (there === null) return [{ kind: 'column extra', column: here }]
+      const kinds: ColumnAspect[] = []
+      if (there.type !== here.type) kinds.push('column type')
+      if (there.notNull !== here.notNull) kinds.push('column null')
+      if (there.value !== here.value) kinds.push('column value')
+      return kinds.map((kind) => ({ kind, expected: there, found: here }))
+    },
+  )
+  const orders = [expected, found].map(({ columns }) => columns.map(({ name }) => name).join(', '))
+  const [there = '', here = ''] = orders
+  const sameColumns = differences.every(({ kind }) => !/missing|extra/.test(kind))
+  if (sameColumns && there !== here) {
+    differences.push({ kind: 'column order', expected: there, found: here })
   }
-  for (const name of here.keys()) {
-    if (!there.has(name)) differences.push(`column "${name}" is not on "${modelId}"`)
-  }
-  if (differences.length === 0 && [...there.keys()].join('\0') !== [...here.keys()].join('\0')) {
-    differences.push(`its columns stand in another order (${[...here.keys()].join(', ')})`)
-  }
-  const [keyThere, keyHere] = [primaryKey(expected), primaryKey(found)]
-  if (keyThere !== keyHere) {
-    differences.push(`its primary key is ${keyHere}, on "${modelId}" ${keyThere}`)
+  if (expected.partitionKey !== found.partitionKey) {
+    const [by, instead] = [expected, found].map(({ partitionKey }) => partitionKey ?? 'nothing')
+    differences.push({ kind: 'partitioning', expected: by ?? '', found: instead ?? '' })
   }
   return differences
 }
 
-function primaryKey(table: TableFacts): string {
-  const key = table.uniques.find(({ primary }) => primary)
-  return key === undefined ? 'missing' : `(${key.columns.join(', ')})`
+/** What is on either side under the same name, in the model's order; null where it is missing. */
+function pairs<T>(
+  model: readonly T[],
+  shard: readonly T[],
+  nameOf: (one: T) => string,
+): readonly (readonly [T | null, T | null])[] {
+  const here = new Map(shard.map((one) => [nameOf(one), one]))
+  const there = new Set(model.map(nameOf))
+  return [
+    ...model.map((one) => [one, here.get(nameOf(one)) ?? null] as const),
+    ...shard.filter((one) => !there.has(nameOf(one))).map((one) => [null, one] as const),
+  ]
+}
+
+function partText(part: TableDifference, modelId: string): string {
+  switch (part.kind) {
+    case 'column missing':
+      return `no column "${part.column.name}"`
+    case 'column extra':
+      return `column "${part.column.name}" is not on "${modelId}"`
+    case 'column type':
+      return `column "${part.found.name}" is ${part.found.type}, on "${modelId}" ${part.expected.type}`
+    case 'column null': {
+      const nulls = part.expected.notNull ? 'may be null' : 'is not null'
+      return `column "${part.found.name}" ${nulls}, unlike on "${modelId}"`
+    }
+    case 'column value': {
+      const [here, there] = [part.found.value || 'no default', part.expected.value || 'none']
+      return `column "${part.found.name}" has ${here}, on "${modelId}" ${there}`
+    }
+    case 'column order':
+      return `its columns stand in another order (${part.found})`
+    case 'partitioning':
+      return `it is partitioned by ${part.found}, on "${modelId}" by ${part.expected}`
+  }
+}
+
+/** A primary key over other columns. */
+function keyDifference(
+  difference: SchemaDifference,
+  modelId: string,
+): readonly { readonly table: string; readonly text: string }[] {
+  if (difference.what !== 'object') return []
+  const { expected, found } = difference
+  const either = expected ?? found
+  if (either?.kind !== 'primary key') return []
+  const columnsOf = (key: SchemaObject | null) => {
+    return key === null ? 'missing' : key.definition.replace(/^PRIMARY KEY /, '')
+  }
+  const text = `its primary key is ${columnsOf(found)}, on "${modelId}" ${columnsOf(expected)}`
+  return [{ table: either.table ?? '', text }]
+}
+
+/** Rows are right without an index; with another function they may not be, but nobody can tell that. */
+function objectVerdict(difference: SchemaDifference, modelId: string): Verdict[] {
+  if (difference.what !== 'object') return []
+  const { expected, found } = difference
+  const either = expected ?? found
+  if (either === null || either.kind === 'primary key') return []
+  const of = either.table === null ? '' : ` of table "${either.table}"`
+  const name = `${either.kind} "${either.name}"${of}`
+  if (found === null) return [doubtful(`${name} is missing; it is on shard "${modelId}"`, show)]
+  if (expected === null) return [doubtful(`${name} is here but not on shard "${modelId}"`, show)]
+  return [doubtful(`${name} differs from that on shard "${modelId}"`, show)]
 }
 
 function isNamed(table: TableFacts, name: string): boolean {
@@ -132,6 +272,7 @@ function bareName(table: TableFacts): string {
 }
 
 const align = 'make the table the same on all shards'
+const show = '"ringfence schema diff" shows the statements'
 const keyTypes: Readonly<Record<ShardingConfig['keyType'], readonly string[]>> = {
   bigint: ['smallint', 'integer', 'bigint'],
   text: ['text', 'character varying'],

@@ -110,10 +110,15 @@ describe.each(inject('servers'))('check on PostgreSQL $version', (servers) => {
     await run(second, 'ALTER TABLE users ALTER email DROP NOT NULL')
     await run(third, 'DROP TABLE products')
     await run(third, 'ALTER TABLE users DROP CONSTRAINT users_pkey')
+    await run(second, 'CREATE INDEX users_email ON users (email)')
     const report = await check(fileFor(databases.urls))
+    expect(briefly(report, 'all')).toContain(
+      '6: s2 primary: index "users_email" of table "public.users" is here but not on shard "s1"',
+    )
     expect(briefly(report)).toEqual([
       '6: s2 primary: table "public.users" differs: ' +
-        'column "email" is character varying(20), on "s1" text; column "note" is not on "s1"',
+        'column "email" is character varying(20), on "s1" text; ' +
+        'column "email" may be null, unlike on "s1"; column "note" is not on "s1"',
       '7: s3 primary: table "public.products" is missing; it is on shard "s1"',
       '7: s3 primary: table "public.users" differs: its primary key is missing, on "s1" (tenant_id, id)',
     ])
