@@ -1,6 +1,7 @@
-// From samples to the table and the file: a figure is the median over the rounds, a ratio the median
-// of the rounds' own ratios to the base, with the smallest and the largest beside it.
+// From samples to the table and the file: a figure is the median over the rounds, a ratio the
+// median of the rounds' own ratios to the base, with the smallest and the largest beside it.
 import { renderTable } from '../cli/table.ts'
+import type { ApplyResult } from './apply.ts'
 import type { IdleResult } from './idle-clients.ts'
 import type { Sample } from './measure.ts'
 import type { PeerName } from './peers.ts'
@@ -132,6 +133,17 @@ export function renderPromotions(results: readonly PromotionResult[]): string {
     return [String(round + 1), acceptedMs.toFixed(0), firstWriteMs.toFixed(0), String(errors)]
   })
   const heads = ['promotion', 'accepted ms after the kill', 'through the proxy ms later', 'errors']
+  return results.length === 0 ? '' : renderTable(heads, lines)
+}
+
+/** One line per round; the ratio is ours to PostgreSQL's. */
+export function renderApply(results: readonly ApplyResult[]): string {
+  const lines = results.map(({ changes, followerRate, subscriptionRate }, round) => {
+    const rates = [followerRate.toFixed(0), subscriptionRate.toFixed(0)]
+    const ratio = (followerRate / subscriptionRate).toFixed(2)
+    return [String(round + 1), String(changes), ...rates, ratio]
+  })
+  const heads = ['apply', 'changes', 'follower per second', 'subscription per second', '×']
   return results.length === 0 ? '' : renderTable(heads, lines)
 }
 

@@ -1,11 +1,13 @@
-// `npm run bench`: pgbench against PostgreSQL, PgBouncer and Ringfence on this machine, side by side.
-// What is measured and how: rows.ts, rounds.ts, measure.ts. Exit code 1 when Ringfence failed a row.
+// `npm run bench`: pgbench against PostgreSQL, PgBouncer and Ringfence on this machine, side by
+// side. What is measured and how: rows.ts, rounds.ts, measure.ts. Exit code 1 when Ringfence failed
+// a row.
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { createLog } from '../core/log.ts'
 import { findInstallation, type Installation } from '../demo/installation.ts'
 import { demoRole } from '../demo/roles.ts'
+import { type ApplyResult, measureApply } from './apply.ts'
 import { type IdleResult, measureIdleClients } from './idle-clients.ts'
 import { describeMachine, renderMachine } from './machine.ts'
 import type { Bench } from './measure.ts'
@@ -21,7 +23,14 @@ import {
 import { findPgbench, initializePgbench } from './pgbench.ts'
 import { measurePromotions, type PromotionResult } from './promotion.ts'
 import { redisVersion, replayDelayMs, startReplicaPeers } from './replicas.ts'
-import { figuresOf, renderIdle, renderPromotions, renderRows, type RowResult } from './report.ts'
+import {
+  figuresOf,
+  renderApply,
+  renderIdle,
+  renderPromotions,
+  renderRows,
+  type RowResult,
+} from './report.ts'
 import { runRow, warmUp } from './rounds.ts'
 import { allRows, replicaRows, type Row } from './rows.ts'
 import { createShardedDatabase, fillShards, startReplicated, startServers } from './servers.ts'
@@ -41,6 +50,7 @@ const scale = 20
 const replicatedScale = 2
 const idleRow = 'idle clients'
 const promotionRow = 'promotion'
+const applyRow = 'apply'
 const idleClients = 1_000
 const idleClientsQuick = 200
 const nothing: Benched = { results: [], idle: [], versions: {} }
@@ -75,9 +85,11 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
     idle: wanted(flags, idleRow),
     replicated: chosen(replicaRows(replicatedScale), flags),
     promotion: wanted(flags, promotionRow),
+    apply: wanted(flags, applyRow),
   }
   const count = plan.plain.length + plan.replicated.length
-  if (count === 0 && !plan.idle && !plan.promotion) throw new Error('no row has such a name')
+  const others = plan.idle || plan.promotion || plan.apply
+  if (count === 0 && !others) throw new Error('no row has such a name')
   const seconds = flags.seconds ?? (flags.quick ? 1 : 3)
   const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
   const pgbench = findPgbench()
@@ -88,13 +100,14 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
   const plain = some ? await benchPlain(setting, plan.plain, plan.idle) : nothing
   const late = plan.replicated.length > 0 ? await benchReplicas(setting, plan.replicated) : nothing
   const promotions = plan.promotion ? await benchPromotions(setting) : []
+  const apply = plan.apply ? await benchApply(setting) : []
   const results = [...plain.results, ...late.results]
   const shown = { ...machine, peers: { ...plain.versions, ...late.versions } }
   say(renderMachine(shown))
   const tables = [renderRows(results), renderIdle(plain.idle), renderPromotions(promotions)]
-  process.stdout.write(tables.join(''))
+  process.stdout.write([...tables, renderApply(apply)].join(''))
   const { idle } = plain
-  const figures = { rows: results.map(withFigures), idle, promotions }
+  const figures = { rows: results.map(withFigures), idle, promotions, apply }
   const report = { machine: shown, rounds, seconds, scale, replayDelayMs, ...figures }
   await writeReport(flags.json ?? defaultFile(), report)
   return results.some(hasFailed) ? 1 : 0
@@ -154,6 +167,12 @@ async function benchPromotions(setting: Setting): Promise<readonly PromotionResu
   const { installation, rounds, signal } = setting
   say(`${promotionRow}\n`)
   return measurePromotions(installation, rounds, signal)
+}
+
+async function benchApply(setting: Setting): Promise<readonly ApplyResult[]> {
+  const { installation, rounds, signal } = setting
+  say(`${applyRow}\n`)
+  return measureApply(installation, rounds, signal)
 }
 
 /** Runs the rows one after the other. */

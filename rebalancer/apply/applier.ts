@@ -243,7 +243,8 @@ export class Applier {
   #progress(position: Lsn): Statement {
     const { moveId, direction } = this.#options
     return {
-      text: `UPDATE ringfence.move_progress SET lsn = $1 WHERE move_id = $2 AND direction = $3 AND lsn = $4`,
+      text: `UPDATE ringfence.move_progress SET lsn = $1
+             WHERE move_id = $2 AND direction = $3 AND lsn = $4`,
       types: [3220, 20, 25, 3220],
       params: [
         eightBytes(position),

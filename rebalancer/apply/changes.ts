@@ -106,8 +106,10 @@ export class ChangeSelector {
     const keyed = columns.map(({ key }) => key || identity === 'f')
     const uncovered = [table.key, ...table.identity].find((at) => keyed[places[at] ?? -1] !== true)
     if (uncovered !== undefined) {
-      const message = `the replica identity of table "${shown}" lacks column "${table.columns[uncovered]?.name}"`
-      const hint = `Run ALTER TABLE ${table.quoted} REPLICA IDENTITY FULL on the source, then move again.`
+      const name = table.columns[uncovered]?.name
+      const message = `the replica identity of table "${shown}" lacks column "${name}"`
+      const fullIdentity = `ALTER TABLE ${table.quoted} REPLICA IDENTITY FULL`
+      const hint = `Run ${fullIdentity} on the source, then move again.`
       return refused(new MoveProblem('identityMissing', message, { hint }))
     }
     return { kind: 'followed', table, places, keyed }
@@ -235,7 +237,7 @@ function toastMissing({ schema, name, quoted }: AppliedTable, finalLsn: Lsn): Mo
     'toastMissing',
     `${where} took a row of table "${schema}.${name}" into the moved set without its large values`,
     {
-      hint: `Run ALTER TABLE ${quoted} REPLICA IDENTITY FULL on the source, then abort the move and begin again.`,
+      hint: `Abort the move, run ALTER TABLE ${quoted} REPLICA IDENTITY FULL, and begin it again.`,
     },
   )
 }

@@ -31,7 +31,7 @@ export type FollowOptions = LinkOptions & {
   readonly spoolDir?: string
 }
 
-/** `serverLsn`: up to where the source has told its log; it tells more only as we keep up. */
+/** `serverLsn`: the end of the source's log half a second ago, or when it was lost. */
 export type FollowProgress = {
   readonly receivedLsn: Lsn
   readonly appliedLsn: Lsn
@@ -42,6 +42,7 @@ export type FollowProgress = {
   readonly bytes: number
 }
 
+const startAttemptsMax = 10
 const backoffMinMs = 100
 const backoffMaxMs = 5_000
 /** A connection that held for so long was not one failure more in a row. */
@@ -58,6 +59,7 @@ export class Follower {
   #link: Link | null
   #applier: Applier | null = null
   #received = lsn(0n)
+  #server = lsn(0n)
   #counts: AppliedCounts = { transactions: 0, changes: 0, bytes: 0 }
   /** Rejects with the error that ended following; resolves once stop() was called and is done. */
   readonly ended: Promise<void>
@@ -92,10 +94,10 @@ export class Follower {
   }
 
   get progress(): FollowProgress {
-    const received = this.#link?.source.received ?? this.#received
+    this.#note()
     const appliedLsn = this.#milestones.applied
-    const receivedLsn = received > appliedLsn ? received : appliedLsn
-    return { receivedLsn, serverLsn: receivedLsn, appliedLsn, ...this.#counts }
+    const receivedLsn = later(this.#received, appliedLsn)
+    return { receivedLsn, serverLsn: later(this.#server, receivedLsn), appliedLsn, ...this.#counts }
   }
 
   /** Rests as soon as the transaction under way is done. */
@@ -229,11 +231,22 @@ export class Follower {
   #drop(): void {
     const link = this.#link
     if (link === null) return
-    if (link.source.received > this.#received) this.#received = link.source.received
+    this.#note()
     link.source.destroy()
+    link.sourceClock.destroy()
     link.session.destroy()
     this.#link = null
   }
+
+  /** What the link has heard of the source outlives it. */
+  #note(): void {
+    const link = this.#link
+    if (link === null) return
+    this.#received = later(this.#received, link.source.received)
+    this.#server = later(this.#server, link.sourceClock.position)
+  }
 }
 
-const startAttemptsMax = 10
+function later(a: Lsn, b: Lsn): Lsn {
+  return a > b ? a : b
+}

@@ -6,6 +6,7 @@ import { formatLsn, type Lsn, parseLsn } from '../../core/lsn.ts'
 import { assert } from '../../core/assert.ts'
 import { MoveProblem } from '../move-problem.ts'
 import { ConnectionLost } from '../stream/connection-lost.ts'
+import { SourceClock } from '../stream/source-clock.ts'
 import { SourceConnection } from '../stream/source-connection.ts'
 import {
   type AppliedTable,
@@ -32,6 +33,7 @@ export type LinkOptions = {
 /** Connections that stream and may apply; `recorded`: what the target has durably. */
 export type Link = {
   readonly source: SourceConnection
+  readonly sourceClock: SourceClock
   readonly session: TargetSession
   readonly tables: readonly AppliedTable[]
   readonly format: ValueFormat
@@ -60,9 +62,11 @@ export async function openLink(options: LinkOptions, clock: Clock): Promise<Link
   const name = `ringfence move ${moveId} ${direction}`
   const source = await SourceConnection.open(options.sourceUrl, `${name} source`, clock)
   let session: TargetSession | null = null
+  let sourceClock: SourceClock | null = null
   try {
     const origin = originName(moveId, direction)
     session = await TargetSession.open(options.targetUrl, `${name} target`, origin, clock)
+    sourceClock = await SourceClock.open(options.sourceUrl, `${name} clock`, clock)
     const facts = await askSource(source, options)
     const recorded = await recordedOn(session, options)
     checkPosition(facts.confirmed, recorded)
@@ -74,10 +78,11 @@ export async function openLink(options: LinkOptions, clock: Clock): Promise<Link
       protocol: protocolOf(facts.version),
       binary: format === 'binary',
     })
-    return { source, session, tables, format, recorded }
+    return { source, sourceClock, session, tables, format, recorded }
   } catch (cause) {
     source.destroy()
     session?.destroy()
+    sourceClock?.destroy()
     throw cause
   }
 }
@@ -95,7 +100,8 @@ async function askSource(
   const [facts] = await source.query<SourceFacts>(
     `SELECT current_setting('server_version_num')::int AS version, s.plugin, s.active_pid AS holder,
        coalesce(s.wal_status = 'lost', false) AS lost, s.confirmed_flush_lsn AS confirmed,
-       EXISTS (SELECT FROM pg_publication WHERE pubname = ${escapeLiteral(publication)}) AS published
+       EXISTS (SELECT FROM pg_publication
+               WHERE pubname = ${escapeLiteral(publication)}) AS published
      FROM (VALUES (1)) one LEFT JOIN pg_replication_slots s
        ON s.slot_name = ${escapeLiteral(slot)} AND s.database = current_database()`,
   )
@@ -144,7 +150,8 @@ async function recordedOn(
 function checkPosition(confirmed: string | null, recorded: Lsn): void {
   const flushed = parseLsn(confirmed ?? '')
   if (flushed === undefined || flushed <= recorded) return
-  const message = `the target has changes up to ${formatLsn(recorded)}, the slot begins at ${confirmed}`
+  const has = formatLsn(recorded)
+  const message = `the target has changes up to ${has}, the slot begins at ${confirmed}`
   throw new MoveProblem('positionLost', message, {
     hint: `The target was restored or failed over to a replica that was behind. ${abortHint}`,
   })

@@ -65,16 +65,18 @@ export function factsSql(tables: readonly TableName[]): string {
 }
 
 /** Types whose binary form is an oid, or depends on more than the value. */
-const unsafeTypes = `'regproc', 'regprocedure', 'regoper', 'regoperator', 'regclass', 'regtype', 'regconfig',
-  'regdictionary', 'regrole', 'regnamespace', 'regcollation', 'xml'`
-const bytewiseTypes = `'int2', 'int4', 'int8', 'uuid', 'bool', 'date', 'timestamp', 'timestamptz', 'bytea', 'oid',
-  'char', 'name'`
+const unsafeTypes = `'regproc', 'regprocedure', 'regoper', 'regoperator', 'regclass', 'regtype',
+  'regconfig', 'regdictionary', 'regrole', 'regnamespace', 'regcollation', 'xml'`
+const bytewiseTypes = `'int2', 'int4', 'int8', 'uuid', 'bool', 'date', 'timestamp', 'timestamptz',
+  'bytea', 'oid', 'char', 'name'`
 
 const columnJson = `json_build_object(
-  'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'typeOid', a.atttypid::int8, 'typmod', a.atttypmod,
-  'generated', a.attgenerated, 'identity', a.attidentity, 'baseOid', b.oid::int8, 'arrayOid', b.typarray::int8,
-  'binarySafe', b.builtin AND b.typtype IN ('b', 'r', 'm') AND b.typcategory <> 'A' AND b.typarray <> 0
-    AND b.typsend <> 0 AND b.typname NOT IN (${unsafeTypes}),
+  'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+  'typeOid', a.atttypid::int8, 'typmod', a.atttypmod,
+  'generated', a.attgenerated, 'identity', a.attidentity,
+  'baseOid', b.oid::int8, 'arrayOid', b.typarray::int8,
+  'binarySafe', b.builtin AND b.typtype IN ('b', 'r', 'm') AND b.typcategory <> 'A'
+    AND b.typarray <> 0 AND b.typsend <> 0 AND b.typname NOT IN (${unsafeTypes}),
   'bytewise', b.typtype = 'e' OR (b.builtin AND (b.typname IN (${bytewiseTypes})
     OR (b.typname IN ('text', 'varchar')
         AND (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation)))))`
@@ -89,7 +91,8 @@ const baseTypeSql = `WITH RECURSIVE down AS (
 
 const primaryKeySql = `SELECT json_agg(json_build_object('column', a.attname, 'equality',
       format('OPERATOR(%I.%s)', s.nspname, o.oprname)) ORDER BY k.place)
-  FROM pg_index i, unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY k (attnum, opclass, place)
+  FROM pg_index i,
+    unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY k (attnum, opclass, place)
   JOIN pg_opclass f ON f.oid = k.opclass
   JOIN pg_amop p ON p.amopfamily = f.opcfamily AND p.amopstrategy = 3
     AND p.amoplefttype = f.opcintype AND p.amoprighttype = f.opcintype

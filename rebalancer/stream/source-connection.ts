@@ -38,9 +38,10 @@ const inboxBytesResume = 2 << 20
 const entryBytes = 128
 
 /** Statements of the session: text forms that every server reads alike, and no limits of time. */
-const sessionSql = `SET search_path = pg_catalog; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY';
-  SET IntervalStyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C';
-  SET TimeZone = 'UTC'; SET xmloption = 'content'; SET statement_timeout = 0`
+const sessionSql = `SET search_path = pg_catalog; SET client_encoding = 'UTF8';
+  SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 3;
+  SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET TimeZone = 'UTC';
+  SET xmloption = 'content'; SET statement_timeout = 0`
 
 /**
  * States: asking (query()) → streaming (after stream()) → lost, with the reason in `failure`.

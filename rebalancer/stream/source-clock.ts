@@ -1,0 +1,67 @@
+// Where the source's own log stands: a stream tells only what it has got to, so this is asked on a
+// connection of its own, once in a while.
+import { Client } from 'pg'
+import type { Clock, Timer } from '../../core/clock.ts'
+import { type Lsn, lsn, parseLsn } from '../../core/lsn.ts'
+
+const connectTimeoutMs = 10_000
+const askEveryMs = 500
+const answerTimeoutMs = 10_000
+
+/** Follows the end of a server's log until it is destroyed, or until the server stops answering. */
+export class SourceClock {
+  readonly #client: Client
+  readonly #clock: Clock
+  #position = lsn(0n)
+  #timer: Timer | null = null
+  #destroyed = false
+
+  private constructor(client: Client, clock: Clock) {
+    this.#client = client
+    this.#clock = clock
+    // Its stream notices a lost source by itself; the position just stays as it is.
+    client.on('error', () => this.destroy())
+  }
+
+  /** Connects and asks once. @throws what pg throws. */
+  static async open(url: string, name: string, clock: Clock): Promise<SourceClock> {
+    const client = new Client({
+      connectionString: url,
+      application_name: name,
+      connectionTimeoutMillis: connectTimeoutMs,
+      query_timeout: answerTimeoutMs,
+    })
+    const following = new SourceClock(client, clock)
+    try {
+      await client.connect()
+      await following.#ask()
+      return following
+    } catch (cause) {
+      following.destroy()
+      throw cause
+    }
+  }
+
+  /** End of the log when it was asked for last; never goes back. */
+  get position(): Lsn {
+    return this.#position
+  }
+
+  /** Closes the connection at once. */
+  destroy(): void {
+    this.#destroyed = true
+    this.#timer?.cancel()
+    this.#client.connection.stream.destroy()
+  }
+
+  async #ask(): Promise<void> {
+    const sql = 'SELECT pg_catalog.pg_current_wal_flush_lsn() AS at'
+    const { rows } = await this.#client.query<{ at: string }>(sql)
+    const position = parseLsn(rows[0]?.at ?? '')
+    if (position !== undefined && position > this.#position) this.#position = position
+    if (this.#destroyed) return
+    this.#timer = this.#clock.after(askEveryMs, () => {
+      this.#ask().catch(() => this.destroy())
+    })
+  }
+}
