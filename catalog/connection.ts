@@ -22,6 +22,11 @@ export const advisoryLocks = {
   referenceWrite: '1380337219, 3',
 } as const
 
+/** A session's on the home shard: whoever holds it runs the move, nobody else does. */
+export function moveLock(moveId: number): string {
+  return `1380337220, ${moveId}`
+}
+
 const connectTimeoutMs = 5_000
 const endTimeoutMs = 1_000
 

@@ -14,8 +14,6 @@ export type Direction = 'forward' | 'reverse'
 
 /** Follows the changes of the set on one side and applies them on the other. */
 export type Following = {
-  /** Everything of the source up to its end of log that was heard of last, and what is applied of it. */
-  readonly progress: { readonly appliedLsn: Lsn; readonly serverLsn: Lsn }
   /** Resolves once everything committed at or before `lsn` is applied for good. */
   reached(lsn: Lsn, signal: AbortSignal): Promise<void>
   /** Rejects with what ended it. */
@@ -47,8 +45,10 @@ export interface MoveWorld {
   // ---- before and after
   /** Every problem that keeps the move from starting, one sentence each. */
   findProblems(move: Move, signal: AbortSignal): Promise<readonly string[]>
-  /** Replica identities that do not tell the key become FULL; gives what they were. Idempotent: keeps `known`. */
-  widenIdentities(move: Move): Promise<Readonly<Record<string, string>>>
+  /** Tables, by side, whose replica identity does not tell the key, and what it is; none that `move` knows already. */
+  narrowIdentities(move: Move): Promise<Readonly<Record<string, string>>>
+  /** Those of `move.progress.identities` become FULL. Idempotent. */
+  widenIdentities(move: Move): Promise<void>
   restoreIdentities(move: Move): Promise<void>
   /** Forgets positions and origins of the move on both shards. */
   forget(move: Move): Promise<void>

@@ -30,8 +30,8 @@ export const steps: Readonly<Record<MoveState, Step>> = {
   aborted: nothing,
 }
 
-/** Applied but for so much, the rest takes moments. */
-const lagBytesMax = 1_048_576n
+/** What the source has written is applied within so much: the rest takes moments at the switch. */
+const lagMsMax = 500
 const lookMs = 100
 const cutoverPauseMsMin = 500
 const cutoverPauseMsMax = 15_000
@@ -68,13 +68,12 @@ async function prepare(
       },
     )
   }
-  const identities = await world.widenIdentities(move)
-  // Kept before anything depends on it: whoever comes later has to put it back.
-  const noted = await world.note(move, {
-    identities,
-    waitsFor: 'transactions that are open on the source',
-  })
+  const identities = { ...move.progress.identities, ...(await world.narrowIdentities(move)) }
+  // Kept before anything is changed: whoever comes later has to put it back.
+  const waitsFor = 'transactions that are open on the source'
+  const noted = await world.note(move, { identities, waitsFor })
   if (noted === undefined) return null
+  await world.widenIdentities(noted)
   const { slot, lsn } = await world.openStream(noted, 'forward', signal)
   return { next: 'copying', progress: { slot, slotLsn: lsn.toString(), waitsFor: '' } }
 }
@@ -120,8 +119,10 @@ async function catchUp(
       await world.sleep(Math.min(cutoverPauseMsMin * 2 ** (tries - 1), cutoverPauseMsMax), signal)
     }
     for (;;) {
-      const { appliedLsn, serverLsn } = following.progress
-      if (serverLsn > 0n && serverLsn - appliedLsn <= lagBytesMax && move.wish !== 'pause') return
+      const { lsn } = await world.position(move, 'source')
+      const beginMs = world.nowMs()
+      await following.reached(lsn, signal)
+      if (world.nowMs() - beginMs <= lagMsMax && move.wish !== 'pause') return
       await world.sleep(lookMs, signal)
     }
   })

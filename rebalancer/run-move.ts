@@ -1,0 +1,191 @@
+// Runs a move under its lock. The lock belongs to a session on the home shard: when that connection is lost, so may be the
+// lock, and whatever is under way stops at once; then the lock is tried for anew.
+import type { MoveOptions, Move } from '../catalog/move-store.ts'
+import { type CatalogConnection, moveLock, openCatalogConnection } from '../catalog/connection.ts'
+import { readMove } from '../catalog/move-store.ts'
+import { systemClock } from '../core/clock.ts'
+import type { ShardId } from '../core/ids.ts'
+import type { Log } from '../core/log.ts'
+import type { ShardingRules } from '../router/schema.ts'
+import { isTransient } from './failure.ts'
+import { MoveRunner } from './runner.ts'
+import { ServersWorld, type ServersWorldOptions } from './servers-world.ts'
+import { primaryUrl, type ShardAddress } from './shard-address.ts'
+import { startProbe } from './throttle-probe.ts'
+import { Throttle } from './throttle.ts'
+
+/** A sharded database as the mover reaches it. */
+export type MoverDatabase = {
+  readonly name: string
+  readonly rules: ShardingRules
+  readonly home: ShardId
+  readonly shards: ReadonlyMap<ShardId, ShardAddress>
+}
+
+export type RunMoveOptions = {
+  readonly database: MoverDatabase
+  readonly moveId: number
+  readonly log: Log
+  readonly signal: AbortSignal
+  readonly onMove?: (move: Move) => void
+  readonly onRows?: ServersWorldOptions['onRows']
+  /** Why copying rests at the moment; null when it does not. */
+  readonly onThrottle?: (reason: string | null) => void
+}
+
+/** Another process holds the lock of the move. */
+export class MoveBusy extends Error {
+  readonly hint = 'One process runs a move; see "ringfence rebalance status".'
+
+  constructor(moveId: number) {
+    super(`move ${moveId} is run by another process`)
+    this.name = 'MoveBusy'
+  }
+}
+
+/** Defaults of a move's limits. */
+export const defaultMoveOptions: MoveOptions = {
+  workers: 2,
+  bytesPerSecond: null,
+  maxWalRetainedBytes: 16 * 1024 ** 3,
+  maxReplicaLagBytes: 256 * 1024 ** 2,
+  maxLatencyFactor: null,
+  cutoverTimeoutMs: 2_000,
+  cutoverTries: 20,
+  prepareTimeoutMs: 30_000,
+  verify: true,
+  keepSourceMs: 0,
+  maxMs: null,
+}
+
+const queryTimeoutMs = 15_000
+const giveUpAfterMs = 300_000
+const retryMs = 1_000
+/** A lock may still be held by the session of a runner that was killed. */
+const busyTriesMax = 15
+
+/** Gives the move as it ended. @throws MoveBusy, MoveProblem, the signal's reason, or what kept failing for minutes */
+export async function runMove(options: RunMoveOptions): Promise<Move> {
+  const { database, moveId, log, signal } = options
+  let failingSinceMs: number | null = null
+  for (let busy = 0; ; ) {
+    signal.throwIfAborted()
+    try {
+      const move = await underLock(options)
+      if (move !== null) return move
+      failingSinceMs = null
+      busy += 1
+      if (busy >= busyTriesMax) throw new MoveBusy(moveId)
+    } catch (error) {
+      signal.throwIfAborted()
+      failingSinceMs ??= systemClock.nowMs()
+      const lasting = systemClock.nowMs() - failingSinceMs > giveUpAfterMs
+      if (error instanceof MoveBusy || lasting || !(isTransient(error) || isLockLost(error)))
+        throw error
+      const reason = error instanceof Error ? error.message : String(error)
+      log.warn({ database: database.name, move: moveId, reason }, 'the move rests; will go on')
+    }
+    await pause(retryMs, signal)
+  }
+}
+
+/** Opens the catalog where its primary is now. */
+export async function openCatalog(database: MoverDatabase): Promise<CatalogConnection> {
+  const home = database.shards.get(database.home) ?? { urls: [] }
+  const connection = await openCatalogConnection(await primaryUrl(home), queryTimeoutMs)
+  await connection.client.query('SET search_path = pg_catalog')
+  return connection
+}
+
+/** Null: somebody else has the lock. */
+async function underLock(options: RunMoveOptions): Promise<Move | null> {
+  const { database, moveId, log, onMove, signal } = options
+  const connection = await openCatalog(database)
+  const loss = new AbortController()
+  connection.client.on('end', () => loss.abort(new LockLost()))
+  try {
+    const { rows } = await connection.client.query<{ won: boolean }>(
+      `SELECT pg_try_advisory_lock(${moveLock(moveId)}) AS won`,
+    )
+    if (rows[0]?.won !== true) return null
+    const inner = AbortSignal.any([signal, loss.signal])
+    const move = await readMove(connection.client, moveId)
+    const throttle = throttleOf(move.options)
+    const world = new ServersWorld({
+      moveId,
+      catalog: connection.client,
+      shards: database.shards,
+      rules: database.rules,
+      throttle,
+      log,
+      onRows: options.onRows ?? (() => undefined),
+    })
+    const probing = new AbortController()
+    const probe = probeFor(options, move, throttle, AbortSignal.any([inner, probing.signal]))
+    try {
+      const runner = new MoveRunner(world, { log, giveUpAfterMs, ...(onMove && { onMove }) })
+      return await runner.run(inner)
+    } finally {
+      probing.abort()
+      await probe
+    }
+  } finally {
+    await connection.end()
+  }
+}
+
+function throttleOf(options: MoveOptions): Throttle {
+  return new Throttle(
+    {
+      bytesPerSecondMax: options.bytesPerSecond,
+      lagBytesMax: options.maxReplicaLagBytes,
+      lagMsMax: null,
+      latencyRatioMax: options.maxLatencyFactor,
+    },
+    systemClock,
+  )
+}
+
+/** Without servers that can be asked now the throttle goes by its rate alone. */
+async function probeFor(
+  { database }: RunMoveOptions,
+  { from, to }: Move,
+  throttle: Throttle,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const [source, target] = [database.shards.get(from), database.shards.get(to)]
+    if (source === undefined || target === undefined) return
+    const sourceUrl = await primaryUrl(source)
+    const targetUrl = await primaryUrl(target)
+    const probe = await startProbe({ sourceUrl, targetUrl, throttle, clock: systemClock, signal })
+    await probe.ended
+  } catch {
+    throttle.unobserve()
+  }
+}
+
+class LockLost extends Error {
+  constructor() {
+    super('the connection to the catalog was lost, and with it the lock of the move')
+    this.name = 'LockLost'
+  }
+}
+
+function isLockLost(error: unknown): boolean {
+  return error instanceof LockLost
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const go = () => {
+      clearTimeout(timer)
+      resolve()
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', go)
+      resolve()
+    }, ms)
+    signal.addEventListener('abort', go, { once: true })
+  })
+}
