@@ -3,7 +3,7 @@
 // it: a statement tied to a key comes to the key's owner, and no other row decides its answer.
 import { LRUCache } from 'lru-cache'
 import { type PgError, pgError } from '../core/errors.ts'
-import { hidesNothing, visibleSql } from './hidden-predicate.ts'
+import { hidesNothing, mergedSets, visibleSql } from './hidden-predicate.ts'
 import { type SplicedSql, spliceConditions } from './hidden-splice.ts'
 import { shardedReferences, type TableReference } from './hidden-tables.ts'
 import type { MovedSet } from './moved-set.ts'
@@ -13,8 +13,7 @@ import type { RouterContext } from './router.ts'
 import type { Schema } from './schema.ts'
 
 const entriesMax = 256
-/** Longer texts are rewritten each time. */
-const textCharactersMax = 64 * 1024
+const charactersMax = 4_000_000
 
 type Entry = {
   readonly schema: Schema
@@ -22,9 +21,17 @@ type Entry = {
   readonly visible: SplicedSql
 }
 
+/** What is kept for one list of sets. */
+type Kept = {
+  readonly sets: readonly MovedSet[]
+  /** Conditions by the column that they are about. */
+  readonly conditions: LRUCache<string, string>
+  readonly texts: LRUCache<string, Entry>
+}
+
 /** Rewrites statements, and keeps the last ones of every topology that is still in use. */
 export class HiddenRows {
-  readonly #kept = new WeakMap<readonly MovedSet[], LRUCache<string, Entry>>()
+  readonly #kept = new WeakMap<readonly MovedSet[], Kept>()
 
   /**
    * `sql`, one SELECT, so that it does not see rows of `hidden`, the sets that a shard holds without owning them.
@@ -33,21 +40,32 @@ export class HiddenRows {
   withoutHidden(sql: string, context: RouterContext, hidden: readonly MovedSet[]): SplicedSql {
     const { schema, rules, searchPath } = context
     if (schema === null || rules === null || hidesNothing(hidden)) return unchanged(sql)
-    const cache = this.#cacheOf(hidden)
-    const known = cache.get(sql)
+    const kept = this.#keptOf(hidden)
+    const known = kept.texts.get(sql)
     if (known?.schema === schema && known.searchPath === searchPath) return known.visible
-    const names = new Names(schema, rules, searchPath)
-    const visible = rewritten(sql, names, hidden)
-    if (sql.length <= textCharactersMax) cache.set(sql, { schema, searchPath, visible })
+    const visible = rewritten(sql, new Names(schema, rules, searchPath), kept)
+    kept.texts.set(sql, { schema, searchPath, visible })
     return visible
   }
 
-  #cacheOf(hidden: readonly MovedSet[]): LRUCache<string, Entry> {
+  #keptOf(hidden: readonly MovedSet[]): Kept {
     const known = this.#kept.get(hidden)
     if (known !== undefined) return known
-    const cache = new LRUCache<string, Entry>({ max: entriesMax })
-    this.#kept.set(hidden, cache)
-    return cache
+    const kept: Kept = {
+      sets: mergedSets(hidden),
+      conditions: new LRUCache({
+        max: entriesMax,
+        maxSize: charactersMax,
+        sizeCalculation: (condition) => condition.length,
+      }),
+      texts: new LRUCache({
+        max: entriesMax,
+        maxSize: charactersMax,
+        sizeCalculation: ({ visible }, sql) => sql.length + visible.sql.length,
+      }),
+    }
+    this.#kept.set(hidden, kept)
+    return kept
   }
 }
 
@@ -55,18 +73,26 @@ function unchanged(sql: string): SplicedSql {
   return { sql, originalPosition: (position) => position }
 }
 
-function rewritten(sql: string, names: Names, hidden: readonly MovedSet[]): SplicedSql {
+function rewritten(sql: string, names: Names, kept: Kept): SplicedSql {
   const [statement, ...more] = parseSql(sql)
   if (statement === undefined || more.length > 0) throw refused('several statements')
   const references = shardedReferences(statement.node, names)
   if ('construct' in references) throw refused(references.construct)
   const conditions = references.map((reference) => ({
     range: reference.range,
-    sql: visibleSql(hidden, keyColumn(reference), names.rules.keyType),
+    sql: conditionOn(keyColumn(reference), names, kept),
   }))
   const spliced = spliceConditions(sql, statement.node, conditions)
   if (spliced === undefined) throw refused('this way of writing a table')
   return spliced
+}
+
+function conditionOn(column: string, { rules }: Names, { sets, conditions }: Kept): string {
+  const known = conditions.get(column)
+  if (known !== undefined) return known
+  const condition = visibleSql(sets, column, rules.keyType)
+  conditions.set(column, condition)
+  return condition
 }
 
 /** The key as the reference names it: an alias may rename both table and columns. */

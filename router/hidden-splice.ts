@@ -33,22 +33,31 @@ export function spliceConditions(
   let base = 'ringfence_visible'
   while (original.includes(base)) base += '_'
   const edits: Edit[] = []
+  // Conditions are expressions whatever they say, and long: what is parsed again has short ones.
+  const probes: Edit[] = []
   for (const [at, { range, sql: condition }] of conditions.entries()) {
     const span = spanOf(raw, range)
     if (span === undefined) return undefined
-    const { table, start, end } = span
-    if (table !== null) edits.push({ start: table, end: table + 5, text: 'SELECT * FROM' })
-    edits.push({ start, end: start, text: '(' })
-    const text = rawOf(` JOIN (SELECT) AS ${base}_${at + 1} ON ${condition})`)
-    edits.push({ start: end, end, text })
+    const join = (on: string) => ` JOIN (SELECT) AS ${base}_${at + 1} ON ${on})`
+    edits.push(...editsOf(span, rawOf(join(condition))))
+    probes.push(...editsOf(span, join('true')))
   }
-  const spliced = utf8Of(applied(raw, edits))
-  if (!isSameQuery(spliced, original, base)) return undefined
-  return { sql: spliced, originalPosition: (position) => originalPosition(raw, edits, position) }
+  if (!isSameQuery(utf8Of(applied(raw, probes)), original, base)) return undefined
+  return {
+    sql: utf8Of(applied(raw, edits)),
+    originalPosition: (position) => originalPosition(raw, edits, position),
+  }
 }
 
 /** Replaces bytes `start` to `end` of the original text; texts are of one character per byte, as the lexer's. */
 type Edit = { readonly start: number; readonly end: number; readonly text: string }
+
+function editsOf({ table, start, end }: Span, join: string): readonly Edit[] {
+  const open: Edit = { start, end: start, text: '(' }
+  const close: Edit = { start: end, end, text: join }
+  if (table === null) return [open, close]
+  return [{ start: table, end: table + 'TABLE'.length, text: 'SELECT * FROM' }, open, close]
+}
 
 function rawOf(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1')
