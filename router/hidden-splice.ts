@@ -10,7 +10,7 @@ import { namesOf } from './names.ts'
 import { parseSql } from './parser.ts'
 
 /** A condition for the rows of one table reference. */
-export type TableCondition = { readonly range: RangeVar; readonly sql: string }
+type TableCondition = { readonly range: RangeVar; readonly sql: string }
 
 /** A statement's text with more in it. */
 export type SplicedSql = {
