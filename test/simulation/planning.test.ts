@@ -63,7 +63,7 @@ describe.each(['plain', 'add', 'drain', 'weights'] as const)('plans (%s)', (vari
     const isFine = ({ input, mean }: Case) => heaviestVnode(input) < mean / 3
     const wasteful = cases.filter((one) => isFine(one) && one.ratio > 1.3)
     expect(wasteful.map(({ name, ratio }) => `${name}: ${ratio}`)).toEqual([])
-    expect(cases.filter(isFine).length).toBeGreaterThan(10)
+    expect(cases.filter(isFine).length).toBeGreaterThan(5)
   })
 
   it('move at most 1.3 × the least bytes in nine of ten cases whatever the loads', () => {
