@@ -36,7 +36,8 @@ const tables = `CREATE SCHEMA ringfence;
 const changes = `DO $$
   BEGIN
     FOR i IN 1..${rows / 10} LOOP
-      INSERT INTO orders SELECT i * 10 + g, i, 0, i / 7.0, 'order ' || i FROM generate_series(1, 10) g;
+      INSERT INTO orders SELECT i * 10 + g, i, 0, i / 7.0, 'order ' || i
+        FROM generate_series(1, 10) g;
       COMMIT;
     END LOOP;
     FOR r IN 1..${roundsOfUpdates} LOOP

@@ -15,15 +15,19 @@ const originAttemptsMax = 50
 const originDelayMs = 100
 
 /** Plans must not depend on what the tables were like when they were made: always the index. */
-const sessionSql = `SET search_path = pg_catalog; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY';
-  SET IntervalStyle = 'postgres'; SET lc_monetary = 'C'; SET TimeZone = 'UTC'; SET xmloption = 'content';
-  SET session_replication_role = replica; SET statement_timeout = 0; SET lock_timeout = '60s';
-  SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = 'read committed';
-  SET default_transaction_read_only = off; SET default_transaction_deferrable = off; SET row_security = off;
-  SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
-  SET enable_mergejoin = off; SET jit = off; SET client_min_messages = warning;
-  SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('transaction_timeout', 'idle_session_timeout');
-  SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
+const sessionSql = `SET search_path = pg_catalog; SET client_encoding = 'UTF8';
+  SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET lc_monetary = 'C';
+  SET TimeZone = 'UTC'; SET xmloption = 'content'; SET session_replication_role = replica;
+  SET statement_timeout = 0; SET lock_timeout = '60s';
+  SET idle_in_transaction_session_timeout = 0; SET row_security = off;
+  SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;
+  SET default_transaction_deferrable = off; SET client_min_messages = warning;
+  SET plan_cache_mode = force_generic_plan; SET jit = off;
+  SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+  SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('transaction_timeout', 'idle_session_timeout');
+  SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'`
 
 /**
  * Runs exchanges one after the other. A loss of the connection fails the one under way and all

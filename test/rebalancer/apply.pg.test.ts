@@ -3,7 +3,8 @@
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { type FollowFixture, openFollowFixture } from './apply-fixture.ts'
 
-const ddl = `CREATE TABLE t (tenant_id bigint NOT NULL, id int NOT NULL, v text, PRIMARY KEY (tenant_id, id))`
+const ddl = `CREATE TABLE t (tenant_id bigint NOT NULL, id int NOT NULL, v text,
+  PRIMARY KEY (tenant_id, id))`
 const tables = [{ name: 't', key: 'tenant_id', identity: ['tenant_id', 'id'] }]
 
 describe.each(inject('servers').map((servers) => [servers.version, servers] as const))(
