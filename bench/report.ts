@@ -2,6 +2,7 @@
 // median of the rounds' own ratios to the base, with the smallest and the largest beside it.
 import { renderTable } from '../cli/table.ts'
 import type { ApplyResult } from './apply.ts'
+import type { CopyResult } from './copy.ts'
 import type { IdleResult } from './idle-clients.ts'
 import type { Sample } from './measure.ts'
 import type { PeerName } from './peers.ts'
@@ -144,6 +145,20 @@ export function renderApply(results: readonly ApplyResult[]): string {
     return [String(round + 1), String(changes), ...rates, ratio]
   })
   const heads = ['apply', 'changes', 'follower per second', 'subscription per second', '×']
+  return results.length === 0 ? '' : renderTable(heads, lines)
+}
+
+/** One line per round; the ratios are ours to PostgreSQL's. */
+export function renderCopies(results: readonly CopyResult[]): string {
+  const lines = results.map(
+    ({ rows, copyRate, subscriptionRate, binarySubscriptionRate }, round) => {
+      const rates = [copyRate, subscriptionRate, binarySubscriptionRate]
+      const ratios = [subscriptionRate, binarySubscriptionRate].map((rate) => copyRate / rate)
+      const shown = [...rates.map((rate) => rate.toFixed(0)), ...ratios.map((x) => x.toFixed(2))]
+      return [String(round + 1), String(rows), ...shown]
+    },
+  )
+  const heads = ['copy', 'rows', 'ours per second', 'subscription', 'binary subscription', '×', '×']
   return results.length === 0 ? '' : renderTable(heads, lines)
 }
 

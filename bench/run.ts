@@ -8,6 +8,7 @@ import { createLog } from '../core/log.ts'
 import { findInstallation, type Installation } from '../demo/installation.ts'
 import { demoRole } from '../demo/roles.ts'
 import { type ApplyResult, measureApply } from './apply.ts'
+import { type CopyResult, measureCopy } from './copy.ts'
 import { type IdleResult, measureIdleClients } from './idle-clients.ts'
 import { describeMachine, renderMachine } from './machine.ts'
 import type { Bench } from './measure.ts'
@@ -26,6 +27,7 @@ import { redisVersion, replayDelayMs, startReplicaPeers } from './replicas.ts'
 import {
   figuresOf,
   renderApply,
+  renderCopies,
   renderIdle,
   renderPromotions,
   renderRows,
@@ -51,6 +53,7 @@ const replicatedScale = 2
 const idleRow = 'idle clients'
 const promotionRow = 'promotion'
 const applyRow = 'apply'
+const copyRow = 'copy'
 const idleClients = 1_000
 const idleClientsQuick = 200
 const nothing: Benched = { results: [], idle: [], versions: {} }
@@ -86,9 +89,10 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
     replicated: chosen(replicaRows(replicatedScale), flags),
     promotion: wanted(flags, promotionRow),
     apply: wanted(flags, applyRow),
+    copy: wanted(flags, copyRow),
   }
   const count = plan.plain.length + plan.replicated.length
-  const others = plan.idle || plan.promotion || plan.apply
+  const others = plan.idle || plan.promotion || plan.apply || plan.copy
   if (count === 0 && !others) throw new Error('no row has such a name')
   const seconds = flags.seconds ?? (flags.quick ? 1 : 3)
   const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
@@ -101,13 +105,14 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
   const late = plan.replicated.length > 0 ? await benchReplicas(setting, plan.replicated) : nothing
   const promotions = plan.promotion ? await benchPromotions(setting) : []
   const apply = plan.apply ? await benchApply(setting) : []
+  const copies = plan.copy ? await benchCopy(setting) : []
   const results = [...plain.results, ...late.results]
   const shown = { ...machine, peers: { ...plain.versions, ...late.versions } }
   say(renderMachine(shown))
   const tables = [renderRows(results), renderIdle(plain.idle), renderPromotions(promotions)]
-  process.stdout.write([...tables, renderApply(apply)].join(''))
+  process.stdout.write([...tables, renderApply(apply), renderCopies(copies)].join(''))
   const { idle } = plain
-  const figures = { rows: results.map(withFigures), idle, promotions, apply }
+  const figures = { rows: results.map(withFigures), idle, promotions, apply, copies }
   const report = { machine: shown, rounds, seconds, scale, replayDelayMs, ...figures }
   await writeReport(flags.json ?? defaultFile(), report)
   return results.some(hasFailed) ? 1 : 0
@@ -173,6 +178,12 @@ async function benchApply(setting: Setting): Promise<readonly ApplyResult[]> {
   const { installation, rounds, signal } = setting
   say(`${applyRow}\n`)
   return measureApply(installation, rounds, signal)
+}
+
+async function benchCopy(setting: Setting): Promise<readonly CopyResult[]> {
+  const { installation, rounds, signal } = setting
+  say(`${copyRow}\n`)
+  return measureCopy(installation, rounds, signal)
 }
 
 /** Runs the rows one after the other. */
