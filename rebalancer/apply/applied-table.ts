@@ -43,7 +43,7 @@ export type AppliedTable = TableName & {
   readonly identity: readonly number[]
   /** One per identity column, such as `OPERATOR(pg_catalog.=)`. */
   readonly equality: readonly string[]
-  /** Rows are replaced by DELETE and INSERT, as UPDATE or ON CONFLICT cannot do it. */
+  /** Rows are replaced by DELETE and INSERT: UPDATE cannot set an identity column. */
   readonly replaces: boolean
   /** Equal identities have equal bytes: changes of different rows may be put together. */
   readonly bytewise: boolean
@@ -87,8 +87,12 @@ export function applyTable(
   if (names.toSorted().join('\0') !== followed.identity.toSorted().join('\0')) {
     throw differs(shown, `its primary key is not (${followed.identity.join(', ')}) on the target`)
   }
+  if (!target.immediate) {
+    const message = `the primary key of table "${shown}" is deferrable, so that rows may share it`
+    const hint = 'Make the primary key NOT DEFERRABLE on both shards, then begin the move again.'
+    throw new MoveProblem('identityMissing', message, { hint })
+  }
   const identity = names.map(place)
-  const outside = columns.some(({ alwaysIdentity }, at) => alwaysIdentity && !identity.includes(at))
   return {
     schema: followed.schema,
     name: followed.name,
@@ -99,7 +103,7 @@ export function applyTable(
     key: place(followed.key),
     identity,
     equality: target.primaryKey.map(({ equality }) => equality),
-    replaces: outside || !target.immediate,
+    replaces: columns.some(({ alwaysIdentity }, at) => alwaysIdentity && !identity.includes(at)),
     bytewise: identity.every((at) => {
       return target.columns.find(({ name }) => name === columns[at]?.name)?.bytewise === true
     }),

@@ -1,5 +1,5 @@
-// Follows a source into a target: decodes, filters, applies, records, and begins again from what the
-// target has recorded whenever a connection is lost.
+// Follows a source into a target: decodes, filters, applies, records, and begins again from what
+// the target has recorded whenever a connection is lost.
 // States: following (a link, its assembler and its applier) ⇄ waiting to connect again → ended, by
 // stop() or a problem.
 import { tmpdir } from 'node:os'

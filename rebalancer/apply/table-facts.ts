@@ -39,7 +39,9 @@ export type TableFacts = TableName & {
   readonly columns: readonly ColumnFacts[]
   /** Columns of the primary key; empty without one. */
   readonly primaryKey: readonly IdentityFacts[]
-  /** False for a DEFERRABLE primary key, which ON CONFLICT cannot use. */
+  /**
+   * False for a DEFERRABLE primary key: in the middle of a transaction two rows may have the same.
+   */
   readonly immediate: boolean
 }
 

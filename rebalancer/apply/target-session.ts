@@ -13,6 +13,8 @@ const answerTimeoutMs = 15 * 60_000
 const endTimeoutMs = 1_000
 const originAttemptsMax = 50
 const originDelayMs = 100
+/** In use, created by somebody else just now, dropped just now. */
+const contended = new Set(['55006', '23505', '42704'])
 
 /** Plans must not depend on what the tables were like when they were made: always the index. */
 const sessionSql = `SET search_path = pg_catalog; SET client_encoding = 'UTF8';
@@ -139,17 +141,17 @@ export class TargetSession {
 
   /** A session that was ended just now may hold the origin for another moment. */
   async #takeOrigin(origin: string): Promise<void> {
-    await this.query(
-      `SELECT pg_replication_origin_create($1) WHERE pg_replication_origin_oid($1) IS NULL`,
-      [origin],
-    )
     for (let attempt = 1; ; attempt += 1) {
       try {
+        await this.query(
+          `SELECT pg_replication_origin_create($1) WHERE pg_replication_origin_oid($1) IS NULL`,
+          [origin],
+        )
         await this.query('SELECT pg_replication_origin_session_setup($1)', [origin])
         return
       } catch (cause) {
-        const inUse = cause instanceof DatabaseError && cause.code === '55006'
-        if (!inUse || attempt === originAttemptsMax) throw cause
+        const code = cause instanceof DatabaseError ? (cause.code ?? '') : ''
+        if (!contended.has(code) || attempt === originAttemptsMax) throw cause
       }
       await new Promise<void>((resolve) => {
         this.#clock.after(originDelayMs, resolve)

@@ -1,6 +1,6 @@
 // A source and a target with the same tables, a slot and a publication, and a follower between
 // them.
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { Client, escapeIdentifier } from 'pg'
 import { initialise } from '../../catalog/migrate.ts'
 import { shardId, vnode } from '../../core/ids.ts'
@@ -78,6 +78,7 @@ export async function openFollowFixture(given: FixtureOptions): Promise<FollowFi
     `CREATE TABLE IF NOT EXISTS ringfence.move_progress
       (move_id bigint, direction text, lsn pg_lsn, PRIMARY KEY (move_id, direction))`,
   )
+  const moveId = randomInt(1_000_000_000)
   const slot = `ringfence_${randomBytes(4).toString('hex')}`
   const list = tables.map(({ name }) => name).join(', ')
   await source.query(
@@ -89,7 +90,7 @@ export async function openFollowFixture(given: FixtureOptions): Promise<FollowFi
     targetUrl,
     slot,
     publication: 'moved',
-    moveId: 1,
+    moveId,
     direction: 'forward',
     set,
     keyType,
@@ -144,7 +145,7 @@ export async function openFollowFixture(given: FixtureOptions): Promise<FollowFi
       await target.end()
       await dropSlot(sourceUrl, slot)
       await databases.drop()
-      await dropOrigins(targetUrl)
+      await dropOrigin(targetUrl, `ringfence_${moveId}_forward`)
     },
   }
 }
@@ -195,13 +196,13 @@ async function dropSlot(url: string, slot: string): Promise<void> {
 }
 
 /** Origins belong to the server: those of a database that is gone would stay. */
-async function dropOrigins(url: string): Promise<void> {
+async function dropOrigin(url: string, origin: string): Promise<void> {
   const server = new URL(url)
   server.pathname = '/postgres'
   const client = await connect(server.href)
-  await client
-    .query(`SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin
-            WHERE roname LIKE 'ringfence\\_%'`)
-    .catch(() => undefined)
+  await client.query(
+    'SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = $1',
+    [origin],
+  )
   await client.end()
 }
