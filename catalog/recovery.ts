@@ -16,7 +16,10 @@ import {
 import { gidPrefix, parseGid, type Gid } from './gid.ts'
 
 export type RecoveryOptions = {
-  /** Home shard first. The logins are superusers or the roles that prepare. */
+  /**
+   * Home shard first, read at every round; those that the catalog does not have (yet) are left alone. The logins are
+   * superusers or the roles that prepare.
+   */
   readonly shards: readonly { readonly id: ShardId; readonly url: string }[]
   /** Younger transactions are left alone: their proxy is probably at work on them. */
   readonly ageMsMin: number
@@ -51,7 +54,8 @@ export async function recoverPrepared(options: RecoveryOptions): Promise<Recover
     if (first === undefined) return nothing
     reached.push(first)
     if (!(await winsLock(first.client))) return nothing
-    for (const shard of others) {
+    const registered = await registeredShards(first.client)
+    for (const shard of others.filter(({ id }) => registered.has(id))) {
       const next = await reach(shard, options.log)
       if (next !== undefined) reached.push(next)
     }
@@ -114,9 +118,14 @@ async function winsLock(home: Client): Promise<boolean> {
   return rows[0]?.won === true
 }
 
+async function registeredShards(home: Client): Promise<ReadonlySet<string>> {
+  const { rows } = await home.query<{ id: string }>('SELECT id FROM ringfence.shard')
+  return new Set(rows.map(({ id }) => id))
+}
+
 async function recoverReached(
   reached: readonly Reached[],
-  { shards, ageMsMin, log }: RecoveryOptions,
+  { ageMsMin, log }: RecoveryOptions,
 ): Promise<RecoveryResult> {
   const deciders = new Map(reached.map(({ id, client }) => [id, client]))
   const settled = new Map<Reached, readonly string[]>()
@@ -133,8 +142,7 @@ async function recoverReached(
       if (outcome === 'abort') rolledBack += 1
     }
   }
-  const complete = reached.length === shards.length
-  const recordsRemoved = complete ? await removeSettled(reached, settled) : 0
+  const recordsRemoved = (await isComplete(reached)) ? await removeSettled(reached, settled) : 0
   return { committed, rolledBack, recordsRemoved }
 }
 
@@ -175,6 +183,17 @@ async function listPrepared(client: Client): Promise<readonly Prepared[]> {
     const parsed = parseGid(gid)
     return parsed === null ? [] : [{ gid, parsed, ageMs }]
   })
+}
+
+/**
+ * A record may go only when no shard has its transaction. Asked after the records were read: a shard that has joined since
+ * has no part in what they decided.
+ */
+async function isComplete(reached: readonly Reached[]): Promise<boolean> {
+  const [home] = reached
+  if (home === undefined) return false
+  const ids = new Set<string>(reached.map(({ id }) => id))
+  return [...(await registeredShards(home.client))].every((id) => ids.has(id))
 }
 
 async function removeSettled(

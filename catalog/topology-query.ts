@@ -12,6 +12,8 @@ type Row = {
   epoch: string
   vnode_bits: number
   ids: string[]
+  /** With those that are about to join. */
+  registered: string[]
   joining: boolean
   owners: number[] | null
   pins: { key: string; shard: string }[] | null
@@ -40,6 +42,7 @@ export async function readEpoch(client: Client): Promise<Epoch> {
 const topologySql = `
   SELECT t.epoch, t.vnode_bits,
     (SELECT array_agg(id ORDER BY ordinal) FROM ringfence.shard WHERE state <> 'joining') AS ids,
+    (SELECT array_agg(id ORDER BY ordinal) FROM ringfence.shard) AS registered,
     EXISTS (SELECT FROM ringfence.shard WHERE state = 'joining') AS joining,
     (SELECT array_agg(o.number ORDER BY v.vnode)
      FROM ringfence.vnode v
@@ -53,8 +56,8 @@ const topologySql = `
   FROM ringfence.topology t`
 
 /**
- * The topology over `shards`, in their order. @throws CatalogError when a virtual node is owned by none of them or is on
- * its way to one that is not among them, and pg's error when there is no catalog.
+ * The topology over `shards`, in their order. @throws CatalogError when the catalog has a shard that is not among them,
+ * also one that owns nothing yet: what goes to every shard would miss it. And pg's error when there is no catalog.
  */
 export async function readTopology(client: Client, shards: readonly ShardId[]): Promise<Topology> {
   const { rows } = await client.query<Row>(topologySql)
@@ -66,16 +69,15 @@ export async function readTopology(client: Client, shards: readonly ShardId[]): 
   const known = (id: string): ShardId => {
     const shard = present.find((each) => each === id)
     if (shard !== undefined) return shard
-    throw new CatalogError(
-      `shard "${id}" has virtual nodes but is not in the configuration`,
-      'Add it to the configuration of this proxy and reload it.',
-    )
+    throw strangerError(id, 'has virtual nodes')
   }
   const places = row.ids.map((id) => present.findIndex((shard) => shard === id))
   const owners = Uint16Array.from(row.owners, (owner) => {
     const place = places[owner] ?? -1
     return place >= 0 ? place : present.indexOf(known(row.ids[owner] ?? ''))
   })
+  const stranger = row.registered.find((id) => !shards.some((shard) => shard === id))
+  if (stranger !== undefined) throw strangerError(stranger, 'is in the catalog')
   const moves = (row.moves ?? []).map((move) => moveOf(move, known))
   return {
     epoch: epoch(Number(row.epoch)),
@@ -87,6 +89,13 @@ export async function readTopology(client: Client, shards: readonly ShardId[]): 
     floors: floorsOf(row.floors ?? []),
     joining: row.joining,
   }
+}
+
+function strangerError(id: string, what: string): CatalogError {
+  return new CatalogError(
+    `shard "${id}" ${what} but is not in the configuration`,
+    'Add it to the configuration of this proxy and reload it.',
+  )
 }
 
 function moveOf(row: MoveRow, known: (id: string) => ShardId): TopologyMove {

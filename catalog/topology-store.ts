@@ -15,7 +15,9 @@ import { readEpoch, readTopology } from './topology-query.ts'
 export type TopologyStoreOptions = {
   /** The home shard's primary. */
   readonly url: string
-  /** Of the configuration, home shard first: `Topology.shards` has the same order. */
+  /**
+   * Of the configuration, home shard first: `Topology.shards` has the same order. Read every time: a reload adds some.
+   */
   readonly shards: readonly ShardId[]
   readonly log: Log
   /** Between two looks at the epoch. */
@@ -57,6 +59,8 @@ export class TopologyStore {
   #refreshAgain = false
   /** On the list of proxies; '' while it is not there. */
   #registeredAs = ''
+  /** Why the newest topology was not taken over, as it was logged; '' when it was. */
+  #refusal = ''
 
   constructor(options: TopologyStoreOptions) {
     this.#options = options
@@ -152,7 +156,7 @@ export class TopologyStore {
     try {
       await client.query('LISTEN ringfence_topology; LISTEN ringfence_schema')
       await this.#epochNow(client)
-      this.#adopt(await readTopology(client, this.#options.shards))
+      await this.#read(client)
     } catch (cause) {
       if (this.#connection === connection) this.#connection = undefined
       connection.destroy()
@@ -192,7 +196,7 @@ export class TopologyStore {
     this.#refreshing = true
     try {
       if ((await this.#epochNow(connection.client)) !== this.#topology?.epoch) {
-        this.#adopt(await readTopology(connection.client, this.#options.shards))
+        await this.#read(connection.client)
       }
     } catch (error) {
       this.#lost(connection, reasonOf(error))
@@ -200,6 +204,23 @@ export class TopologyStore {
       this.#refreshing = false
     }
     if (this.#refreshAgain) await this.#refresh()
+  }
+
+  /**
+   * A topology that cannot be understood, as one with a shard that the configuration lacks, is not taken over, and so never
+   * acknowledged: routing goes on by the last one, and the next poll looks again.
+   */
+  async #read(client: CatalogConnection['client']): Promise<void> {
+    try {
+      this.#adopt(await readTopology(client, this.#options.shards))
+    } catch (error) {
+      if (!(error instanceof CatalogError) || this.#topology === undefined) throw error
+      const { message: reason, hint } = error
+      if (reason === this.#refusal) return
+      this.#refusal = reason
+      const { epoch: known } = this.#topology
+      this.#options.log.error({ reason, hint, epoch: known }, 'routing by an older topology')
+    }
   }
 
   /** Epoch in force; a proxy says with the same question that it lives. */
@@ -223,6 +244,7 @@ export class TopologyStore {
   }
 
   #adopt(topology: Topology): void {
+    this.#refusal = ''
     if (this.#topology?.epoch === topology.epoch) return
     const first = this.#topology === undefined
     this.#topology = topology

@@ -1,8 +1,9 @@
 // `ringfence serve`: the proxy in the foreground until SIGTERM or SIGINT.
-import { createLog } from '../core/log.ts'
+import { createLog, type Log } from '../core/log.ts'
 import { Proxy } from '../proxy/proxy.ts'
 import { readConfig } from './load-config.ts'
 import { proxyOptions } from './proxy-options.ts'
+import { ConfigReload } from './reload.ts'
 import { programVersion } from './version.ts'
 
 // Transactions may end, but not for ever: a supervisor's own patience is usually 30 s.
@@ -12,13 +13,34 @@ const drainDeadlineMs = 25_000
 export async function serve(configFile: string): Promise<number> {
   const config = await readConfig(configFile)
   const log = createLog(config.log.level)
-  const proxy = await Proxy.start(proxyOptions(config, programVersion(), log))
+  const reload = await ConfigReload.watch(configFile, {
+    setLogLevel: (level) => {
+      log.level = level
+    },
+    addShards: async (database, shards) => proxy.addShards(database, shards),
+  })
+  const options = proxyOptions(config, programVersion(), log)
+  const proxy = await Proxy.start({ ...options, reload: () => reloadNow(reload, log) })
+  process.on('SIGHUP', () => void reloadNow(reload, log).catch(() => undefined))
   log.info({ port: proxy.port, http: proxy.httpPort }, 'ready')
   await untilStopped((signal) => log.info({ signal }, 'draining: no new logins'))
   const impatient = untilStopped(() => log.warn('stopping at once'))
   await Promise.race([proxy.drain(drainDeadlineMs), impatient.then(() => proxy.close())])
   log.info('stopped')
   return 0
+}
+
+/** @throws what is wrong with the file; the log has it already */
+async function reloadNow(reload: ConfigReload, log: Log): Promise<readonly string[]> {
+  try {
+    const said = await reload.run()
+    log.info({ said }, 'configuration reloaded')
+    return said
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    log.error({ reason }, 'the configuration cannot be reloaded; the old one stays in force')
+    throw error
+  }
 }
 
 /** Resolves at the first SIGTERM or SIGINT. */

@@ -46,6 +46,13 @@ export const errorTable = {
     meaning: 'The queue in which statements wait for the switch of a move is full.',
     retry: 'safe',
   },
+  reloadRefused: {
+    sqlstate: 'F0000',
+    message: 'the configuration was not reloaded: %s',
+    hint: 'Nothing has changed. "ringfence check" names all that is wrong with the file.',
+    meaning: 'RELOAD in the admin console met a file that cannot be used.',
+    retry: 'useless',
+  },
   secondShardWritten: {
     sqlstate: '0A000',
     message: 'cannot write to shard "%s" in a transaction that has already written to shard "%s"',

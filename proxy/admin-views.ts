@@ -10,6 +10,8 @@ export type AdminSource = {
   readonly version: string
   readonly databases: readonly Database[]
   readonly sessions: Sessions
+  /** Gives what was done and what needs a restart; null: there is no configuration to read again. */
+  readonly reload: (() => Promise<readonly string[]>) | null
 }
 
 /** Commands by their words, lower case, such as `show pools`. */
@@ -20,13 +22,14 @@ export function adminViews(source: AdminSource): ReadonlyMap<string, AdminComman
   }
   commands.set('pause', action(source, 'PAUSE', pause))
   commands.set('resume', action(source, 'RESUME', resume))
+  commands.set('reload', { kind: 'order', tag: 'RELOAD', run: () => reload(source) })
   commands.set('show help', {
     kind: 'view',
     columns: ['command'],
     rows: () =>
       [...commands].map(([name, { kind }]) => {
         const words = name.toUpperCase()
-        return [kind === 'view' ? words : `${words} <database> [<shard>]`]
+        return [kind === 'action' ? `${words} <database> [<shard>]` : words]
       }),
   })
   return commands
@@ -96,8 +99,10 @@ function poolRows({ options, pools }: Database) {
 /** A shard's address is that of its primary now; null while it has none. */
 function shardRows(database: Database) {
   const { options, topology } = database
-  return options.shards.map(({ id }, at) => {
+  return options.shards.map(({ id }) => {
     const { primaryAddress, paused } = database.serversOf(id)
+    // A shard that has not joined yet is not in the topology.
+    const at = topology.shards.indexOf(id)
     const vnodes = topology.owners.reduce((sum, owner) => sum + (owner === at ? 1 : 0), 0)
     const { host = null, port = null } = primaryAddress ?? {}
     return [options.name, id, host, port, vnodes, paused ? 'yes' : 'no']
@@ -148,6 +153,16 @@ type Deed = (database: Database, shard: ShardId | null) => Promise<void>
 
 const pause: Deed = async (database, shard) => database.pause(shard)
 const resume: Deed = async (database, shard) => database.resume(shard)
+
+async function reload(source: AdminSource): Promise<readonly string[]> {
+  if (source.reload === null) throw pgError('reloadRefused', ['there is no file to read again'])
+  try {
+    return await source.reload()
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw pgError('reloadRefused', [reason], { cause })
+  }
+}
 
 /** `<tag> <database> [<shard>]`. @throws PgError 3D000 for a name that the configuration lacks */
 function action({ databases }: AdminSource, tag: string, deed: Deed): AdminAction {

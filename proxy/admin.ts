@@ -8,6 +8,7 @@ import {
   writeDataRow,
   writeEmptyQueryResponse,
   writeErrorResponse,
+  writeNotice,
   writeReadyForQuery,
   writeRowDescription,
 } from '../wire/backend.ts'
@@ -17,7 +18,7 @@ import { decodeQuery } from '../wire/frontend.ts'
 import { Writer } from '../wire/writer.ts'
 
 /** What stands behind the words of a command. */
-export type AdminCommand = AdminView | AdminAction
+export type AdminCommand = AdminView | AdminAction | AdminOrder
 
 /** One SHOW command: its columns and, when asked, its rows. */
 export type AdminView = {
@@ -32,6 +33,14 @@ export type AdminAction = {
   readonly tag: string
   /** @throws PgError why it was not done */
   readonly run: (database: string, shard: string | undefined) => Promise<void>
+}
+
+/** A command of one word; what it has to say is told in notices. */
+export type AdminOrder = {
+  readonly kind: 'order'
+  readonly tag: string
+  /** @throws PgError why it was not done */
+  readonly run: () => Promise<readonly string[]>
 }
 
 export type AdminOptions = {
@@ -95,9 +104,16 @@ export class AdminConsole {
       this.#show(view)
       return this.#ready()
     }
-    const action = views.get(first.toLowerCase())
-    if (action?.kind === 'action' && second !== '' && words.length <= 3) {
-      void this.#act(action, second, third)
+    const command = views.get(first.toLowerCase())
+    if (command?.kind === 'action' && second !== '' && words.length <= 3) {
+      void this.#act(command.tag, async () => {
+        await command.run(second, third)
+        return []
+      })
+      return
+    }
+    if (command?.kind === 'order' && words.length === 1) {
+      void this.#act(command.tag, command.run)
       return
     }
     if (text === '') this.#send(writeEmptyQueryResponse)
@@ -105,12 +121,16 @@ export class AdminConsole {
     this.#ready()
   }
 
-  async #act(action: AdminAction, database: string, shard: string | undefined): Promise<void> {
+  async #act(tag: string, run: AdminOrder['run']): Promise<void> {
     const { socket } = this.#options
     this.#acting = true
     try {
-      await action.run(database, shard)
-      this.#send((writer) => writeCommandComplete(writer, action.tag))
+      for (const message of await run()) {
+        this.#send((writer) => {
+          writeNotice(writer, { severity: 'NOTICE', sqlstate: '00000', message })
+        })
+      }
+      this.#send((writer) => writeCommandComplete(writer, tag))
     } catch (error) {
       this.#fail(toPgError(error))
     }

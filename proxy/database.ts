@@ -1,6 +1,7 @@
 // One database that clients connect to: its pools, its topology and schema, its plan cache. Sessions ask it
 // where to go; it owns everything that outlives a session.
 import { createHash } from 'node:crypto'
+import { assert } from '../core/assert.ts'
 import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import { epoch, type ShardId } from '../core/ids.ts'
@@ -48,7 +49,6 @@ const topologyPollMs = 1_000
 const schemaAgeMsMax = 60_000
 
 export class Database {
-  readonly options: DatabaseOptions
   readonly router = new Router({ cacheEntriesMax: planCacheEntriesMax })
   readonly statements = new StatementCache(statementCacheEntriesMax)
   readonly clock: Clock
@@ -57,7 +57,8 @@ export class Database {
   /** Positions by session id; null without Redis. */
   readonly tokens: TokenStore | null
   readonly #context: DatabaseContext
-  readonly #servers: ReadonlyMap<ShardId, ShardServers>
+  #options: DatabaseOptions
+  #servers: ReadonlyMap<ShardId, ShardServers>
   #store: TopologyStore | null = null
   #topology: Topology
   #schema: Schema | null = null
@@ -74,7 +75,7 @@ export class Database {
   version = 0
 
   constructor(options: DatabaseOptions, context: DatabaseContext) {
-    this.options = options
+    this.#options = options
     this.clock = context.clock
     this.tokens = context.tokensFor(options.name)
     this.#context = context
@@ -95,6 +96,12 @@ export class Database {
       options.rules === null ? null : new MoveGate({ clock, sessions, heldMax, holdMs, onSeen })
   }
 
+  /** As configured; a reload adds shards. */
+  get options(): DatabaseOptions {
+    return this.#options
+  }
+
+  /** Shards of the topology: those of the configuration that have joined. */
   get shards(): readonly ShardId[] {
     return this.#topology.shards
   }
@@ -133,7 +140,7 @@ export class Database {
 
   /** Reads topology and schema and follows their changes; nothing to do for a database without sharding. */
   async start(): Promise<void> {
-    const { rules, shards } = this.options
+    const { rules } = this.options
     const { log } = this.#context
     await Promise.all([...this.#servers.values()].map((servers) => servers.start()))
     await this.tokens?.start()
@@ -143,7 +150,7 @@ export class Database {
       if (this.hasReplicas) await this.refreshSchema('now').catch(() => false)
       return
     }
-    const ids = shards.map((shard) => shard.id)
+    const ids = () => this.options.shards.map((shard) => shard.id)
     const homeUrl = () => this.homeUrl()
     const { gate } = this
     const proxy = {
@@ -158,7 +165,9 @@ export class Database {
       get url() {
         return homeUrl()
       },
-      shards: ids,
+      get shards() {
+        return ids()
+      },
       log,
       pollMs: topologyPollMs,
     })
@@ -176,6 +185,29 @@ export class Database {
       void this.refreshSchema('now')
     })
     await this.refreshSchema('now')
+  }
+
+  /**
+   * Knows these shards from now on; all of them in the order of `shards`, which has every shard of before and the same home.
+   * Nothing is sent to a new one until the topology has it.
+   */
+  async addShards(shards: readonly ShardOptions[]): Promise<void> {
+    assert(shards[0]?.id === this.home, 'the home shard stays what it is')
+    const options = { ...this.#options, shards }
+    const added: ShardServers[] = []
+    const servers = shards.map((shard): [ShardId, ShardServers] => {
+      const present = this.#servers.get(shard.id)
+      if (present !== undefined) return [shard.id, present]
+      const fresh = new ShardServers(shard, options, this.#context, null)
+      added.push(fresh)
+      return [shard.id, fresh]
+    })
+    assert(servers.length === this.#servers.size + added.length, 'every shard of before is there')
+    await Promise.all(added.map((each) => each.start()))
+    this.#servers = new Map(servers)
+    this.#options = options
+    // A topology with one of them may be waiting.
+    await this.#store?.beat()
   }
 
   /** A failover of the home shard may be on: what is read there can wait for its end. */

@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import type { ProxyIdentity } from '../catalog/proxy-registry.ts'
 import { startRecovery } from '../catalog/recovery.ts'
 import { TokenStore } from '../catalog/token-store.ts'
+import { assert } from '../core/assert.ts'
 import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -17,7 +18,7 @@ import { AdminConsole } from './admin.ts'
 import { adminViews } from './admin-views.ts'
 import type { ProxyContext } from './context.ts'
 import { Database } from './database.ts'
-import type { DatabaseOptions } from './database-options.ts'
+import type { DatabaseOptions, ShardOptions } from './database-options.ts'
 import { type HttpPort, startHttp } from './http.ts'
 import { type LoggedIn, Login } from './login.ts'
 import type { ClientStartup } from './startup-parameters.ts'
@@ -43,6 +44,11 @@ export type ProxyOptions = {
     readonly loginTimeoutMs: number
     readonly connectTimeoutMs: number
   }
+  /**
+   * Reads the configuration again and applies what can be; gives what it has done, and what needs a restart. Null: there is
+   * none to read. @throws Error naming what is wrong with it; then nothing has changed
+   */
+  readonly reload?: (() => Promise<readonly string[]>) | null
   readonly clock: Clock
   readonly log: Log
 }
@@ -141,6 +147,13 @@ export class Proxy {
     return this.#databases
   }
 
+  /** All shards of `database` in their order: those of before, and new ones that it knows from now on. */
+  async addShards(database: string, shards: readonly ShardOptions[]): Promise<void> {
+    const found = this.#databases.get(database)
+    assert(found !== undefined, `there is a database "${database}"`)
+    await found.addShards(shards)
+  }
+
   /** No new logins; sessions close as soon as their transaction ends, at the deadline in any case. */
   async drain(deadlineMs: number): Promise<void> {
     this.#draining = true
@@ -195,16 +208,19 @@ export class Proxy {
   async #startDatabase(database: Database): Promise<void> {
     await database.start()
     if (database.options.rules === null) return
-    // Read at every round: a failover changes it.
-    const shards = database.options.shards.map((shard) => ({
-      id: shard.id,
-      get url() {
-        return database.urlOf(shard)
-      },
-    }))
     const { log } = this.#context
+    // Read at every round: a failover changes a URL, a reload adds shards.
+    const shards = () =>
+      database.options.shards.map((shard) => ({ id: shard.id, url: database.urlOf(shard) }))
     this.#recoveries.push(
-      startRecovery({ shards, log, ageMsMin: recoveryAgeMs, intervalMs: recoveryIntervalMs }),
+      startRecovery({
+        get shards() {
+          return shards()
+        },
+        log,
+        ageMsMin: recoveryAgeMs,
+        intervalMs: recoveryIntervalMs,
+      }),
     )
   }
 
@@ -267,6 +283,7 @@ export class Proxy {
         version: this.#options.version,
         databases: [...this.#databases.values()],
         sessions: this.sessions,
+        reload: this.#options.reload ?? null,
       })
       this.#welcome(
         outbox,

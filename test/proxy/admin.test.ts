@@ -66,7 +66,7 @@ describe('the admin console', () => {
     const shown = commands.filter((command) => command.startsWith('SHOW '))
     expect(shown).toEqual(known.map((name) => `SHOW ${name}`))
     const others = commands.filter((command) => !shown.includes(command)).sort()
-    expect(others).toEqual(['PAUSE <database> [<shard>]', 'RESUME <database> [<shard>]'])
+    expect(others).toEqual(['PAUSE <database> [<shard>]', 'RELOAD', 'RESUME <database> [<shard>]'])
     for (const command of shown) {
       const { fields, command: tag } = await admin.query(`${command.toLowerCase()};`)
       expect(fields.length).toBeGreaterThan(0)
@@ -98,7 +98,7 @@ describe('the admin console', () => {
     })
   })
 
-  const unknown = ['SHOW', 'SHOW NOTHING', 'RELOAD', 'SELECT 1', 'SHOW POOLS FOR ME']
+  const unknown = ['SHOW', 'SHOW NOTHING', 'RELOAD now', 'SELECT 1', 'SHOW POOLS FOR ME']
   it.each([...unknown, 'PAUSE', 'RESUME', 'PAUSE a b c', 'SHOW PAUSE'])(
     'does not know %s and says where help is',
     async (sql) => {
@@ -107,6 +107,12 @@ describe('the admin console', () => {
       expect(refused.hint).toContain('SHOW HELP')
     },
   )
+
+  it('refuses RELOAD where there is no file to read again', async () => {
+    const refused = await refusal(admin.query('RELOAD'))
+    expect(refused).toMatchObject({ code: 'F0000', severity: 'ERROR' })
+    expect(refused.message).toContain('there is no file to read again')
+  })
 
   it.each([
     ['PAUSE nothing', 'database "nothing" does not exist'],
