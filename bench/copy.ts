@@ -17,6 +17,7 @@ import { copyTable } from '../rebalancer/copy/copy-table.ts'
 import { openSnapshot } from '../rebalancer/copy/snapshot.ts'
 import { readMovedTables } from '../rebalancer/tables.ts'
 import { Throttle } from '../rebalancer/throttle.ts'
+import { unlimited } from '../rebalancer/throttle-verdict.ts'
 import type { ShardingRules } from '../router/schema.ts'
 
 export type CopyResult = {
@@ -122,8 +123,7 @@ async function rateOf({ target }: Servers, copy: () => Promise<void>): Promise<n
 }
 
 async function copyByMover({ source, target }: Servers, signal: AbortSignal): Promise<void> {
-  const unlimited = { bytesPerSecondMax: null, lagBytesMax: null, lagMsMax: null }
-  const throttle = new Throttle({ ...unlimited, latencyRatioMax: null }, systemClock)
+  const throttle = new Throttle(unlimited, systemClock)
   await using connection = await openShard(source.url(), signal)
   const [moved] = await readMovedTables(connection.client, rules)
   assert(moved !== undefined, 'the table is sharded')

@@ -10,6 +10,14 @@ export type ThrottleLimits = {
   readonly latencyRatioMax: number | null
 }
 
+/** No bound at all. */
+export const unlimited: ThrottleLimits = {
+  bytesPerSecondMax: null,
+  lagBytesMax: null,
+  lagMsMax: null,
+  latencyRatioMax: null,
+}
+
 /** How far a replica is behind its primary; `ms` is null while nothing is known of time. */
 export type ReplicaLag = {
   readonly shard: 'source' | 'target'

@@ -8,6 +8,7 @@ import { type CopyOptions, copyTable } from '../../rebalancer/copy/copy-table.ts
 import { openSnapshot, type Snapshot } from '../../rebalancer/copy/snapshot.ts'
 import { type MovedTable, readMovedTables, tableName } from '../../rebalancer/tables.ts'
 import { Throttle } from '../../rebalancer/throttle.ts'
+import { unlimited } from '../../rebalancer/throttle-verdict.ts'
 import type { MovedSet } from '../../router/moved-set.ts'
 import type { ShardingRules } from '../../router/schema.ts'
 import { connected, present } from '../support/clients.ts'
@@ -48,10 +49,7 @@ export const all: MovedSet = { vnodes: vnodes(0, 64), keys: [], except: [] }
 export const half: MovedSet = { vnodes: vnodes(0, 32), keys: [], except: [] }
 
 /** Brakes nothing. */
-export const free = new Throttle(
-  { bytesPerSecondMax: null, lagBytesMax: null, lagMsMax: null, latencyRatioMax: null },
-  systemClock,
-)
+export const free = new Throttle(unlimited, systemClock)
 
 export const never = new AbortController().signal
 

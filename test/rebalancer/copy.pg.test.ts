@@ -1,11 +1,14 @@
 // Copying rows of a set between real servers, of the same and of different versions.
 import type { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { systemClock } from '../../core/clock.ts'
 import { openReader, openWriter } from '../../rebalancer/copy/connection.ts'
 import { countRows } from '../../rebalancer/copy/count-rows.ts'
 import { deleteRows } from '../../rebalancer/copy/delete-rows.ts'
 import { openSnapshot } from '../../rebalancer/copy/snapshot.ts'
 import { joinClaim } from '../../rebalancer/copy/target-claim.ts'
+import { Throttle } from '../../rebalancer/throttle.ts'
+import { unlimited } from '../../rebalancer/throttle-verdict.ts'
 import { keyText, type MovedSet } from '../../router/moved-set.ts'
 import { askServer, column, connected, refusal, until, value } from '../support/clients.ts'
 import {
@@ -195,16 +198,17 @@ describe.each(inject('servers'))('the mover on PostgreSQL $version', (servers) =
   let fixture: MoveFixture
   beforeAll(async () => {
     fixture = await openMove(servers, servers)
+    await fixture.both(`
+      CREATE TABLE strict (tenant_id bigint, id int PRIMARY KEY);
+      CREATE TABLE large (tenant_id bigint, id int PRIMARY KEY, filler text)
+        WITH (fillfactor = 20)`)
+    await fixture.source.client.query(`
+      INSERT INTO strict SELECT i, i FROM generate_series(1, 200) i;
+      INSERT INTO large SELECT i % 1000, i, repeat('x', 200) FROM generate_series(1, 100000) i`)
   })
   afterAll(async () => await fixture.close())
 
   it('copies a large table in parts by several workers, and tells how far it is', async () => {
-    await fixture.both(
-      'CREATE TABLE large (tenant_id bigint, id int PRIMARY KEY, filler text) WITH (fillfactor = 20)',
-    )
-    await fixture.source.client.query(
-      `INSERT INTO large SELECT i % 1000, i, repeat('x', 200) FROM generate_series(1, 100000) i`,
-    )
     const table = await fixture.table('public.large')
     const told: number[] = []
     const onProgress = (rows: number) => told.push(rows)
@@ -218,6 +222,7 @@ describe.each(inject('servers'))('the mover on PostgreSQL $version', (servers) =
   it('deletes in batches, and again what it did not find', async () => {
     const told: number[] = []
     const table = await fixture.table('public.large')
+    await copyNow(fixture, table)
     const options = { table, set: half, rules, throttle: free, signal: never }
     const url = fixture.target.url
     const before = (await countRows({ ...options, url })).rows
@@ -266,11 +271,30 @@ describe.each(inject('servers'))('the mover on PostgreSQL $version', (servers) =
     }
   })
 
+  it.each(['source', 'target'] as const)(
+    'fails when its sessions on the %s are killed, and may be run again',
+    async (side) => {
+      const table = await fixture.table('public.large')
+      const kill = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                    WHERE datname = current_database() AND query LIKE 'COPY %'`
+      const kills: Promise<(string | null)[]>[] = []
+      const onProgress = () => {
+        if (kills.length === 0) kills.push(askServer(fixture[side].url, kill))
+      }
+      // Slow enough to be met at work.
+      const slow = new Throttle({ ...unlimited, bytesPerSecondMax: 8_000_000 }, systemClock)
+      const failing = copyNow(fixture, table, { set: all, throttle: slow, onProgress })
+      const { message } = await refusal(failing)
+      expect(message).toMatch(/^could not copy table public.large: |^the connection to the target/)
+      const [killed = []] = await Promise.all(kills)
+      expect(Number(killed[0])).toBeGreaterThan(0)
+      expect((await copyNow(fixture, table, { set: all })).rows).toBe(100_000)
+      expect(await value(fixture.target.client, 'SELECT count(*) FROM large')).toBe('100000')
+    },
+    60_000,
+  )
+
   it('says what the target has refused, and may then be run again', async () => {
-    await fixture.both('CREATE TABLE strict (tenant_id bigint, id int PRIMARY KEY)')
-    await fixture.source.client.query(
-      'INSERT INTO strict SELECT i, i FROM generate_series(1, 200) i',
-    )
     await fixture.target.client.query('ALTER TABLE strict ADD CHECK (id <> 100)')
     const table = await fixture.table('public.strict')
     expect((await refusal(copyNow(fixture, table, { set: all }))).message).toBe(
