@@ -64,6 +64,8 @@ export type DatabaseOptions = {
   /** Login of the catalog's own connections. */
   readonly catalogUser: Credentials
   readonly rules: ShardingRules | null
+  /** Whether to count what statements cost by virtual node, for planning; absent: no. */
+  readonly measureLoad?: boolean
   readonly scatter: 'allow' | 'refuse'
   readonly crossShardWrites: 'two_phase' | 'refuse'
   readonly clientsMax: number

@@ -23,6 +23,7 @@ import { catalogUrl } from './catalog-url.ts'
 import { ask } from '../pool/exchange.ts'
 import { leaseOnce } from './leases.ts'
 import { LoginReports } from './login-reports.ts'
+import { LoadMeter } from './load-meter.ts'
 import { type GatedSession, MoveGate } from './move-gate.ts'
 import { type HostView, hostViews } from './host-views.ts'
 import { searchPathOf } from './search-path.ts'
@@ -70,6 +71,8 @@ export class Database {
   readonly sessions = new Set<GatedSession>()
   /** Holds what is on the move; null without sharding. */
   readonly gate: MoveGate | null
+  /** Counts what statements cost by virtual node; null where that is not wanted. */
+  readonly load: LoadMeter | null
   clients = 0
   /** Grows with every change of topology or schema. */
   version = 0
@@ -94,6 +97,7 @@ export class Database {
     const onSeen = () => void this.#store?.beat()
     this.gate =
       options.rules === null ? null : new MoveGate({ clock, sessions, heldMax, holdMs, onSeen })
+    this.load = meterOf(options, clock)
   }
 
   /** As configured; a reload adds shards. */
@@ -376,4 +380,9 @@ export class Database {
       pool.release(server)
     }
   }
+}
+
+function meterOf({ rules, measureLoad }: DatabaseOptions, { nowMs }: Clock): LoadMeter | null {
+  if (rules === null || measureLoad !== true) return null
+  return new LoadMeter({ vnodeCount: rules.vnodeCount, nowMs, random: Math.random })
 }

@@ -20,6 +20,7 @@ import type { ProxyContext } from './context.ts'
 import { Database } from './database.ts'
 import type { DatabaseOptions, ShardOptions } from './database-options.ts'
 import { type HttpPort, startHttp } from './http.ts'
+import { startLoadReports } from './load-reports.ts'
 import { type LoggedIn, Login } from './login.ts'
 import type { ClientStartup } from './startup-parameters.ts'
 import { createMetrics } from './metrics.ts'
@@ -222,6 +223,10 @@ export class Proxy {
         intervalMs: recoveryIntervalMs,
       }),
     )
+    const { load: meter, clock } = database
+    if (meter === null) return
+    const url = () => database.homeUrl()
+    this.#recoveries.push(startLoadReports({ meter, url, log, clock, random: Math.random }))
   }
 
   #listen(): Promise<void> {

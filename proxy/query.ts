@@ -1,5 +1,6 @@
 // Reads a simple query: one statement or several, and where the string can run as it is.
 import type { Plan } from '../router/plan.ts'
+import type { Prepared } from '../router/router.ts'
 import { effectOf, refusePin } from './effects.ts'
 import { type ReadFacts, readFactsOf } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
@@ -12,6 +13,9 @@ export type SimpleQuery = {
   readonly facts: ReadFacts
   /** What of its hints cannot be followed. */
   readonly hintProblem: string | null
+  readonly prepared: Prepared | null
+  /** One per statement, in order. */
+  readonly plans: readonly Plan[]
   /** One per statement, in order. */
   readonly effects: readonly (Effect | null)[]
 }
@@ -38,7 +42,8 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
   const writes = plans.some((plan) => plan.kind === 'single' && plan.writes)
   const effects = plans.map((plan, index) => effectOf(prepared, index, plan, null, writes))
   const { hintProblem } = prepared
-  return { where, writes, facts: readFactsOf(prepared), hintProblem, effects }
+  const facts = readFactsOf(prepared)
+  return { where, writes, facts, hintProblem, prepared, plans, effects }
 }
 
 /** A lone statement is refused at once, unless a fresh look at the schema may still find its relation. */

@@ -5,6 +5,7 @@ import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { ClientOutput } from './client-output.ts'
 import type { RelayHost } from './relay.ts'
 import { Relay } from './relay.ts'
+import { SessionLoad } from './load-meter.ts'
 import type { SessionState } from './session-state.ts'
 import { isPrepare } from './effects.ts'
 import type { Effect } from './statements.ts'
@@ -30,6 +31,8 @@ export class Replies implements RelayHost {
   readonly relay: Relay
   /** Names of Parse messages that the present server has not answered yet; '' for unnamed ones. */
   readonly parses: string[] = []
+  /** Null where load is not measured. */
+  readonly load: SessionLoad | null
   readonly #state: SessionState
   readonly #output: ClientOutput
   readonly #events: ExchangeEvents
@@ -42,6 +45,8 @@ export class Replies implements RelayHost {
     this.#output = output
     this.#events = events
     this.#settingsBefore = state.settings
+    const { load } = state.database
+    this.load = load === null ? null : new SessionLoad(load)
     this.relay = new Relay(this)
   }
 
@@ -50,6 +55,7 @@ export class Replies implements RelayHost {
     this.#effects = [...effects]
     this.#effectAt = 0
     this.#settingsBefore = this.#state.settings
+    this.load?.begin()
   }
 
   addEffect(effect: Effect | null): void {
@@ -57,6 +63,7 @@ export class Replies implements RelayHost {
   }
 
   forward(bytes: Uint8Array): void {
+    this.load?.forwarded(bytes.length)
     this.#output.forward(bytes)
   }
 
@@ -67,6 +74,7 @@ export class Replies implements RelayHost {
   statementCompleted(tag: string): void {
     const effect = this.#effects[this.#effectAt]
     this.#effectAt += 1
+    this.load?.completed(tag)
     const { server } = this.relay
     if (effect === undefined || effect === null || server === null) return
     this.#state.apply(effect, tag, server)
@@ -74,6 +82,7 @@ export class Replies implements RelayHost {
 
   statementSuspended(): void {
     this.#effectAt += 1
+    this.load?.completed('')
   }
 
   definitionCompleted(): void {
@@ -117,6 +126,7 @@ export class Replies implements RelayHost {
   }
 
   exchangeFinished(server: ServerConnection): void {
+    this.load?.end()
     if (!this.relay.failed) this.#events.answered(server)
     const { transaction } = this.#state
     if (transaction !== null) {
@@ -135,6 +145,7 @@ export class Replies implements RelayHost {
   }
 
   serverLost(error: PgError): void {
+    this.load?.end()
     const pending = this.#effects.slice(this.#effectAt)
     const deciding = pending.some((effect) => decides(effect))
     if (!this.relay.failed) this.#output.error(deciding ? error : this.#state.meaningOf(error))

@@ -29,6 +29,8 @@ export function runSimple(session: Session, { code, bytes }: Frame): void {
     writes: true,
     facts: noRead,
     hintProblem: null,
+    prepared: null,
+    plans: [],
     effects: [],
   }
   sendQuery(session, query, bytes, (owned) => runSimple(session, { code, bytes: owned }))
@@ -90,9 +92,15 @@ function sendQuery(
   } else {
     for (const effect of effects) session.replies.addEffect(effect)
   }
+  measure(session, query)
   session.enter('running')
   sendSimple(session, lease.server, bytes)
   if (open === null && facts.repeatable) askBehind(session, lease.server)
+}
+
+function measure({ replies: { load } }: Session, { prepared, plans }: SimpleQuery): void {
+  if (load === null || prepared === null) return
+  for (const [index, plan] of plans.entries()) load.add(prepared, index, plan, null)
 }
 
 /** Of a read outside a transaction: one that writes may wait for COPY data, in which a question has no place. */

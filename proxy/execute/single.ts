@@ -163,6 +163,7 @@ function writeItem(
       const { prepared, plan, params } = item.portal
       const effect = effectOf(prepared, 0, plan, params, writesOf(batch))
       session.replies.addEffect(effect)
+      session.replies.load?.add(prepared, 0, plan, params)
       return relay.expect('execute')
     }
     case 'closeStatement':

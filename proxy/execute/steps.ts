@@ -196,7 +196,12 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
     if (!same) return runStep(session, { ...unit, plan: now })
   }
   const options = { audience: 'all', facts } as const
+  const { load } = session.replies
+  load?.begin()
+  load?.add(unit.prepared, unit.index, plan, unit.params)
   const { error, tag, complete } = await runReadUnit(session, lease, unit, options)
+  load?.completed(tag)
+  load?.end()
   const { server } = lease
   if (error !== null) throw error
   const effect = effectOf(unit.prepared, unit.index, plan, unit.params)

@@ -193,6 +193,7 @@ class UnitSink implements ReplySink {
   }
 
   #forward(bytes: Uint8Array): void {
+    this.#session.replies.load?.forwarded(bytes.length)
     const { gate, audience } = this.#options
     if (gate === undefined || audience === 'all') this.#session.output.forward(bytes)
     else gate.pass(bytes, this.#server)
