@@ -26,6 +26,8 @@ export type MoveProgress = {
   readonly isVerified?: boolean
   readonly rowsVerified?: number
   readonly differences?: readonly unknown[]
+  /** All that kept the move from starting. */
+  readonly problems?: readonly string[]
   /** Tables whose replica identity was set to FULL for the move, and what it was. */
   readonly identities?: Readonly<Record<string, string>>
   readonly cutoverTries?: number

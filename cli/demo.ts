@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts'
 import { createLog, type Log } from '../core/log.ts'
 import { type Cluster, demoUrl, startCluster } from '../demo/cluster.ts'
 import { findInstallation } from '../demo/installation.ts'
-import { demoRole } from '../demo/roles.ts'
+import { demoRole, superuser } from '../demo/roles.ts'
 import { loadSample } from '../demo/sample.ts'
 import { Proxy } from '../proxy/proxy.ts'
 import { vnodeBitsOf, vnodeOfInt } from '../router/key-hash.ts'
@@ -96,6 +96,8 @@ async function writeConfig(cluster: Cluster, options: DemoOptions): Promise<stri
     databases: {
       [database]: {
         server_user: { name, password },
+        // Moving rows takes rights that an application's role should not have.
+        mover_user: { name: superuser, password: cluster.shards[0]?.primary.password ?? null },
         shards: cluster.shards.map((shard) => ({
           id: shard.id,
           primary: bareUrl(demoUrl(shard.primary)),

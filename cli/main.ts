@@ -1,11 +1,13 @@
 // The command line is put together here. Options and help of a command stand in commands/, its work beside.
 import { Command } from 'commander'
+import { addAdviseCommand } from './commands/advise.ts'
 import { addCheckCommand } from './commands/check.ts'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import { addHashPasswordCommand } from './commands/hash-password.ts'
 import { addInitCommand } from './commands/init.ts'
+import { addRebalanceCommand } from './commands/rebalance.ts'
 import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addShardCommand } from './commands/shard.ts'
@@ -40,8 +42,10 @@ const adders = [
   addInitCommand,
   addCheckCommand,
   addExplainCommand,
+  addAdviseCommand,
   addDemoCommand,
   addShardCommand,
+  addRebalanceCommand,
   addTopologyCommand,
   addSchemaCommand,
   addHashPasswordCommand,

@@ -61,7 +61,8 @@ function methodOf(method: AuthMethod | 'cert'): AuthMethod {
 }
 
 function databaseOf(name: string, database: FileDatabase): DatabaseConfig {
-  const { pool, server_user: serverUser, shards, sharding, reads } = database
+  const { pool, server_user: serverUser, mover_user: moverUser } = database
+  const { shards, sharding, reads } = database
   return {
     name,
     pool: {
@@ -74,6 +75,7 @@ function databaseOf(name: string, database: FileDatabase): DatabaseConfig {
       pin: pool.pin,
     },
     serverUser: serverUser ?? null,
+    moverUser: moverUser ?? null,
     shards: shards.map(shardOf),
     sharding: sharding === undefined ? null : shardingOf(sharding),
     reads: {

@@ -70,6 +70,8 @@ export type DatabaseConfig = {
   }
   /** Null: every client's own name and password are passed on, unless a shard's URL has a user. */
   readonly serverUser: { readonly name: string; readonly password: string | null } | null
+  /** Login of the mover; null: the server user's. */
+  readonly moverUser: { readonly name: string; readonly password: string | null } | null
   /** Home shard first. */
   readonly shards: readonly ShardConfig[]
   /** Null: one shard, everything passes through. */

@@ -105,6 +105,24 @@ const serverUser = z
   })
   .describe('Login to the shards. Without it every client’s own name and password are passed on.')
 
+const moverUser = z
+  .strictObject({
+    name: required(pgName(), {
+      example: 'mover',
+      applies: 'reload',
+      meaning: 'Role with which `ringfence rebalance` and `shard add` log in to the shards.',
+    }),
+    password: setting(orNull(text()), {
+      standard: null,
+      applies: 'reload',
+      meaning: 'Its password; null where the servers trust it.',
+    }),
+  })
+  .describe(
+    'Login of the mover, which needs more rights than the proxy: a superuser, or what [operations](operations.md) lists. Without it ' +
+      '`server_user` is used.',
+  )
+
 const zone = (meaning: string) =>
   setting(orNull(text('name')), { standard: null, applies: 'restart', meaning })
 
@@ -318,6 +336,7 @@ export const databaseSettings = z.strictObject({
   }),
   pool: pool.prefault({}),
   server_user: serverUser.optional(),
+  mover_user: moverUser.optional(),
   shards: z.array(shard).min(1),
   sharding: sharding.optional(),
   reads: reads.prefault({}),

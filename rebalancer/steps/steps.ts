@@ -42,8 +42,9 @@ async function begin({ world }: MoveRunner, move: Move, signal: AbortSignal) {
   if (move.wish === 'pause') return paused(world, signal)
   const problems = await world.findProblems(move, signal)
   if (problems.length === 0) return { next: 'preparing' } as const
+  await world.note(move, { problems })
   const [first = '', ...others] = problems
-  const more = others.length === 0 ? '' : ` (and ${others.length} more: ${others.join('; ')})`
+  const more = others.length === 0 ? '' : ` (and ${others.length} problems more)`
   throw new MoveProblem('notReady', `the move cannot start: ${first}${more}`, {
     hint: 'Settle what is named and run the command again; nothing was changed.',
   })

@@ -1,0 +1,222 @@
+// `ringfence rebalance run` and `resume`: moves are made, or found in the catalog, and run through to their end.
+import { createInterface } from 'node:readline/promises'
+import type { Client } from 'pg'
+import {
+  createMove,
+  listMoves,
+  type Move,
+  type MoveOptions,
+  type NewMove,
+  wish,
+} from '../../catalog/move-store.ts'
+import { createLog } from '../../core/log.ts'
+import { shardId, type ShardId, vnode } from '../../core/ids.ts'
+import { hasEnded } from '../../catalog/move-state.ts'
+import { type MoverDatabase, openCatalog } from '../../rebalancer/run-move.ts'
+import { type MoveResult, runMoves } from '../../rebalancer/run-moves.ts'
+import { CommandFailure } from '../load-config.ts'
+import { type MoverFlags, readMover } from '../mover.ts'
+import { parseVnodes } from '../vnode-ranges.ts'
+import { describeSet, moveJson } from './describe.ts'
+import { dryRun } from './dry-run.ts'
+import { progressView } from './progress.ts'
+
+export type RunFlags = MoverFlags & {
+  readonly from?: string
+  readonly to?: string
+  readonly vnodes?: string
+  readonly yes: boolean
+  readonly dryRun: boolean
+  readonly parallel: number
+  readonly verbose: boolean
+  /** Of a plan that is made now. */
+  readonly epsilon: number
+  readonly maxBytes: number | null
+  readonly limits: MoveOptions
+}
+
+/** Exit code 0 when every move is done, 1 otherwise. */
+export async function runCommand(flags: RunFlags, out: (text: string) => void): Promise<number> {
+  const database = await readMover(flags)
+  const wanted = await withCatalog(database, async (catalog) => {
+    if (flags.from !== undefined || flags.to !== undefined || flags.vnodes !== undefined) {
+      return byHand(catalog, database, flags)
+    }
+    const planned = (await listMoves(catalog, { active: true })).filter(
+      ({ state }) => state === 'planned',
+    )
+    return planned
+  })
+  if (wanted.length === 0) {
+    if (flags.json) out(`${JSON.stringify({ moves: [] })}\n`)
+    else out('nothing to move\n')
+    return 0
+  }
+  if (flags.dryRun) return dryRun(database, wanted, flags, out)
+  await confirm(wanted, flags)
+  const moves = await withCatalog(database, async (catalog) => {
+    const made: Move[] = []
+    for (const move of wanted) made.push('state' in move ? move : await createMove(catalog, move))
+    return made
+  })
+  return runAll(database, moves, flags, out)
+}
+
+/** Takes up every move that has not ended. Exit code 0 when all are done or aborted as was asked. */
+export async function resumeCommand(
+  flags: Pick<
+    RunFlags,
+    'config' | 'database' | 'json' | 'yes' | 'dryRun' | 'parallel' | 'verbose' | 'limits'
+  >,
+  out: (text: string) => void,
+): Promise<number> {
+  const database = await readMover(flags)
+  const moves = await withCatalog(database, async (catalog) => {
+    const active = await listMoves(catalog, { active: true })
+    if (flags.dryRun) return active
+    for (const { id, wish: wanted } of active) if (wanted === 'pause') await wish(catalog, id, null)
+    // Through to the end: sources that were to be kept are not.
+    for (const { id, state, wish: wanted, options } of active) {
+      if (state === 'switched' && wanted === null && options.keepSourceMs === null) {
+        await wish(catalog, id, 'complete')
+      }
+    }
+    return active
+  })
+  if (moves.length === 0) {
+    if (flags.json) out(`${JSON.stringify({ moves: [] })}\n`)
+    else out('no move is unfinished\n')
+    return 0
+  }
+  if (flags.dryRun) return dryRun(database, moves, flags, out)
+  await confirm(moves, flags)
+  return runAll(database, moves, flags, out)
+}
+
+/** Runs moves and shows how they go. Exit code 0 when none was left unfinished or failed. */
+export async function runAll(
+  database: MoverDatabase,
+  moves: readonly Move[],
+  flags: Pick<RunFlags, 'json' | 'parallel' | 'verbose'>,
+  out: (text: string) => void,
+): Promise<number> {
+  const view = progressView(moves, flags.json)
+  const controller = new AbortController()
+  const interrupted = () =>
+    controller.abort(new CommandFailure('interrupted; go on with: ringfence rebalance resume'))
+  process.on('SIGINT', interrupted).on('SIGTERM', interrupted)
+  try {
+    const results = await runMoves(moves, {
+      database,
+      log: createLog(flags.verbose ? 'info' : 'error'),
+      signal: controller.signal,
+      onMove: (move) => view.move(move),
+      parallel: flags.parallel,
+    })
+    await view.end()
+    return report(results, flags, out)
+  } finally {
+    process.off('SIGINT', interrupted).off('SIGTERM', interrupted)
+  }
+}
+
+function report(
+  results: readonly MoveResult[],
+  { json }: Pick<RunFlags, 'json'>,
+  out: (text: string) => void,
+): number {
+  const ok = results.every(({ move, error }) => {
+    const asked = move.progress.rolledBack === true || move.error === null
+    return error === null && hasEnded(move.state) && (move.state === 'done' || asked)
+  })
+  if (json) {
+    const moves = results.map(({ move, error }) => ({
+      ...moveJson(move),
+      failure: error?.message ?? null,
+    }))
+    out(`${JSON.stringify({ ok, moves })}\n`)
+    return ok ? 0 : 1
+  }
+  for (const { move, error } of results) {
+    const why = error?.message ?? move.error
+    if (move.state === 'done') {
+      const { rowsCopied, rowsVerified, heldMs = 0 } = move.progress
+      const rows = rowsVerified ?? rowsCopied ?? 0
+      out(
+        `move ${move.id} done: ${describeSet(move)} now on ${move.to}, ${rows} rows compared, clients waited ${Math.round(heldMs)} ms at most\n`,
+      )
+    } else if (move.progress.rolledBack === true)
+      out(`move ${move.id} rolled back: ${move.from} serves again\n`)
+    else out(`move ${move.id} ${move.state}${why === null ? '' : `: ${why}`}\n`)
+    for (const problem of move.progress.problems ?? []) out(`  - ${problem}\n`)
+    if (move.hint !== null) out(`hint: ${move.hint}\n`)
+  }
+  return ok ? 0 : 1
+}
+
+/** Those of the named virtual nodes that the shard owns and that are on no move. */
+async function byHand(
+  catalog: Client,
+  database: MoverDatabase,
+  flags: RunFlags,
+): Promise<readonly NewMove[]> {
+  const { from: source, to: target, vnodes: text } = flags
+  if (source === undefined || target === undefined || text === undefined) {
+    throw new CommandFailure('a move by hand needs --from, --to and --vnodes')
+  }
+  const from = knownShard(database, source)
+  const to = knownShard(database, target)
+  if (from === to) throw new CommandFailure('--from and --to are the same shard')
+  const named = parseVnodes(text, database.rules.vnodeCount - 1)
+  if (named === undefined) {
+    throw new CommandFailure(
+      `--vnodes takes numbers from 0 to ${database.rules.vnodeCount - 1}, like 0-1023,2000`,
+    )
+  }
+  const { rows } = await catalog.query<{ vnode: number }>(
+    `SELECT vnode FROM ringfence.vnode
+     WHERE shard = $1 AND move_id IS NULL AND vnode = ANY ($2::int[]) ORDER BY vnode`,
+    [from, [...named]],
+  )
+  if (rows.length === 0) return []
+  const vnodes = rows.map((row) => vnode(row.vnode))
+  return [{ from, to, vnodes, keys: [], options: flags.limits }]
+}
+
+function knownShard({ shards, name }: MoverDatabase, id: string): ShardId {
+  const shard = shardId(id)
+  if (shards.has(shard)) return shard
+  throw new CommandFailure(
+    `database "${name}" has no shard "${id}"; it has ${[...shards.keys()].join(', ')}`,
+  )
+}
+
+async function confirm(
+  moves: readonly (Move | NewMove)[],
+  { yes, json }: Pick<RunFlags, 'yes' | 'json'>,
+): Promise<void> {
+  if (yes) return
+  if (!process.stdin.isTTY || json)
+    throw new CommandFailure('nothing was done: say --yes to run without being asked')
+  for (const move of moves) {
+    const set = 'set' in move ? move.set : { vnodes: move.vnodes, keys: move.keys, except: [] }
+    process.stdout.write(`${move.from} → ${move.to}: ${describeSet({ set })}\n`)
+  }
+  const question = createInterface({ input: process.stdin, output: process.stdout })
+  const answer = await question.question('Run? [y/N] ')
+  question.close()
+  if (!/^y(?:es)?$/i.test(answer.trim())) throw new CommandFailure('nothing was done')
+}
+
+/** A connection to the catalog for as long as `use` takes. */
+export async function withCatalog<T>(
+  database: MoverDatabase,
+  use: (catalog: Client) => Promise<T>,
+): Promise<T> {
+  const connection = await openCatalog(database)
+  try {
+    return await use(connection.client)
+  } finally {
+    await connection.end()
+  }
+}
