@@ -18,6 +18,7 @@ import { openSnapshot } from '../rebalancer/copy/snapshot.ts'
 import { readMovedTables } from '../rebalancer/tables.ts'
 import { Throttle } from '../rebalancer/throttle.ts'
 import { unlimited } from '../rebalancer/throttle-verdict.ts'
+import { verify } from '../rebalancer/verify/verify.ts'
 import type { ShardingRules } from '../router/schema.ts'
 
 export type CopyResult = {
@@ -26,13 +27,15 @@ export type CopyResult = {
   readonly copyRate: number
   readonly subscriptionRate: number
   readonly binarySubscriptionRate: number
+  /** Rows per second that are compared on both servers at once. */
+  readonly verifyRate: number
 }
 
 const rows = 1_000_000
 const workers = 2
 const deadlineMs = 300_000
 const subscription = 'bench_copy'
-const table = `CREATE TABLE orders (id bigint PRIMARY KEY, tenant_id bigint NOT NULL,
+const tableSql = `CREATE TABLE orders (id bigint PRIMARY KEY, tenant_id bigint NOT NULL,
   state int NOT NULL, total numeric(10, 2), made_at timestamptz NOT NULL, note text)`
 const rules: ShardingRules = {
   key: 'tenant_id',
@@ -79,9 +82,14 @@ export async function measureCopy(
       rates.set(name, await rateOf(servers, copy))
     }
     const rate = (name: string) => rates.get(name) ?? 0
-    const binarySubscriptionRate = rate('binary')
-    const subscriptionRate = rate('subscription')
-    results.push({ rows, copyRate: rate('copy'), subscriptionRate, binarySubscriptionRate })
+    const verifyRate = await rateOfVerify(servers, signal)
+    results.push({
+      rows,
+      copyRate: rate('copy'),
+      subscriptionRate: rate('subscription'),
+      binarySubscriptionRate: rate('binary'),
+      verifyRate,
+    })
   }
   return results
 }
@@ -91,9 +99,9 @@ async function fill({ source, target }: Servers): Promise<void> {
     return { id: shardId(`s${index + 1}`), url: server.url(), weight: 1 }
   })
   await initialise({ shards, rules })
-  await withClient(target.url(), (client) => client.query(table))
+  await withClient(target.url(), (client) => client.query(tableSql))
   await withClient(source.url(), async (client) => {
-    await client.query(table)
+    await client.query(tableSql)
     await client.query(
       `INSERT INTO orders
        SELECT i, i % 10000, i % 5, i / 7.0, now(), 'the note of order ' || i || ', which is short'
@@ -123,28 +131,53 @@ async function rateOf({ target }: Servers, copy: () => Promise<void>): Promise<n
 }
 
 async function copyByMover({ source, target }: Servers, signal: AbortSignal): Promise<void> {
-  const throttle = new Throttle(unlimited, systemClock)
-  await using connection = await openShard(source.url(), signal)
-  const [moved] = await readMovedTables(connection.client, rules)
-  assert(moved !== undefined, 'the table is sharded')
-  const vnodes = Array.from({ length: rules.vnodeCount }, (_, index) => vnode(index))
+  const what = await readWhat(source, signal)
   const snapshot = await openSnapshot(source.url(), signal)
   try {
     await copyTable({
+      ...what,
       sourceUrl: source.url(),
       targetUrl: target.url(),
       snapshot: snapshot.name,
-      table: moved,
-      set: { vnodes, keys: [], except: [] },
-      rules,
-      workers,
-      throttle,
       onProgress: () => undefined,
-      signal,
     })
   } finally {
     await snapshot.close()
   }
+}
+
+/** The target has all rows, by whichever way they came. */
+async function rateOfVerify({ source, target }: Servers, signal: AbortSignal): Promise<number> {
+  const { table, ...what } = await readWhat(source, signal)
+  const ofSource = await openSnapshot(source.url(), signal)
+  const ofTarget = await openSnapshot(target.url(), signal)
+  const beginMs = performance.now()
+  try {
+    const found = await verify({
+      ...what,
+      tables: [table],
+      sourceUrl: source.url(),
+      sourceSnapshot: ofSource.name,
+      targetUrl: target.url(),
+      targetSnapshot: ofTarget.name,
+      onProgress: () => undefined,
+    })
+    assert(found.rows === rows && found.differing === 0, 'copied rows are the same')
+    return rows / ((performance.now() - beginMs) / 1_000)
+  } finally {
+    await ofSource.close()
+    await ofTarget.close()
+  }
+}
+
+/** What is copied and compared: all rows of the table. */
+async function readWhat(source: PostgresServer, signal: AbortSignal) {
+  await using connection = await openShard(source.url(), signal)
+  const [table] = await readMovedTables(connection.client, rules)
+  assert(table !== undefined, 'the table is sharded')
+  const vnodes = Array.from({ length: rules.vnodeCount }, (_, index) => vnode(index))
+  const throttle = new Throttle(unlimited, systemClock)
+  return { table, set: { vnodes, keys: [], except: [] }, rules, workers, throttle, signal }
 }
 
 /** Until its table is synchronised; leaves the subscription. */

@@ -150,15 +150,15 @@ export function renderApply(results: readonly ApplyResult[]): string {
 
 /** One line per round; the ratios are ours to PostgreSQL's. */
 export function renderCopies(results: readonly CopyResult[]): string {
-  const lines = results.map(
-    ({ rows, copyRate, subscriptionRate, binarySubscriptionRate }, round) => {
-      const rates = [copyRate, subscriptionRate, binarySubscriptionRate]
-      const ratios = [subscriptionRate, binarySubscriptionRate].map((rate) => copyRate / rate)
-      const shown = [...rates.map((rate) => rate.toFixed(0)), ...ratios.map((x) => x.toFixed(2))]
-      return [String(round + 1), String(rows), ...shown]
-    },
-  )
-  const heads = ['copy', 'rows', 'ours per second', 'subscription', 'binary subscription', '×', '×']
+  const lines = results.map((result, round) => {
+    const { rows, copyRate, subscriptionRate, binarySubscriptionRate, verifyRate } = result
+    const others = [subscriptionRate, binarySubscriptionRate].flatMap((rate) => {
+      return [rate.toFixed(0), (copyRate / rate).toFixed(2)]
+    })
+    return [String(round + 1), String(rows), copyRate.toFixed(0), ...others, verifyRate.toFixed(0)]
+  })
+  const others = ['subscription', '×', 'binary subscription', '×']
+  const heads = ['copy', 'rows', 'ours per second', ...others, 'compared per second']
   return results.length === 0 ? '' : renderTable(heads, lines)
 }
 
