@@ -14,14 +14,6 @@ const statementsPerSample = 16
 const keysMax = 256
 const keyCharactersMax = 256
 
-type KeyEntry = {
-  readonly vnode: Vnode
-  serverMs: number
-  statements: number
-  /** Of `serverMs`, what may have been another key's. */
-  readonly inherited: number
-}
-
 export type LoadMeterOptions = {
   readonly vnodeCount: number
   readonly nowMs: () => number
@@ -37,7 +29,7 @@ export class LoadMeter {
   readonly #serverMs: Float64Array
   readonly #bytes: Float64Array
   readonly #rows: Float64Array
-  readonly #keys = new Map<string, KeyEntry>()
+  readonly #keys = new HotKeys()
   #untilSample = 1
 
   constructor({ vnodeCount, nowMs, random }: LoadMeterOptions) {
@@ -67,7 +59,7 @@ export class LoadMeter {
 
   /** A statement of those that `takesKey` has chosen. */
   countKey(key: string, at: Vnode, serverMs: number): void {
-    this.#addKey(key, at, serverMs * statementsPerSample, statementsPerSample)
+    this.#keys.add(key, at, serverMs * statementsPerSample, statementsPerSample)
   }
 
   /** All that was counted since the last time; the caller gives it back when it cannot be kept. */
@@ -83,13 +75,8 @@ export class LoadMeter {
         rows: this.#rows[at] ?? 0,
       })
     }
-    const keys: KeyCounts[] = []
-    for (const [key, { vnode: at, serverMs, statements, inherited }] of this.#keys) {
-      keys.push({ key, vnode: at, serverMs: serverMs - inherited, statements })
-    }
     for (const sums of [this.#statements, this.#serverMs, this.#bytes, this.#rows]) sums.fill(0)
-    this.#keys.clear()
-    return { vnodes, keys }
+    return { vnodes, keys: this.#keys.take() }
   }
 
   /** Counts `report` with what comes next. */
@@ -99,31 +86,60 @@ export class LoadMeter {
       this.#statements[at] = (this.#statements[at] ?? 0) + statements - 1
     }
     for (const { key, vnode: at, serverMs, statements } of keys) {
-      this.#addKey(key, at, serverMs, statements)
+      this.#keys.add(key, at, serverMs, statements)
     }
   }
+}
 
-  #addKey(key: string, at: Vnode, serverMs: number, statements: number): void {
-    const known = this.#keys.get(key)
-    if (known !== undefined) {
-      known.serverMs += serverMs
-      known.statements += statements
-      return
-    }
-    const inherited = this.#keys.size < keysMax ? 0 : this.#dropLeast()
-    this.#keys.set(key, { vnode: at, serverMs: inherited + serverMs, statements, inherited })
+/**
+ * The keys with the most time among any number, by slot: one that is not among them takes the slot of the least, and its
+ * time, as it may have been there before. What is inherited is not reported: a report is never too high.
+ */
+class HotKeys {
+  readonly #slots = new Map<string, number>()
+  readonly #names: string[] = []
+  readonly #vnodes = new Uint16Array(keysMax)
+  readonly #serverMs = new Float64Array(keysMax)
+  readonly #inheritedMs = new Float64Array(keysMax)
+  readonly #statements = new Float64Array(keysMax)
+
+  add(key: string, at: Vnode, serverMs: number, statements: number): void {
+    const slot = this.#slots.get(key) ?? this.#enter(key, at)
+    this.#serverMs[slot] = (this.#serverMs[slot] ?? 0) + serverMs
+    this.#statements[slot] = (this.#statements[slot] ?? 0) + statements
   }
 
-  /** Makes room for a key, which may have been there before: it takes over the time of the one that goes. */
-  #dropLeast(): number {
-    let least = Number.POSITIVE_INFINITY
-    let name = ''
-    for (const [key, { serverMs }] of this.#keys) {
-      if (serverMs >= least) continue
-      least = serverMs
-      name = key
+  take(): readonly KeyCounts[] {
+    const counts = this.#names.map((key, slot) => ({
+      key,
+      vnode: vnode(this.#vnodes[slot] ?? 0),
+      statements: this.#statements[slot] ?? 0,
+      serverMs: (this.#serverMs[slot] ?? 0) - (this.#inheritedMs[slot] ?? 0),
+    }))
+    this.#slots.clear()
+    this.#names.length = 0
+    return counts
+  }
+
+  #enter(key: string, at: Vnode): number {
+    const isFull = this.#names.length === keysMax
+    const slot = isFull ? this.#least() : this.#names.length
+    if (isFull) this.#slots.delete(this.#names[slot] ?? '')
+    const inheritedMs = isFull ? (this.#serverMs[slot] ?? 0) : 0
+    this.#slots.set(key, slot)
+    this.#names[slot] = key
+    this.#vnodes[slot] = at
+    this.#serverMs[slot] = inheritedMs
+    this.#inheritedMs[slot] = inheritedMs
+    this.#statements[slot] = 0
+    return slot
+  }
+
+  #least(): number {
+    let least = 0
+    for (let slot = 1; slot < keysMax; slot += 1) {
+      if ((this.#serverMs[slot] ?? 0) < (this.#serverMs[least] ?? 0)) least = slot
     }
-    this.#keys.delete(name)
     return least
   }
 }
@@ -131,9 +147,10 @@ export class LoadMeter {
 /** Statements of one exchange with a server: their time is known when their replies have come. */
 export class SessionLoad {
   readonly #meter: LoadMeter
-  /** Of each statement in order, −1 where no key has decided; `#keys` in step. */
-  readonly #vnodes: number[] = []
-  readonly #keys: (string | null)[] = []
+  /** Of each statement in order, −1 where no key has decided; `#keys` in step. Never shortened: that would allocate. */
+  readonly #vnodes: number[] = [-1]
+  readonly #keys: (string | null)[] = [null]
+  #count = 0
   #at = 0
   #sinceMs = 0
   #bytes = 0
@@ -145,22 +162,22 @@ export class SessionLoad {
 
   /** A new exchange. */
   begin(): void {
-    this.#vnodes.length = 0
-    this.#keys.length = 0
+    this.#count = 0
     this.#at = 0
   }
 
   /** A statement is about to be sent. */
   add(prepared: Prepared, index: number, plan: Plan, params: BoundParams | null): void {
-    if (this.#at === this.#vnodes.length) {
+    if (this.#at === this.#count) {
       this.#sinceMs = this.#meter.nowMs()
       this.#bytes = 0
       this.#rows = 0
     }
     const at = plan.kind === 'single' && plan.vnode !== null ? plan.vnode : -1
     const told = at >= 0 && this.#meter.takesKey
-    this.#vnodes.push(at)
-    this.#keys.push(told ? keyOf(prepared, index, params) : null)
+    this.#vnodes[this.#count] = at
+    this.#keys[this.#count] = told ? keyOf(prepared, index, params) : null
+    this.#count += 1
   }
 
   /** So many bytes have gone to the client. */
@@ -171,12 +188,12 @@ export class SessionLoad {
   /** The next statement in order is done; the last one ends with its exchange, as its commit comes first. */
   completed(tag: string): void {
     this.#rows += rowsOf(tag)
-    if (this.#at + 1 < this.#vnodes.length) this.#settle()
+    if (this.#at + 1 < this.#count) this.#settle()
   }
 
   /** The exchange is over; statements that an error has skipped are not counted. */
   end(): void {
-    if (this.#at < this.#vnodes.length) this.#settle()
+    if (this.#at < this.#count) this.#settle()
     this.begin()
   }
 
