@@ -12,7 +12,7 @@ import type { KeyType } from '../../router/schema.ts'
 import { createDatabases } from '../support/databases.ts'
 import type { TestServers } from '../support/servers.ts'
 
-export type FixtureTable = {
+type FixtureTable = {
   readonly name: string
   readonly key: string
   readonly identity: readonly string[]
@@ -29,21 +29,19 @@ export type FollowFixture = {
   readonly follow: (options?: Partial<FollowOptions>) => Promise<Follower>
   /** Waits until the target has what the source has committed by now. */
   readonly caughtUp: (follower: Follower) => Promise<void>
-  /** Rows of the set on both sides, and how many the target has that are none of it. */
-  readonly compare: (table: string) => Promise<Comparison>
+  /** How the rows of the set differ, and the target's other rows from the given number of them. */
+  readonly differences: (
+    table: string,
+    rowsMin: number,
+    strangers?: number,
+  ) => Promise<readonly string[]>
   close(): Promise<void>
 }
 
-export type Comparison = {
-  readonly source: readonly string[]
-  readonly target: readonly string[]
-  readonly strangers: number
-}
-
-export const vnodeBits = 12
+const vnodeBits = 12
 
 /** Every second virtual node. */
-export const halfSet: MovedSet = {
+const halfSet: MovedSet = {
   vnodes: Array.from({ length: 2048 }, (_, index) => vnode(index * 2)),
   keys: [],
   except: [],
@@ -56,8 +54,6 @@ export type FixtureOptions = {
   readonly tables: readonly FixtureTable[]
   readonly set?: MovedSet
   readonly keyType?: KeyType
-  /** Runs on the source before the slot is made. */
-  readonly before?: string
 }
 
 /** Two databases on two servers. */
@@ -73,7 +69,6 @@ export async function openFollowFixture(given: FixtureOptions): Promise<FollowFi
   const source = await connect(sourceUrl)
   const target = await connect(targetUrl)
   await Promise.all([source.query(ddl), target.query(ddl)])
-  if (given.before !== undefined) await source.query(given.before)
   await target.query(
     `CREATE TABLE IF NOT EXISTS ringfence.move_progress
       (move_id bigint, direction text, lsn pg_lsn, PRIMARY KEY (move_id, direction))`,
@@ -116,28 +111,30 @@ export async function openFollowFixture(given: FixtureOptions): Promise<FollowFi
       const position = await currentLsn(sourceUrl)
       await follower.reached(position, AbortSignal.timeout(60_000))
     },
-    compare: async (name) => {
-      const table = tables.find((each) => each.name === name)
-      const key = escapeIdentifier(table?.key ?? '')
+    differences: async (name, rowsMin, strangers = 0) => {
+      const key = escapeIdentifier(tables.find((table) => table.name === name)?.key ?? '')
       const member = movedSetSql(set, key, keyType)
-      const where = `FROM ${escapeIdentifier(name)} t WHERE ${member}`
-      const rows = `SELECT t::text AS row ${where} ORDER BY t::text COLLATE "C"`
-      const texts = async (url: string) => {
+      const sql = `SELECT t::text AS row, ${member} AS moved FROM ${escapeIdentifier(name)} t`
+      const ask = async (url: string) => {
         const client = await connect(url)
-        const answer = await client.query<{ row: string }>(rows)
+        const { rows } = await client.query<{ row: string; moved: boolean }>(sql)
         await client.end()
-        return answer.rows.map(({ row }) => row)
+        return rows
       }
-      const client = await connect(targetUrl)
-      const strangers = await client.query<{ n: number }>(
-        `SELECT count(*)::int AS n FROM ${escapeIdentifier(name)} WHERE NOT ${member}`,
-      )
-      await client.end()
-      return {
-        source: await texts(sourceUrl),
-        target: await texts(targetUrl),
-        strangers: strangers.rows[0]?.n ?? -1,
-      }
+      const [there, here] = [await ask(sourceUrl), await ask(targetUrl)]
+      const wanted = new Set(there.flatMap(({ row, moved }) => (moved ? [row] : [])))
+      const found = here.flatMap(({ row, moved }) => (moved ? [row] : []))
+      const extra = found.filter((row) => !wanted.has(row)).map((row) => `extra ${row}`)
+      const present = new Set(found)
+      const missing = [...wanted].filter((row) => !present.has(row)).map((row) => `missing ${row}`)
+      const others = here.length - found.length
+      return [
+        ...extra.slice(0, 5),
+        ...missing.slice(0, 5),
+        ...(present.size === found.length ? [] : ['a row is there twice']),
+        ...(wanted.size >= rowsMin ? [] : [`only ${wanted.size} rows`]),
+        ...(others === strangers ? [] : [`${others} rows that are not of the set`]),
+      ]
     },
     close: async () => {
       await Promise.all(followers.map((follower) => follower.stop()))
