@@ -5,7 +5,7 @@ import { chooseDatabase } from './choose-database.ts'
 import { withCatalog } from './home-catalog.ts'
 import { readConfig } from './load-config.ts'
 import { renderTable } from './table.ts'
-import { formatVnodes } from './vnode-ranges.ts'
+import { formatVnodes } from '../core/vnode-ranges.ts'
 
 export type TopologyOptions = {
   readonly config: string

@@ -2,6 +2,7 @@
 import { pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import { formatLsn } from '../core/lsn.ts'
+import { formatVnodes } from '../core/vnode-ranges.ts'
 import type { AdminAction, AdminCommand, AdminView } from './admin.ts'
 import type { Database } from './database.ts'
 import type { Sessions } from './sessions.ts'
@@ -53,6 +54,13 @@ function showCommands({ version, databases, sessions }: AdminSource) {
       databases.flatMap(shardRows),
     ),
     replicas: view(replicaColumns, () => databases.flatMap(replicaRows)),
+    moves: view(moveColumns, () => databases.flatMap(moveRows)),
+    vnodes: view(['database', 'shard', 'vnodes', 'ranges'], () => databases.flatMap(vnodeRows)),
+    pins: view(['database', 'key', 'shard'], () =>
+      databases.flatMap(({ options, topology }) =>
+        [...topology.pins].map(([key, shard]) => [options.name, key, shard]),
+      ),
+    ),
     clients: view(['database', 'user', 'state', 'servers', 'pinned'], () =>
       [...sessions].map(({ state, phase }) => [
         state.database.options.name,
@@ -106,6 +114,31 @@ function shardRows(database: Database) {
     const vnodes = topology.owners.reduce((sum, owner) => sum + (owner === at ? 1 : 0), 0)
     const { host = null, port = null } = primaryAddress ?? {}
     return [options.name, id, host, port, vnodes, paused ? 'yes' : 'no']
+  })
+}
+
+const moveColumns = ['database', 'move', 'from', 'to', 'phase', 'vnodes', 'keys', 'held_now']
+
+/** What this proxy knows of moves under way; `ringfence rebalance status` knows how far they are. */
+function moveRows({ options, topology, gate }: Database) {
+  return topology.moves.map(({ id, from, to, phase, set }) => [
+    options.name,
+    id,
+    from,
+    to,
+    phase,
+    set.vnodes.length,
+    set.keys.length,
+    phase === 'fenced' ? (gate?.heldNow ?? 0) : 0,
+  ])
+}
+
+function vnodeRows({ options, topology }: Database) {
+  if (options.rules === null) return []
+  return topology.shards.map((shard, at) => {
+    const owned: number[] = []
+    for (const [vnode, owner] of topology.owners.entries()) if (owner === at) owned.push(vnode)
+    return [options.name, shard, owned.length, formatVnodes(owned)]
   })
 }
 

@@ -24,6 +24,7 @@ import { ask } from '../pool/exchange.ts'
 import { leaseOnce } from './leases.ts'
 import { LoginReports } from './login-reports.ts'
 import { LoadMeter } from './load-meter.ts'
+import { FenceWatch } from './fence-watch.ts'
 import { type GatedSession, MoveGate } from './move-gate.ts'
 import { type HostView, hostViews } from './host-views.ts'
 import { searchPathOf } from './search-path.ts'
@@ -73,6 +74,7 @@ export class Database {
   readonly gate: MoveGate | null
   /** Counts what statements cost by virtual node; null where that is not wanted. */
   readonly load: LoadMeter | null
+  readonly #fences: FenceWatch
   clients = 0
   /** Grows with every change of topology or schema. */
   version = 0
@@ -98,6 +100,8 @@ export class Database {
     this.gate =
       options.rules === null ? null : new MoveGate({ clock, sessions, heldMax, holdMs, onSeen })
     this.load = meterOf(options, clock)
+    const urlOf = (id: ShardId) => this.#urlOfId(id)
+    this.#fences = new FenceWatch({ urlOf, home: this.home, log: context.log })
   }
 
   /** As configured; a reload adds shards. */
@@ -234,6 +238,12 @@ export class Database {
     return catalogUrl({ ...shard, host, port }, this.options)
   }
 
+  #urlOfId(id: ShardId): string {
+    const shard = this.options.shards.find((each) => each.id === id)
+    if (shard === undefined) throw pgError('internal', [`no shard "${id}" in the configuration`])
+    return this.urlOf(shard)
+  }
+
   homeUrl(): string {
     const home = this.options.shards[0]
     if (home === undefined) throw pgError('internal', ['a database without shards'])
@@ -295,6 +305,7 @@ export class Database {
 
   sweep(): void {
     this.#followSchema()
+    this.#fences.look(this.#topology, this.clock.nowMs())
     for (const servers of this.#servers.values()) servers.sweep()
   }
 

@@ -20,8 +20,17 @@ type DatabaseGauges = {
   readonly shards: readonly ShardGauges[]
   /** Servers of shards that have replicas. */
   readonly hosts: readonly HostView[]
+  /** Of virtual nodes on the move; null without sharding. */
+  readonly moves: MoveGauges | null
   /** Null without Redis. */
   readonly redis: 'connected' | 'away' | null
+}
+
+type MoveGauges = {
+  readonly active: number
+  readonly heldNow: number
+  /** Statements held, and for how long, milliseconds; refused for want of room or time. */
+  readonly counts: { readonly held: number; readonly heldMs: number; readonly refused: number }
 }
 
 type ShardGauges = {
@@ -42,6 +51,7 @@ export function createMetrics(gauges: GaugeSource): ProxyMetrics {
   addConnectionGauges(gauges, registers)
   addHostGauges(gauges, registers)
   addReadCounters(gauges, registers)
+  addMoveGauges(gauges, registers)
   return {
     registry,
     clients: new Counter({
@@ -198,4 +208,37 @@ function addReadCounters(gauges: GaugeSource, registers: Registry[]): void {
     'Times that another server has become the primary of a shard',
     ({ failovers }) => failovers,
   )
+}
+
+/** Counts of the gate are read on scrape, like all plain counters. */
+function addMoveGauges(gauges: GaugeSource, registers: Registry[]): void {
+  const figures: readonly (readonly [string, string, (moves: MoveGauges) => number])[] = [
+    ['moves_active', 'Moves of virtual nodes under way', ({ active }) => active],
+    ['held_statements', 'Statements that wait for a move now', ({ heldNow }) => heldNow],
+    ['held_statements_total', 'Statements held for a move', ({ counts }) => counts.held],
+    [
+      'held_seconds_total',
+      'Time that statements were held for moves',
+      ({ counts }) => counts.heldMs / 1_000,
+    ],
+    [
+      'held_refused_total',
+      'Statements refused because too many were held, or for too long',
+      ({ counts }) => counts.refused,
+    ],
+  ]
+  for (const [name, help, read] of figures) {
+    // A Gauge also for what only grows: it is set to what was counted elsewhere.
+    new Gauge({
+      name: `ringfence_${name}`,
+      help,
+      labelNames: ['database'],
+      registers,
+      collect() {
+        for (const { database, moves } of gauges()) {
+          if (moves !== null) this.set({ database }, read(moves))
+        }
+      },
+    })
+  }
 }

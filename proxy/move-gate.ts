@@ -59,6 +59,12 @@ export class MoveGate {
     return this.#held.size
   }
 
+  /** For whoever watches. */
+  get figures() {
+    const { counts, heldNow } = this
+    return { active: this.#topology?.moves.length ?? 0, heldNow, counts }
+  }
+
   /** The catalog has written a heartbeat that was sent at `sentMs`. */
   beaten(sentMs: number): void {
     const expired = this.#isExpired

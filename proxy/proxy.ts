@@ -383,6 +383,7 @@ export class Proxy {
         return { shard, ...database.stats(shard), counts, failovers }
       }),
       hosts: database.hasReplicas ? database.hosts() : [],
+      moves: database.gate?.figures ?? null,
       redis: database.tokens?.state ?? null,
     }))
   }

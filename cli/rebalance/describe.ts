@@ -1,6 +1,6 @@
 // Moves in words and figures, the same in tables, progress lines and dry runs.
 import type { Move } from '../../catalog/move-store.ts'
-import { formatVnodes } from '../vnode-ranges.ts'
+import { formatVnodes } from '../../core/vnode-ranges.ts'
 
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const
 const shownMax = 60

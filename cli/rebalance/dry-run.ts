@@ -4,7 +4,7 @@ import type { MoverDatabase } from '../../rebalancer/run-move.ts'
 import { estimateBytes } from '../../rebalancer/estimate.ts'
 import { describeSet, formatBytes, formatSeconds } from './describe.ts'
 import type { MoverFlags } from '../mover.ts'
-import { formatVnodes } from '../vnode-ranges.ts'
+import { formatVnodes } from '../../core/vnode-ranges.ts'
 
 /** A cautious guess for servers of today; `bench/copy.ts` measures. */
 const bytesPerSecondGuess = 40 * 1024 ** 2

@@ -1,6 +1,6 @@
 // `ringfence topology`: what the catalog says, before and after moves and pins are written into it.
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { formatVnodes, parseVnodes } from '../../cli/vnode-ranges.ts'
+import { formatVnodes, parseVnodes } from '../../core/vnode-ranges.ts'
 import { askServer, present } from '../support/clients.ts'
 import { type ConfigFile, createConfig } from './config-file.ts'
 import { runProgram } from './program.ts'

@@ -62,7 +62,17 @@ describe('the admin console', () => {
 
   it('lists its commands, each of which it knows', async () => {
     const commands = (await show('HELP')).map(({ command = '' }) => command)
-    const known = ['VERSION', 'DATABASES', 'POOLS', 'SHARDS', 'REPLICAS', 'CLIENTS', 'HELP']
+    const views = ['MOVES', 'VNODES', 'PINS']
+    const known = [
+      'VERSION',
+      'DATABASES',
+      'POOLS',
+      'SHARDS',
+      'REPLICAS',
+      ...views,
+      'CLIENTS',
+      'HELP',
+    ]
     const shown = commands.filter((command) => command.startsWith('SHOW '))
     expect(shown).toEqual(known.map((name) => `SHOW ${name}`))
     const others = commands.filter((command) => !shown.includes(command)).sort()
