@@ -7,7 +7,7 @@ import { type PgoutputTuple, readTuple } from './pgoutput-tuple.ts'
 import { Reader, violation } from './reader.ts'
 
 /** A column as its relation is described. `key`: part of the replica identity. */
-export type PgoutputColumn = {
+type PgoutputColumn = {
   readonly key: boolean
   readonly name: string
   readonly typeOid: number
@@ -60,7 +60,7 @@ export type PgoutputTruncate = {
 }
 
 /** Written by pg_logical_emit_message(). `content` is a view. */
-export type PgoutputEmitted = {
+type PgoutputEmitted = {
   readonly kind: 'message'
   readonly xid: number
   readonly transactional: boolean

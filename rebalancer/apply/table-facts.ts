@@ -29,7 +29,7 @@ export type ColumnFacts = {
   readonly bytewise: boolean
 }
 
-export type IdentityFacts = {
+type IdentityFacts = {
   readonly column: string
   /** `OPERATOR(schema.=)` of the primary key's operator class. */
   readonly equality: string

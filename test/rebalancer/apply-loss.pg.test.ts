@@ -1,5 +1,5 @@
-// Whatever is lost at whatever moment, every change arrives once: backends are ended and whole servers
-// killed on both sides while rows change.
+// Whatever is lost at whatever moment, every change arrives once: backends are ended and whole
+// servers killed on both sides while rows change.
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Client } from 'pg'
@@ -96,12 +96,15 @@ describe.each(chooseVersions(process.env))('losses on PostgreSQL %i', (version) 
 async function endBackends(server: PostgresServer): Promise<void> {
   const client = await connect(server.url())
   await client.query(
-    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'ringfence move%'`,
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE application_name LIKE 'ringfence move%'`,
   )
   await client.end()
 }
 
-/** Changes rows until it is told to stop; gives the number of transactions that were acknowledged. */
+/**
+ * Changes rows until it is told to stop; gives the number of transactions that were acknowledged.
+ */
 async function write(
   url: string,
   id: number,
@@ -127,7 +130,9 @@ async function write(
   return acknowledged
 }
 
-/** Adds to what is there rather than setting it, so that a change applied twice or never is seen. */
+/**
+ * Adds to what is there rather than setting it, so that a change applied twice or never is seen.
+ */
 function transactionOf(id: number, random: Random): string {
   const key = () => random.below(keys)
   const large = random.oneIn(4) ? `repeat(md5('${random.below(1e6)}'), 100)` : `'v'`

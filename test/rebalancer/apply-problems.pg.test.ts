@@ -1,4 +1,5 @@
-// What following cannot go on with ends it, with a code and a remedy, and leaves the target as it was.
+// What following cannot go on with ends it, with a code and a remedy, and leaves the target as it
+// was.
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { lsn } from '../../core/lsn.ts'
 import { Follower } from '../../rebalancer/apply/follower.ts'
@@ -79,7 +80,7 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       expect(options.tables.length).toBe(1)
     })
 
-    it('an update of a row that the target lacks ends it, and none of its transaction stays', async () => {
+    it('an update of a row that the target lacks ends it, and nothing of it stays', async () => {
       const { source, target, follow, caughtUp } = await open()
       const follower = await follow()
       await source.query(`INSERT INTO t VALUES (1, 1), (1, 2)`)
@@ -133,7 +134,7 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       await expect(follow()).rejects.toMatchObject({ code: 'positionLost' })
     })
 
-    it('the second of two followers of one move ends the first, and nothing is applied twice', async () => {
+    it('of two followers of one move none applies what the other has applied', async () => {
       const { source, follow, caughtUp, differences, options } = await open()
       const first = await follow()
       await source.query(`INSERT INTO t VALUES (1, 1, 'x')`)

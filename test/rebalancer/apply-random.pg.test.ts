@@ -1,5 +1,5 @@
-// Random histories of several tables: after each of them the target has the set's rows as the source
-// has them, whatever the order, the batches and the size of what is streamed.
+// Random histories of several tables: after each of them the target has the set's rows as the
+// source has them, whatever the order, the batches and the size of what is streamed.
 import * as fc from 'fast-check'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { type FollowFixture, openFollowFixture } from './apply-fixture.ts'

@@ -154,7 +154,7 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       expect(await f.differences('t', 9)).toEqual([])
     })
 
-    it('an identity column outside of the primary key is written, large values are kept', async () => {
+    it('identity columns outside of the primary key are written, large values kept', async () => {
       const f = await open(
         `CREATE TABLE t (tenant_id bigint, id int, n int GENERATED ALWAYS AS IDENTITY, v text,
            PRIMARY KEY (tenant_id, id)); ALTER TABLE t ALTER v SET STORAGE EXTERNAL`,
@@ -162,7 +162,8 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       const { source, follow, caughtUp } = f
       const follower = await follow()
       await source.query(
-        `INSERT INTO t (tenant_id, id, v) SELECT 1, g, repeat('x', 5000) FROM generate_series(1, 3) g`,
+        `INSERT INTO t (tenant_id, id, v)
+         SELECT 1, g, repeat('x', 5000) FROM generate_series(1, 3) g`,
       )
       await source.query('UPDATE t SET n = DEFAULT WHERE id = 2')
       await source.query('UPDATE t SET id = 7 WHERE id = 3')
@@ -178,7 +179,8 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       ['an array', 'int[]', [`'{1}'`, `'{1,2}'`], `'{3}'`],
     ] as const)('rows are found by a primary key of %s', async (_, type, values, other) => {
       const f = await open(
-        `${userTypes}; CREATE TABLE t (tenant_id bigint, id ${type}, v int, PRIMARY KEY (tenant_id, id))`,
+        `${userTypes}; CREATE TABLE t (tenant_id bigint, id ${type}, v int,
+           PRIMARY KEY (tenant_id, id))`,
       )
       const { source, follow, caughtUp } = f
       const follower = await follow()
@@ -193,7 +195,8 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
     it('rows are found under a nondeterministic collation', async () => {
       const f = await open(
         `CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         CREATE TABLE t (tenant_id bigint, id text COLLATE loose, v int, PRIMARY KEY (tenant_id, id))`,
+         CREATE TABLE t (tenant_id bigint, id text COLLATE loose, v int,
+           PRIMARY KEY (tenant_id, id))`,
       )
       const { source, follow, caughtUp } = f
       const follower = await follow()

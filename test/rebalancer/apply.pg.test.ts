@@ -92,7 +92,8 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       await source.query('UPDATE t SET n = n + 1')
       // Merged with the insert before it, and with the update behind it, in one batch.
       await source.query(
-        `BEGIN; INSERT INTO t SELECT g, 2, repeat(md5(g::text), 300), 0 FROM generate_series(1, 20) g;
+        `BEGIN;
+         INSERT INTO t SELECT g, 2, repeat(md5(g::text), 300), 0 FROM generate_series(1, 20) g;
          UPDATE t SET n = n + 10; UPDATE t SET n = NULL WHERE id = 2; COMMIT`,
       )
       await source.query(`UPDATE t SET v = 'short' WHERE tenant_id < 10`)
@@ -100,7 +101,7 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       expect(await differences(10)).toEqual([])
     })
 
-    it('moves rows in and out with their key, from the whole old row also large values', async () => {
+    it('moves rows in and out with their key, large values from the whole old row', async () => {
       const { source, follow, caughtUp } = await open({
         ddl: `${ddl}; ALTER TABLE t ALTER v SET STORAGE EXTERNAL; ${fullIdentity}`,
       })
@@ -223,7 +224,7 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       expect(answer.rows.map(({ v }) => v)).toEqual(['streamed'])
     })
 
-    it('skips what its own move has written on the source, and nobody else’s writes', async () => {
+    it('skips what its own move has written on the source, and nothing else', async () => {
       const { source, target, follow, caughtUp, options } = await open()
       const follower = await follow()
       const origins = [

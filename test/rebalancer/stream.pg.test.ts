@@ -83,13 +83,14 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       await f.source.query(
         `BEGIN; SAVEPOINT a; ALTER TABLE t ADD COLUMN extra int;
          INSERT INTO t SELECT g, 1, repeat('x', 50), 7 FROM generate_series(1, 3000) g;
-         ROLLBACK TO a; INSERT INTO t SELECT g, 2, repeat('y', 50) FROM generate_series(1, 3000) g; COMMIT`,
+         ROLLBACK TO a;
+         INSERT INTO t SELECT g, 2, repeat('y', 50) FROM generate_series(1, 3000) g; COMMIT`,
       )
       await f.caughtUp(follower)
       expect(await f.differences('t', 1_000)).toEqual([])
     })
 
-    it('a transaction that is interrupted by a loss is sent and applied again as a whole', async () => {
+    it('a transaction that a loss interrupts is sent and applied again as a whole', async () => {
       const f = await open()
       const follower = await f.follow()
       await f.source.query('BEGIN')

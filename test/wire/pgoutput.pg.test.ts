@@ -1,5 +1,5 @@
-// The decoder of pgoutput on what real servers write: random transactions, replayed into a model that
-// must end up as the table is, in binary and in text, at every protocol version.
+// The decoder of pgoutput on what real servers write: random transactions, replayed into a model
+// that must end up as the table is, in binary and in text, at every protocol version.
 import * as fc from 'fast-check'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
@@ -159,7 +159,8 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
 
     it('tells of messages, types and the columns of a relation', async () => {
       const slot = 'm_kinds'
-      await client.query(`CREATE TYPE mood AS ENUM ('well'); CREATE TABLE k (id int PRIMARY KEY, m mood);
+      await client.query(`CREATE TYPE mood AS ENUM ('well');
+        CREATE TABLE k (id int PRIMARY KEY, m mood);
         ALTER PUBLICATION m ADD TABLE k`)
       await client.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, [slot])
       await client.query(`SELECT pg_logical_emit_message(true, 'ringfence', 'hello')`)

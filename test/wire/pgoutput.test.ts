@@ -1,4 +1,5 @@
-// The decoder of pgoutput, by bytes: every message, at every protocol version, and bytes that are none.
+// The decoder of pgoutput, by bytes: every message, at every protocol version, and bytes that are
+// none.
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { lsn } from '../../core/lsn.ts'
