@@ -5,7 +5,7 @@ import type { ShardingRules } from '../router/schema.ts'
 import { faultsSql, leavesSql, tablesSql } from './tables-query.ts'
 
 /** A column of a sharded table. */
-export type MovedColumn = {
+type MovedColumn = {
   readonly name: string
   /** format_type() under search_path = pg_catalog: qualified unless it is the system's own. */
   readonly type: string

@@ -5,7 +5,7 @@ import { type MovedSet, movedSetSql } from '../../router/moved-set.ts'
 import type { MovedTable } from '../tables.ts'
 
 /** A relation that holds rows of a table, on the server at hand: shards may be partitioned differently. */
-export type SizedLeaf = {
+type SizedLeaf = {
   readonly schema: string
   readonly name: string
   /** A whole index begins with the shard key. */

@@ -30,7 +30,7 @@ export function bucketsSql(
       sum(hashtextextended(whole, 1)) AS first, sum(hashtextextended(whole, 2)) AS second,
       sum(octet_length(whole)) AS bytes
     FROM ${hashedRows(range, rows)} ${chosen(within)}
-    GROUP BY 1`
+    GROUP BY ${bucketOf(bits)}`
 }
 
 /** One row per row: its primary key as texts, and the two hashes. */

@@ -32,6 +32,8 @@ export type VerifyOptions = {
   readonly onProgress: (done: VerifyProgress) => void
   /** Tables (`schema.name`) that need no look. */
   readonly done?: ReadonlySet<string>
+  /** Most rows that are fetched of each server to name those that differ; 100,000 unless given. */
+  readonly fetchedRowsMax?: number
   readonly signal: AbortSignal
 }
 
@@ -45,7 +47,7 @@ export type VerifyProgress = {
 }
 
 /** A row that is not the same on both servers. */
-export type Difference = {
+type Difference = {
   /** `schema.name` */
   readonly table: string
   /** Values of the primary key's columns, as text. */
@@ -67,7 +69,6 @@ export type Verified = {
 }
 
 const listedMax = 100
-/** Rows that are fetched of each server to name those that differ. */
 const fetchedRowsMax = 100_000
 /** Buckets that are looked at more closely in one go, when each is too large to fetch. */
 const closerBucketsMax = 256
@@ -91,6 +92,7 @@ export async function verify(options: VerifyOptions): Promise<Verified> {
 
 type Pair = {
   readonly rows: RowsOf
+  readonly fetchedRowsMax: number
   readonly source: Side
   readonly target: Side
   readonly parts: readonly [
@@ -126,7 +128,13 @@ async function openPair(options: VerifyOptions, rows: RowsOf): Promise<Pair> {
   const common = { workers, throttle, signal }
   const source = new Side({ ...common, url: options.sourceUrl, snapshot: options.sourceSnapshot })
   const target = new Side({ ...common, url: options.targetUrl, snapshot: options.targetSnapshot })
-  return { rows, source, target, parts: [await source.ranges(rows), await target.ranges(rows)] }
+  return {
+    rows,
+    fetchedRowsMax: options.fetchedRowsMax ?? fetchedRowsMax,
+    source,
+    target,
+    parts: [await source.ranges(rows), await target.ranges(rows)],
+  }
 }
 
 /** Both servers at once. */
@@ -150,7 +158,7 @@ async function lookCloser(
   known: { bits: number; differing: readonly DifferingBucket[]; room: number },
 ): Promise<Pick<Verified, 'differences' | 'differing'>> {
   const { bits, differing, room } = known
-  const fetched = firstBuckets(differing, fetchedRowsMax)
+  const fetched = firstBuckets(differing, pair.fetchedRowsMax)
   if (fetched.length > 0) {
     const rest = differing.slice(fetched.length)
     const ids = fetched.map(({ id }) => id)

@@ -54,7 +54,7 @@ export const free = new Throttle(unlimited, systemClock)
 export const never = new AbortController().signal
 
 /** Every virtual node from `first` up to but not including `end`. */
-export function vnodes(first: number, end: number): readonly Vnode[] {
+function vnodes(first: number, end: number): readonly Vnode[] {
   return Array.from({ length: end - first }, (_, index) => vnode(first + index))
 }
 

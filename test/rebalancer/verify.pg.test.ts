@@ -169,6 +169,22 @@ describe.each(inject('servers'))('comparing on PostgreSQL $version', (servers) =
     )
   }, 60_000)
 
+  it('divides parts that are too large to be fetched', async () => {
+    await fixture.both('CREATE TABLE dense (id int PRIMARY KEY, tenant_id bigint)')
+    await fixture.both('INSERT INTO dense SELECT i, i FROM generate_series(1, 40000) i')
+    await fixture.target.client.query('UPDATE dense SET tenant_id = 7 WHERE id = 31337')
+    const found = await verifyNow(fixture, ['dense'], { set: all, fetchedRowsMax: 1 })
+    expect(found).toMatchObject({ rows: 40_000, differing: 1 })
+    expect(found.differences).toMatchObject([
+      { key: { id: '31337' }, kind: 'differs', columns: ['tenant_id'] },
+    ])
+    await fixture.target.client.query('DELETE FROM dense WHERE id % 2 = 0')
+    const many = await verifyNow(fixture, ['dense'], { set: all, fetchedRowsMax: 1 })
+    expect(many.differences.length).toBeGreaterThan(0)
+    expect(many.differing).toBeGreaterThan(10_000)
+    expect(many.differing).toBeLessThanOrEqual(20_001)
+  })
+
   it('compares values of 100 MB', async () => {
     await fixture.both(`
       CREATE TABLE heavy (id int PRIMARY KEY, tenant_id bigint, raw bytea, words text);
