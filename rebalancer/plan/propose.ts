@@ -30,6 +30,13 @@ export function propose(input: PlanInput): Proposal {
   return { moves, before, after, lowerBoundBytes, notes }
 }
 
+/** How even the load is that `input` tells of, as it is now. */
+export function presentBalance(input: PlanInput): Balance {
+  const shards = plannedShards(input)
+  const { atoms } = atomsOf(input, shards, Number.POSITIVE_INFINITY)
+  return balanceOf(new Placement(atoms, shards, input.epsilon))
+}
+
 function plannedShards({ shards }: PlanInput): readonly PlannedShard[] {
   return shards
     .map(({ id, weight, draining }) => ({ id, weight, draining: draining || weight === 0 }))
