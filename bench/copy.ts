@@ -1,6 +1,6 @@
-// How fast rows are copied: the same rows of one server go to another by our copy, out of a snapshot and filtered by
-// virtual node, and by the initial table copy of a subscription of PostgreSQL's own. Figures are rows per second from
-// the first command to the last row committed.
+// How fast rows are copied: the same rows of one server go to another by our copy, out of a
+// snapshot and filtered by virtual node, and by the initial table copy of a subscription of
+// PostgreSQL's own. Figures are rows per second from the first command to the last row committed.
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { initialise } from '../catalog/migrate.ts'
@@ -23,7 +23,10 @@ import type { ShardingRules } from '../router/schema.ts'
 
 export type CopyResult = {
   readonly rows: number
-  /** Rows per second of our copy and of subscriptions that copy as text, their default, and as binary. */
+  /**
+   * Rows per second of our copy and of subscriptions that copy as text, their default, and as
+   * binary.
+   */
   readonly copyRate: number
   readonly subscriptionRate: number
   readonly binarySubscriptionRate: number
@@ -187,7 +190,8 @@ async function copyBySubscription(
   signal: AbortSignal,
 ): Promise<void> {
   const { port, password } = source
-  const conninfo = `host=127.0.0.1 port=${port} user=${superuser} password=${password} dbname=postgres`
+  const login = `user=${superuser} password=${password}`
+  const conninfo = `host=127.0.0.1 port=${port} ${login} dbname=postgres`
   await withClient(target.url(), async (client) => {
     await client.query(
       `CREATE SUBSCRIPTION ${subscription} CONNECTION '${conninfo}' PUBLICATION bench_copy

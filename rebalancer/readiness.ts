@@ -1,6 +1,7 @@
-// What keeps a move from starting, all of it at once, each with what to do about it: settings and rights of both servers,
-// the tables, room on the target. Both servers are asked for everything, since rolling back is the same move the other
-// way. Also how a replication slot is doing while a move runs.
+// What keeps a move from starting, all of it at once, each with what to do about it: settings and
+// rights of both servers, the tables, room on the target. Both servers are asked for everything,
+// since rolling back is the same move the other way. Also how a replication slot is doing while a
+// move runs.
 import { type Client, DatabaseError, escapeLiteral } from 'pg'
 import { type Lsn, parseLsn } from '../core/lsn.ts'
 import type { ShardingRules } from '../router/schema.ts'
@@ -8,7 +9,9 @@ import { type MovedTable, readMovedTables, tableProblems } from './tables.ts'
 
 export type Problem = { readonly problem: string; readonly remedy: string }
 
-/** No problem: the move may start. Notes are what could not be found out, and what may take time. */
+/**
+ * No problem: the move may start. Notes are what could not be found out, and what may take time.
+ */
 export type Readiness = { readonly problems: readonly Problem[]; readonly notes: readonly string[] }
 
 export type ReadinessOptions = {
@@ -249,7 +252,7 @@ async function slowTransactions(source: Client): Promise<string[]> {
      ORDER BY xact_start LIMIT 20`,
   )
   return rows.map(({ pid, minutes }) => {
-    return `the move will wait for a transaction of process ${pid}, which has run for ${minutes} min`
+    return `the move will wait for process ${pid}, whose transaction has run for ${minutes} min`
   })
 }
 

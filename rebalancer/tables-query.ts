@@ -1,9 +1,10 @@
-// What a move has to know of the sharded tables of one shard, asked of the system catalogs. Connections of the mover have
-// search_path = pg_catalog, so that names in types come out qualified.
+// What a move has to know of the sharded tables of one shard, asked of the system catalogs.
+// Connections of the mover have search_path = pg_catalog, so that names in types come out
+// qualified.
 
 /**
- * Topmost sharded tables and all that hangs below them, as (root, oid); $1 to $3 are the arguments of
- * ringfence.sharded_tables().
+ * Topmost sharded tables and all that hangs below them, as (root, oid); $1 to $3 are the arguments
+ * of ringfence.sharded_tables().
  */
 const tree = `
   tree (root, oid) AS (
@@ -22,10 +23,10 @@ const columnsOfIndex = (relation: string, condition: string) => `
   '[]')`
 
 /**
- * True for a type whose binary form means the same on another server. Arrays, composites and reg… types send OIDs, and
- * those of users' types differ between servers; domains and ranges are as what they are made of. OIDs below
- * 10,000 are fixed for ever (src/include/access/transam.h). Base types of extensions count as unsafe: their
- * binary form may change with the extension's version.
+ * True for a type whose binary form means the same on another server. Arrays, composites and reg…
+ * types send OIDs, and those of users' types differ between servers; domains and ranges are as what
+ * they are made of. OIDs below 10,000 are fixed for ever (src/include/access/transam.h). Base types
+ * of extensions count as unsafe: their binary form may change with the extension's version.
  */
 const binarySafe = (type: string) => `
   (WITH RECURSIVE made (oid) AS (
@@ -95,7 +96,10 @@ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
 
 const named = `format('%I.%I', n.nspname, c.relname)`
 
-/** One row per reason for which a table cannot be moved by this login, whatever the other shard is like. */
+/**
+ * One row per reason for which a table cannot be moved by this login, whatever the other shard is
+ * like.
+ */
 export const faultsSql = `
 WITH RECURSIVE ${tree}, member AS (
   SELECT t.root, c.oid, c.relkind, c.relpersistence, c.relam, c.relowner, ${named} AS named

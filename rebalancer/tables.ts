@@ -1,5 +1,5 @@
-// Which tables a move takes rows from, what of them the mover has to know, and what keeps one from being moved. Both
-// shards are read and compared before anything is changed.
+// Which tables a move takes rows from, what of them the mover has to know, and what keeps one from
+// being moved. Both shards are read and compared before anything is changed.
 import type { Client } from 'pg'
 import type { ShardingRules } from '../router/schema.ts'
 import { faultsSql, leavesSql, tablesSql } from './tables-query.ts'
@@ -103,8 +103,8 @@ export async function readMovedTables(
 }
 
 /**
- * Everything that keeps rows of these tables from being moved between two shards. One sentence each, in the order of
- * the tables; empty: nothing.
+ * Everything that keeps rows of these tables from being moved between two shards. One sentence
+ * each, in the order of the tables; empty: nothing.
  */
 export function tableProblems(
   source: readonly MovedTable[],
@@ -128,8 +128,8 @@ export function tableProblems(
 }
 
 /**
- * Relations whose replica identity does not cover the shard key and the primary key: they need REPLICA IDENTITY FULL while
- * a move follows their changes.
+ * Relations whose replica identity does not cover the shard key and the primary key: they need
+ * REPLICA IDENTITY FULL while a move follows their changes.
  */
 export function needsFullIdentity(table: MovedTable): readonly Leaf[] {
   const needed = [table.key, ...table.primaryKey]
@@ -192,7 +192,10 @@ function columnDifferences(source: MovedColumn, target: MovedColumn): string[] {
   return found
 }
 
-/** Tables that are partitioned in different ways take each other's rows as long as there is a partition for each. */
+/**
+ * Tables that are partitioned in different ways take each other's rows as long as there is a
+ * partition for each.
+ */
 function partitionDifferences(source: MovedTable, target: MovedTable): string[] {
   if (!source.partitioned || source.partitionKey !== target.partitionKey) return []
   const bounds = new Set(target.leaves.map(({ name, bound }) => `${name} ${bound}`))

@@ -1,5 +1,6 @@
-// Asks both shards, a few times a second while a move runs, how far their replicas are behind, and how long the source
-// takes for a read that should cost nothing; the throttle decides what that means.
+// Asks both shards, a few times a second while a move runs, how far their replicas are behind, and
+// how long the source takes for a read that should cost nothing; the throttle decides what that
+// means.
 import type { Client } from 'pg'
 import type { Clock } from '../core/clock.ts'
 import { openShard } from './copy/connection.ts'
@@ -28,8 +29,9 @@ const baselineReads = 25
 const read = { name: 'ringfence_probe', text: 'SELECT FROM pg_catalog.pg_class WHERE oid = 1259' }
 
 /**
- * Measures what the source takes now, before rows are moved, and goes on asking in the background. A lost connection is
- * opened again; meanwhile the throttle notices the silence. @throws what pg throws when a shard cannot be asked now.
+ * Measures what the source takes now, before rows are moved, and goes on asking in the background.
+ * A lost connection is opened again; meanwhile the throttle notices the silence. @throws what pg
+ * throws when a shard cannot be asked now.
  */
 export async function startProbe(options: ProbeOptions): Promise<Probe> {
   const { sourceUrl, throttle, clock, signal } = options
@@ -82,7 +84,10 @@ async function timed(client: Client, clock: Clock): Promise<number> {
 
 type LagRow = { readonly replica: string; readonly bytes: string; readonly ms: string | null }
 
-/** Those that follow physically: logical ones, the mover's own among them, are behind for other reasons. */
+/**
+ * Those that follow physically: logical ones, the mover's own among them, are behind for other
+ * reasons.
+ */
 async function readLags(
   client: Client,
   shard: ReplicaLag['shard'],

@@ -1,4 +1,5 @@
-// When copying has to wait, as arithmetic: what was read of the servers goes in, a reason comes out.
+// When copying has to wait, as arithmetic: what was read of the servers goes in, a reason comes
+// out.
 
 /** Null: no bound. */
 export type ThrottleLimits = {
@@ -72,8 +73,8 @@ export function smoothed(meanMs: number, newestMs: number): number {
 }
 
 /**
- * A bound on bytes per second: what passes now is paid for by what passes later. `freeAtMs` is when all that has passed
- * is paid for.
+ * A bound on bytes per second: what passes now is paid for by what passes later. `freeAtMs` is when
+ * all that has passed is paid for.
  */
 export function admit(
   bytesPerSecondMax: number,

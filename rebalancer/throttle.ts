@@ -1,6 +1,6 @@
-// The brake of a move: whoever copies, deletes or compares rows asks it before each piece of work. It holds a bound on
-// bytes per second, and stands still while a replica is too far behind or the source has become slow; what the
-// servers say comes from rebalancer/throttle-probe.ts.
+// The brake of a move: whoever copies, deletes or compares rows asks it before each piece of work.
+// It holds a bound on bytes per second, and stands still while a replica is too far behind or the
+// source has become slow; what the servers say comes from rebalancer/throttle-probe.ts.
 // States: running ⇄ paused (a bound is exceeded, or nothing was heard of the servers for too long).
 import type { Clock } from '../core/clock.ts'
 import { admit, pauseReason, type Readings, type ThrottleLimits } from './throttle-verdict.ts'
@@ -45,8 +45,8 @@ export class Throttle {
   }
 
   /**
-   * Resolves when `bytes` more may be worked on; 0 bytes wait for pauses alone. A pause lasts as long as its reason.
-   * @throws the signal's reason.
+   * Resolves when `bytes` more may be worked on; 0 bytes wait for pauses alone. A pause lasts as
+   * long as its reason. @throws the signal's reason.
    */
   async pass(bytes: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()

@@ -1,5 +1,6 @@
-// Connections of the mover to shards. Whatever the database or its roles have set, values are written the same way
-// on every server; and a connection that is closed while a statement runs ends that statement within a second.
+// Connections of the mover to shards. Whatever the database or its roles have set, values are
+// written the same way on every server; and a connection that is closed while a statement runs ends
+// that statement within a second.
 import { Socket } from 'node:net'
 import { Client, escapeLiteral } from 'pg'
 
@@ -13,8 +14,9 @@ const connectTimeoutMs = 10_000
 const endTimeoutMs = 2_000
 
 /**
- * Names mean the system's own; text forms depend on no setting; nothing but the signal ends a long transaction; row
- * policies raise an error rather than hide rows. Settings that the server's version lacks are left out.
+ * Names mean the system's own; text forms depend on no setting; nothing but the signal ends a long
+ * transaction; row policies raise an error rather than hide rows. Settings that the server's
+ * version lacks are left out.
  */
 const settings: Readonly<Record<string, string>> = {
   search_path: 'pg_catalog',
@@ -82,7 +84,10 @@ export async function openShard(url: string, signal: AbortSignal): Promise<Shard
   }
 }
 
-/** Opens a connection that writes rows as a replica does: without triggers and checks of foreign keys. */
+/**
+ * Opens a connection that writes rows as a replica does: without triggers and checks of foreign
+ * keys.
+ */
 export async function openWriter(url: string, signal: AbortSignal): Promise<ShardConnection> {
   const connection = await openShard(url, signal)
   return setUp(connection, 'SET session_replication_role = replica')

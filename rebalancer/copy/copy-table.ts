@@ -1,6 +1,7 @@
-// Copies the rows of a set from one shard to another, out of an exported snapshot: COPY TO into COPY FROM, the bytes
-// passed through as they come. Parts of a table are copied by several workers; each part is one transaction on the
-// target. A run that was cut short is begun again: what it left on the target is deleted first.
+// Copies the rows of a set from one shard to another, out of an exported snapshot: COPY TO into
+// COPY FROM, the bytes passed through as they come. Parts of a table are copied by several workers;
+// each part is one transaction on the target. A run that was cut short is begun again: what it left
+// on the target is deleted first.
 import { pipeline } from 'node:stream/promises'
 import { type Client, escapeIdentifier } from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
@@ -29,8 +30,9 @@ const rangeBytes = 32 * 1024 * 1024
 const deleteBatchRows = 10_000
 
 /**
- * Leaves the target with exactly the snapshot's rows of the set. Nobody else may write such rows on the target meanwhile.
- * @throws the signal's reason, else what pg throws: the target is then left with a part of the rows.
+ * Leaves the target with exactly the snapshot's rows of the set. Nobody else may write such rows on
+ * the target meanwhile. @throws the signal's reason, else what pg throws: the target is then left
+ * with a part of the rows.
  */
 export async function copyTable(
   options: CopyOptions,
@@ -63,7 +65,10 @@ async function readAll(options: CopyOptions, signal: AbortSignal): Promise<reado
   return await readRanges(source.client, options, rangeBytes)
 }
 
-/** One COPY is one transaction. Rows of any size pass through in pieces; a slow target slows the source down. */
+/**
+ * One COPY is one transaction. Rows of any size pass through in pieces; a slow target slows the
+ * source down.
+ */
 async function copyRange(
   options: CopyOptions,
   range: PageRange,

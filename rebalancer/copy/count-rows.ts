@@ -1,4 +1,5 @@
-// How many rows of a table are a set's, and what they weigh: for dry runs, and to prove that none are left.
+// How many rows of a table are a set's, and what they weigh: for dry runs, and to prove that none
+// are left.
 import { escapeIdentifier } from 'pg'
 import { openShard } from './connection.ts'
 import { fromRange, readRanges, type RowsOf } from './page-ranges.ts'
@@ -6,8 +7,9 @@ import { fromRange, readRanges, type RowsOf } from './page-ranges.ts'
 export type CountOptions = RowsOf & { readonly url: string; readonly signal: AbortSignal }
 
 /**
- * Reads the whole table unless its key is indexed and the set is of keys alone. `bytes`: of values as they are stored,
- * without headers and indexes. @throws the signal's reason, else what pg throws.
+ * Reads the whole table unless its key is indexed and the set is of keys alone. `bytes`: of values
+ * as they are stored, without headers and indexes. @throws the signal's reason, else what pg
+ * throws.
  */
 export async function countRows(
   options: CountOptions,

@@ -1,5 +1,6 @@
-// Deletes the rows of a set from a table, batch by batch: each is a transaction of its own, so that locks and the work
-// that a crash undoes stay small. Safe to run again; what it deletes nobody reads or writes any more.
+// Deletes the rows of a set from a table, batch by batch: each is a transaction of its own, so that
+// locks and the work that a crash undoes stay small. Safe to run again; what it deletes nobody
+// reads or writes any more.
 import { escapeIdentifier } from 'pg'
 import type { Throttle } from '../throttle.ts'
 import { openWriter, type ShardConnection } from './connection.ts'
@@ -21,14 +22,15 @@ const rangeBytes = 8 * 1024 * 1024
 const batchBytesMax = 64 * 1024 * 1024
 
 /**
- * Gives the number of rows deleted. No trigger runs and no foreign key is looked at (session_replication_role).
- * @throws the signal's reason, else what pg throws.
+ * Gives the number of rows deleted. No trigger runs and no foreign key is looked at
+ * (session_replication_role). @throws the signal's reason, else what pg throws.
  */
 export async function deleteRows(options: DeleteOptions): Promise<number> {
   await using connection = await openWriter(options.url, options.signal)
   let total = 0
   try {
-    // A row that was updated meanwhile may have gone to a part that was done: the last pass finds nothing.
+    // A row that was updated meanwhile may have gone to a part that was done: the last pass finds
+    // nothing.
     for (;;) {
       const deleted = await deleteOnce(options, connection)
       if (deleted === 0) return total

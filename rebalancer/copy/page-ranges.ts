@@ -1,10 +1,14 @@
-// A table in parts: ranges of its pages, which PostgreSQL reads by themselves (TID Range Scan, version 14 and later).
+// A table in parts: ranges of its pages, which PostgreSQL reads by themselves (TID Range Scan,
+// version 14 and later).
 import { type Client, escapeIdentifier } from 'pg'
 import type { KeyType } from '../../router/schema.ts'
 import { type MovedSet, movedSetSql } from '../../router/moved-set.ts'
 import type { MovedTable } from '../tables.ts'
 
-/** A relation that holds rows of a table, on the server at hand: shards may be partitioned differently. */
+/**
+ * A relation that holds rows of a table, on the server at hand: shards may be partitioned
+ * differently.
+ */
 type SizedLeaf = {
   readonly schema: string
   readonly name: string
@@ -17,7 +21,9 @@ type SizedLeaf = {
   readonly rowBytes: number
 }
 
-/** Pages `from` up to but not including `to`; null: to the end, however long the leaf has become. */
+/**
+ * Pages `from` up to but not including `to`; null: to the end, however long the leaf has become.
+ */
 export type PageRange = {
   readonly leaf: SizedLeaf
   readonly from: number
@@ -33,7 +39,9 @@ export type RowsOf = {
   readonly rules: { readonly keyType: KeyType }
 }
 
-/** Ranges of about `rangeBytes` of a leaf; values out of line count where their rows are, evenly. */
+/**
+ * Ranges of about `rangeBytes` of a leaf; values out of line count where their rows are, evenly.
+ */
 export function pageRanges(leaf: SizedLeaf, rangeBytes: number): readonly PageRange[] {
   const pages = Math.max(1, leaf.pages)
   const step = Math.max(1, Math.floor(pages / Math.max(1, leaf.bytes / rangeBytes)))
@@ -47,8 +55,8 @@ export function pageRanges(leaf: SizedLeaf, rangeBytes: number): readonly PageRa
 }
 
 /**
- * Ranges of all leaves. Rows that an index finds by their key are one range per leaf: cut in parts, each would look up all
- * of them.
+ * Ranges of all leaves. Rows that an index finds by their key are one range per leaf: cut in parts,
+ * each would look up all of them.
  */
 export async function readRanges(
   client: Client,
@@ -82,7 +90,8 @@ type LeafRow = {
 }
 
 /**
- * Asked when rows are read: what a snapshot sees lies on pages that are there since then, or on the last range's.
+ * Asked when rows are read: what a snapshot sees lies on pages that are there since then, or on the
+ * last range's.
  */
 async function readLeaves(client: Client, table: MovedTable): Promise<readonly SizedLeaf[]> {
   const { rows } = await client.query<LeafRow>(leavesSql, [table.schema, table.name, table.key])

@@ -1,8 +1,8 @@
 // Several workers on one list of tasks, each with a connection of its own.
 
 /**
- * Runs `work` as `workers` workers at most, which take the tasks in order. When one fails, the signal that all were given
- * aborts, the others are waited for, and the first error is thrown.
+ * Runs `work` as `workers` workers at most, which take the tasks in order. When one fails, the
+ * signal that all were given aborts, the others are waited for, and the first error is thrown.
  */
 export async function inParallel<T>(
   tasks: readonly T[],

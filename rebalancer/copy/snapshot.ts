@@ -1,5 +1,6 @@
-// A snapshot of a shard that other connections can take, and the place in its log that it stands for. It belongs to a
-// temporary replication slot (manual, "CREATE_REPLICATION_SLOT"), which is gone with its connection.
+// A snapshot of a shard that other connections can take, and the place in its log that it stands
+// for. It belongs to a temporary replication slot (manual, "CREATE_REPLICATION_SLOT"), which is
+// gone with its connection.
 import { randomBytes } from 'node:crypto'
 import type { Client } from 'pg'
 import { assert } from '../../core/assert.ts'
@@ -10,8 +11,8 @@ import { openShard } from './connection.ts'
 export type Snapshot = {
   readonly name: string
   /**
-   * The consistent point: transactions whose commit record begins at or after it are not in the snapshot, all others
-   * are.
+   * The consistent point: transactions whose commit record begins at or after it are not in the
+   * snapshot, all others are.
    */
   readonly lsn: Lsn
   close(): Promise<void>
@@ -22,8 +23,8 @@ const terminateTimeoutMs = 5_000
 const parenthesesVersion = 150_000
 
 /**
- * Exports a snapshot. Waits for every transaction of the server that writes now, prepared ones included: `signal` is what
- * ends the wait. @throws the signal's reason, else what pg throws.
+ * Exports a snapshot. Waits for every transaction of the server that writes now, prepared ones
+ * included: `signal` is what ends the wait. @throws the signal's reason, else what pg throws.
  */
 export async function openSnapshot(sourceUrl: string, signal: AbortSignal): Promise<Snapshot> {
   const separator = sourceUrl.includes('?') ? '&' : '?'
@@ -45,8 +46,8 @@ export async function openSnapshot(sourceUrl: string, signal: AbortSignal): Prom
 }
 
 /**
- * Ends the server's process when the signal aborts: while it waits for transactions it does not notice that its connection
- * has gone.
+ * Ends the server's process when the signal aborts: while it waits for transactions it does not
+ * notice that its connection has gone.
  */
 async function stopper(client: Client, url: string, signal: AbortSignal): Promise<() => void> {
   const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')

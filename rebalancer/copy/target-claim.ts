@@ -1,6 +1,7 @@
-// Keeps two runners from copying the same rows into one shard: a runner that was killed may have a last part on its
-// way to the target, which would be committed after its successor has deleted what was there. Advisory locks of
-// the target's sessions tell: all workers share one, and who begins waits until it has it alone.
+// Keeps two runners from copying the same rows into one shard: a runner that was killed may have a
+// last part on its way to the target, which would be committed after its successor has deleted what
+// was there. Advisory locks of the target's sessions tell: all workers share one, and who begins
+// waits until it has it alone.
 import type { Client } from 'pg'
 import { movedSetSql } from '../../router/moved-set.ts'
 import { tableName } from '../tables.ts'

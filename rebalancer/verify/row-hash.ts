@@ -1,7 +1,8 @@
-// SQL that sums up rows so that two servers can be compared without sending the rows. A row is hashed as text, which
-// is the same on every server (rebalancer/copy/connection.ts sets what it depends on) and shows every bit of a value. Rows
-// are put into buckets by a hash of their primary key: unlike an order by that key it depends on no
-// collation, and costs no index. hashtextextended() is the same on all versions: hash partitions rely on it.
+// SQL that sums up rows so that two servers can be compared without sending the rows. A row is
+// hashed as text, which is the same on every server (rebalancer/copy/connection.ts sets what it
+// depends on) and shows every bit of a value. Rows are put into buckets by a hash of their primary
+// key: unlike an order by that key it depends on no collation, and costs no index.
+// hashtextextended() is the same on all versions: hash partitions rely on it.
 import { escapeIdentifier } from 'pg'
 import { fromRange, type PageRange, type RowsOf } from '../copy/page-ranges.ts'
 import type { MovedTable } from '../tables.ts'
@@ -17,8 +18,8 @@ const wideBytes = 65_536
 const wideTypes = /^(bytea|text|character varying(\(\d+\))?)$/
 
 /**
- * One row per bucket of the first `bits` bits: bucket, rows, two sums of hashes with different seeds (equal errors in two
- * rows may cancel out in one of them, not in both), and bytes of text.
+ * One row per bucket of the first `bits` bits: bucket, rows, two sums of hashes with different
+ * seeds (equal errors in two rows may cancel out in one of them, not in both), and bytes of text.
  */
 export function bucketsSql(
   range: PageRange,
@@ -41,7 +42,10 @@ export function rowsSql(range: PageRange, rows: RowsOf, within: Buckets): string
     FROM ${hashedRows(range, rows, `ARRAY[${key.join(', ')}] AS key,`)} ${chosen(within)}`
 }
 
-/** Hashes of every column of one row, in the order of `table.columns`; $1, $2, … are its primary key. */
+/**
+ * Hashes of every column of one row, in the order of `table.columns`; $1, $2, … are its primary
+ * key.
+ */
 export function columnsSql(table: MovedTable): string {
   const hashes = table.columns.map((column) => {
     return `coalesce(hashtextextended(${written(column)}::text COLLATE "C", 1)::text, 'null')`

@@ -1,5 +1,5 @@
-// One of the two servers that are compared: connections that all see one exported snapshot, and the questions they are
-// asked, part by part of a table.
+// One of the two servers that are compared: connections that all see one exported snapshot, and the
+// questions they are asked, part by part of a table.
 import type { Client } from 'pg'
 import { openReader } from '../copy/connection.ts'
 import { type PageRange, readRanges, type RowsOf } from '../copy/page-ranges.ts'

@@ -1,6 +1,7 @@
-// Compares what a move has copied, row for row, over a pair of snapshots that are to show the same rows of the set. Each
-// server sums up its rows by buckets of the hashed primary key; buckets that differ are looked at more closely, down to
-// the rows themselves. Table by table: those that are finished need not be looked at again after a restart.
+// Compares what a move has copied, row for row, over a pair of snapshots that are to show the same
+// rows of the set. Each server sums up its rows by buckets of the hashed primary key; buckets that
+// differ are looked at more closely, down to the rows themselves. Table by table: those that are
+// finished need not be looked at again after a restart.
 import { assert } from '../../core/assert.ts'
 import type { MovedSet } from '../../router/moved-set.ts'
 import type { RowsOf } from '../copy/page-ranges.ts'
@@ -150,8 +151,8 @@ async function sumUp(
 }
 
 /**
- * Names rows of differing buckets. Those that are too large to be fetched are divided first; when even so there are too
- * many rows, the first buckets are named and the others counted.
+ * Names rows of differing buckets. Those that are too large to be fetched are divided first; when
+ * even so there are too many rows, the first buckets are named and the others counted.
  */
 async function lookCloser(
   pair: Pair,

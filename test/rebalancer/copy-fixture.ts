@@ -1,4 +1,5 @@
-// Two shards for the tests of copying and comparing: databases of one's own, with Ringfence's functions in them.
+// Two shards for the tests of copying and comparing: databases of one's own, with Ringfence's
+// functions in them.
 import type { Client } from 'pg'
 import { initialise } from '../../catalog/migrate.ts'
 import { systemClock } from '../../core/clock.ts'

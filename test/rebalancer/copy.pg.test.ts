@@ -356,7 +356,8 @@ describe.each(inject('servers'))('the mover on PostgreSQL $version', (servers) =
       await until('more are written', async () => (await count(client, 'edge')) > seen + 20)
       stopped.abort()
       await writing
-      // A Begin message says where the commit record is (manual, "Logical Replication Message Formats").
+      // A Begin message says where the commit record is (manual, "Logical Replication Message
+      // Formats").
       const commits = await column(
         client,
         `SELECT ('x' || encode(substr(data, 2, 8), 'hex'))::bit(64)::bigint

@@ -1,4 +1,5 @@
-// The throttle on real servers: a replica that is held back, a line that has become slow, a server that dies.
+// The throttle on real servers: a replica that is held back, a line that has become slow, a server
+// that dies.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../../core/clock.ts'

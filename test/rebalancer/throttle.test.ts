@@ -148,7 +148,7 @@ describe('a throttle', () => {
     expect(await time.run(passing)).toBeLessThan(2_700)
   })
 
-  it('stands still when the servers fall silent, until they are heard or not asked any more', async () => {
+  it('stands still when servers fall silent, until they are heard or not asked', async () => {
     const time = new TestTime()
     const throttle = new Throttle(unlimited, time)
     expect(throttle.state.kind).toBe('running')

@@ -1,4 +1,5 @@
-// Comparing source and target over a pair of snapshots, on real servers of the same and of different versions.
+// Comparing source and target over a pair of snapshots, on real servers of the same and of
+// different versions.
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import {
   type VerifyOptions,
