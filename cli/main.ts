@@ -7,6 +7,7 @@ import { addDemoCommand } from './commands/demo.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import { addHashPasswordCommand } from './commands/hash-password.ts'
 import { addInitCommand } from './commands/init.ts'
+import { addKeyCommand } from './commands/key.ts'
 import { addRebalanceCommand } from './commands/rebalance.ts'
 import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
@@ -46,6 +47,7 @@ const adders = [
   addDemoCommand,
   addShardCommand,
   addRebalanceCommand,
+  addKeyCommand,
   addTopologyCommand,
   addSchemaCommand,
   addHashPasswordCommand,

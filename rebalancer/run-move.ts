@@ -11,8 +11,10 @@ import { isTransient } from './failure.ts'
 import { MoveRunner } from './runner.ts'
 import { ServersWorld, type ServersWorldOptions } from './servers-world.ts'
 import { primaryUrl, type ShardAddress } from './shard-address.ts'
+import { whileFollowing } from './steps/while-following.ts'
 import { startProbe } from './throttle-probe.ts'
 import { Throttle } from './throttle.ts'
+import type { Verified } from './world.ts'
 
 /** A sharded database as the mover reaches it. */
 export type MoverDatabase = {
@@ -97,8 +99,33 @@ export async function openCatalog(database: MoverDatabase): Promise<CatalogConne
   return connection
 }
 
+/**
+ * Compares both shards of a move that has switched, while what is written goes on being carried back. @throws MoveBusy when
+ * a runner has it
+ */
+export async function verifySwitched(options: RunMoveOptions): Promise<Verified> {
+  const found = await withLock(options, async (world, runner, inner) => {
+    const move = await world.readMove()
+    const following = await runner.following(move, 'reverse', inner)
+    try {
+      return await whileFollowing(following, () => world.verify(move, following, inner, 'reverse'))
+    } finally {
+      await runner.stopFollowing()
+    }
+  })
+  if (found === null) throw new MoveBusy(options.moveId)
+  return found
+}
+
 /** Null: somebody else has the lock. */
-async function underLock(options: RunMoveOptions): Promise<Move | null> {
+function underLock(options: RunMoveOptions): Promise<Move | null> {
+  return withLock(options, (_world, runner, inner) => runner.run(inner))
+}
+
+async function withLock<T>(
+  options: RunMoveOptions,
+  use: (world: ServersWorld, runner: MoveRunner, inner: AbortSignal) => Promise<T>,
+): Promise<T | null> {
   const { database, moveId, log, onMove, signal } = options
   const connection = await openCatalog(database)
   const loss = new AbortController()
@@ -124,7 +151,7 @@ async function underLock(options: RunMoveOptions): Promise<Move | null> {
     const probe = probeFor(options, move, throttle, AbortSignal.any([inner, probing.signal]))
     try {
       const runner = new MoveRunner(world, { log, giveUpAfterMs, ...(onMove && { onMove }) })
-      return await runner.run(inner)
+      return await use(world, runner, inner)
     } finally {
       probing.abort()
       await probe

@@ -301,13 +301,19 @@ export class ServersWorld implements MoveWorld {
     }
   }
 
-  async verify(move: Move, _following: Following, signal: AbortSignal): Promise<Verified> {
+  async verify(
+    move: Move,
+    _following: Following,
+    signal: AbortSignal,
+    direction: Direction = 'forward',
+  ): Promise<Verified> {
     const { rules, throttle, onRows } = this.#options
     const follower = this.#follower
     assert(follower !== null, 'a move is verified while its changes are followed')
-    const sourceUrl = await this.#url(move, 'source')
-    const targetUrl = await this.#url(move, 'target')
-    const tables = await this.#tables(move, 'source', signal)
+    const followed = sideOf(direction)
+    const sourceUrl = await this.#url(move, followed)
+    const targetUrl = await this.#url(move, followed === 'source' ? 'target' : 'source')
+    const tables = await this.#tables(move, followed, signal)
     // At rest before the snapshot is taken: what comes after it must not have been applied.
     await follower.pause(signal)
     const source = await openSnapshot(sourceUrl, signal)

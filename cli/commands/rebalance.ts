@@ -7,8 +7,10 @@ import { defaultMoveOptions } from '../../rebalancer/run-move.ts'
 import { finish, out } from '../finish.ts'
 import { atLeast, configOption, databaseOption, jsonOption, milliseconds } from '../options.ts'
 import { doctorCommand, type DoctorFlags } from '../rebalance/doctor.ts'
+import { applyCommand, planCommand } from '../rebalance/plan.ts'
 import { resumeCommand, runCommand, type RunFlags } from '../rebalance/run.ts'
 import { type StatusFlags, statusCommand, watchCommand } from '../rebalance/status.ts'
+import { verifyCommand } from '../rebalance/verify.ts'
 import { wishCommand, type WishFlags } from '../rebalance/wish.ts'
 import type { MoverFlags } from '../mover.ts'
 
@@ -18,10 +20,15 @@ export function addRebalanceCommand(program: Command): void {
     .command('rebalance')
     .description('move virtual nodes and keys between shards while clients read and write')
     .addHelpText('after', examples)
+  addPlan(group)
   addRun(group)
   addResume(group)
   addStatus(group)
   for (const [wanted, description] of wishes) addWish(group, wanted, description)
+  shared(group.command('verify'))
+    .description('compare both shards of a move that has switched, row for row')
+    .argument('<move>', 'number of the move', atLeast(1, Number.MAX_SAFE_INTEGER))
+    .action((id: number, flags: MoverFlags) => finish(verifyCommand(id, flags, out)))
   addDoctor(group)
 }
 
@@ -48,6 +55,29 @@ type LimitFlags = {
   readonly keepSource: number
 }
 
+function addPlan(group: Command): void {
+  type Flags = MoverFlags & { epsilon: number; maxBytes?: number; maxMoves?: number }
+  addTarget(shared(group.command('plan')))
+    .description('propose the moves that even out the measured load; nothing is changed')
+    .action(({ maxBytes, ...flags }: Flags) =>
+      finish(planCommand({ ...flags, maxBytes: maxBytes ?? null }, out)),
+    )
+  addLimits(addTarget(shared(group.command('apply'))))
+    .description('keep the moves of a plan in the catalog, for "run"')
+    .option('--dry-run', 'only print the plan', false)
+    .option('-y, --yes', 'do not ask', false)
+    .action(({ maxBytes, ...flags }: Flags & LimitFlags & { yes: boolean; dryRun: boolean }) =>
+      finish(applyCommand({ ...flags, maxBytes: maxBytes ?? null, limits: limitsOf(flags) }, out)),
+    )
+}
+
+function addTarget(command: Command): Command {
+  return command
+    .option('--epsilon <share>', 'load that a shard may have above its fair share', share, 0.05)
+    .option('--max-bytes <size>', 'bytes moved at most', size)
+    .option('--max-moves <n>', 'moves at most', atLeast(1))
+}
+
 function addRun(group: Command): void {
   const command = shared(group.command('run'))
     .description(
@@ -59,14 +89,7 @@ function addRun(group: Command): void {
       '--vnodes <ranges>',
       'virtual nodes, such as 0-1023,2000; those that --from owns are moved',
     )
-    .option(
-      '--epsilon <share>',
-      'of a plan made now: load that a shard may have above its fair share',
-      share,
-      0.05,
-    )
-    .option('--max-bytes <size>', 'of a plan made now: bytes moved at most', size)
-  addRunning(addLimits(command)).action(
+  addRunning(addLimits(addTarget(command))).action(
     ({ maxBytes, ...flags }: RunFlags & LimitFlags & { maxBytes?: number }) =>
       finish(runCommand({ ...flags, maxBytes: maxBytes ?? null, limits: limitsOf(flags) }, out)),
   )
@@ -208,6 +231,8 @@ function share(text: string): number {
 
 const examples = `
 Examples:
+  $ ringfence rebalance plan
+  $ ringfence rebalance run --yes
   $ ringfence rebalance run --from s1 --to s2 --vnodes 0-1023 --dry-run
   $ ringfence rebalance run --from s1 --to s2 --vnodes 0-1023 --yes
   $ ringfence rebalance run --from s1 --to s2 --vnodes 7 --keep-source 1h --rate 20MiB --yes

@@ -19,6 +19,7 @@ import { type MoverFlags, readMover } from '../mover.ts'
 import { parseVnodes } from '../../core/vnode-ranges.ts'
 import { describeSet, moveJson } from './describe.ts'
 import { dryRun } from './dry-run.ts'
+import { propose } from './plan.ts'
 import { progressView } from './progress.ts'
 
 export type RunFlags = MoverFlags & {
@@ -45,7 +46,15 @@ export async function runCommand(flags: RunFlags, out: (text: string) => void): 
     const planned = (await listMoves(catalog, { active: true })).filter(
       ({ state }) => state === 'planned',
     )
-    return planned
+    if (planned.length > 0) return planned
+    const { moves } = await propose(database, flags)
+    return moves.map(({ from, to, vnodes, keys }) => ({
+      from,
+      to,
+      vnodes,
+      keys,
+      options: flags.limits,
+    }))
   })
   if (wanted.length === 0) {
     if (flags.json) out(`${JSON.stringify({ moves: [] })}\n`)
