@@ -6,7 +6,7 @@ import { movedSetSql } from '../../router/moved-set.ts'
 import type { KeyType } from '../../router/schema.ts'
 import type { Leaf, MovedTable } from '../tables.ts'
 
-export type Size = { readonly rows: number; readonly bytes: number }
+type Size = { readonly rows: number; readonly bytes: number }
 
 export type Sizes = {
   /** Of every virtual node that has rows, without those of the keys that were asked for. */

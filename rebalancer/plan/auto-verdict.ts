@@ -12,7 +12,7 @@ export type BalancePoint = {
 }
 
 /** A daily window in minutes of the UTC day, end excluded; past midnight where it ends before it starts. */
-export type DailyWindow = { readonly startMinute: number; readonly endMinute: number }
+type DailyWindow = { readonly startMinute: number; readonly endMinute: number }
 
 export type AutoPolicy = {
   /** max/mean above which balancing begins. */

@@ -2,7 +2,7 @@
 import type { ShardId, Vnode } from '../../core/ids.ts'
 
 /** A virtual node, without the keys in it that are pinned. `load`: ms of server time per second, or any one unit. */
-export type VnodeLoad = {
+type VnodeLoad = {
   readonly vnode: Vnode
   readonly shard: ShardId
   readonly load: number
@@ -18,7 +18,7 @@ export type KeyLoad = {
 }
 
 /** A key that has a pin; its virtual node's figures are without it. */
-export type PinLoad = {
+type PinLoad = {
   readonly key: string
   readonly shard: ShardId
   readonly load: number

@@ -39,7 +39,7 @@ describe.each(inject('servers'))('input of plans on PostgreSQL $version', (serve
     fixture = await openCluster(servers)
     home = fixture.shards[0].client
     for (const { client } of fixture.shards) {
-      await client.query('SET search_path = pg_catalog')
+      await client.query('SET search_path = pg_catalog; SET jit = off')
       await client.query(setupSql)
     }
     database = {

@@ -17,7 +17,7 @@ type Case = {
 
 const exponents = [0.8, 0.9, 1, 1.1, 1.2]
 const shardCounts = [3, 4, 5, 8, 16, 32, 64]
-const seedsEach = 3
+const seedsEach = 2
 const target = 1.1
 /** What may stay beside a key that fills a shard alone: see giants.ts. */
 const besideGiant = 0.025
