@@ -96,10 +96,9 @@ async function inShortTries(
   const untilMs = now() + timeoutMs
   for (let tryMs = tryMsMin; ; tryMs = Math.min(tryMs * 2, tryMsMax)) {
     try {
-      await client.query('BEGIN')
-      await client.query(`SET LOCAL lock_timeout = ${tryMs}; SET LOCAL deadlock_timeout = 10`)
-      for (const sql of ddl) await client.query(sql)
-      await client.query('COMMIT')
+      // One message: clients wait for its end.
+      const limits = `SET LOCAL lock_timeout = ${tryMs}; SET LOCAL deadlock_timeout = 10`
+      await client.query(['BEGIN', limits, ...ddl, 'COMMIT'].join(';\n'))
       return
     } catch (error) {
       await client.query('ROLLBACK').catch(() => undefined)

@@ -213,7 +213,7 @@ export async function noteProgress(
   client: Client,
   move: Move,
   progress: MoveProgress,
-  error: Transition['error'] = undefined,
+  error?: Transition['error'],
 ): Promise<Move | undefined> {
   const { rows } = await client.query<MoveRow>(
     `UPDATE ringfence.move

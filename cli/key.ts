@@ -8,9 +8,9 @@ import { keyFromText } from '../router/key-text.ts'
 import { keyText } from '../router/moved-set.ts'
 import { moveOfKey, ownerOf, placeOfKey, type Topology } from '../router/topology.ts'
 import { CommandFailure } from './load-config.ts'
-import { type MoverFlags, readMover } from './mover.ts'
+import { type MoverFlags, readMover, withMoverCatalog } from './mover.ts'
 import { dryRun } from './rebalance/dry-run.ts'
-import { runAll, withCatalog } from './rebalance/run.ts'
+import { runAll } from './rebalance/run.ts'
 import { renderTable } from './table.ts'
 
 export type IsolateFlags = MoverFlags & {
@@ -90,7 +90,7 @@ async function moveKey(
     throw new CommandFailure(
       `nothing was done: say --yes to move key ${text} from ${from} to ${to}`,
     )
-  const move = await withCatalog(database, (catalog) => createMove(catalog, wanted))
+  const move = await withMoverCatalog(database, (catalog) => createMove(catalog, wanted))
   return runAll(database, [move], { ...flags, parallel: 1 }, out)
 }
 
@@ -99,7 +99,7 @@ async function readPlace(database: MoverDatabase, text: string) {
   if (key === undefined) {
     throw new CommandFailure(`"${text}" is no shard key of type ${database.rules.keyType}`)
   }
-  const topology: Topology = await withCatalog(database, (catalog) =>
+  const topology: Topology = await withMoverCatalog(database, (catalog) =>
     readTopology(catalog, [...database.shards.keys()]),
   )
   return { topology, key }

@@ -15,6 +15,9 @@ import { addShardCommand } from './commands/shard.ts'
 import { addTopologyCommand } from './commands/topology.ts'
 import { programVersion } from './version.ts'
 
+// Whoever reads our output, such as head, may stop doing so.
+process.stdout.on('error', () => process.exit())
+
 const program = new Command('ringfence')
   .description('PostgreSQL sharding and connection pooling that is never wrong')
   .version(programVersion())

@@ -1,7 +1,8 @@
 // What the mover is told of a database of the configuration: its rules, and under which addresses its shards may be found.
+import type { Client } from 'pg'
 import type { Config } from '../config/config.ts'
 import { catalogUrl } from '../proxy/catalog-url.ts'
-import type { MoverDatabase } from '../rebalancer/run-move.ts'
+import { type MoverDatabase, openCatalog } from '../rebalancer/run-move.ts'
 import { chooseDatabase } from './choose-database.ts'
 import { CommandFailure, readConfig } from './load-config.ts'
 import { databaseOptions } from './proxy-options.ts'
@@ -38,4 +39,17 @@ export function moverOf(config: Config, name: string | undefined): MoverDatabase
     return [shard.id, { urls }] as const
   })
   return { name: database.name, rules, home: home.id, shards: new Map(addresses) }
+}
+
+/** A connection to the catalog for as long as `use` takes. */
+export async function withMoverCatalog<T>(
+  database: MoverDatabase,
+  use: (catalog: Client) => Promise<T>,
+): Promise<T> {
+  const connection = await openCatalog(database)
+  try {
+    return await use(connection.client)
+  } finally {
+    await connection.end()
+  }
 }

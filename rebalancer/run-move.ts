@@ -145,6 +145,7 @@ async function withLock<T>(
       rules: database.rules,
       throttle,
       log,
+      signal: inner,
       onRows: options.onRows ?? (() => undefined),
     })
     const probing = new AbortController()
@@ -155,6 +156,7 @@ async function withLock<T>(
     } finally {
       probing.abort()
       await probe
+      await world.close()
     }
   } finally {
     await connection.end()

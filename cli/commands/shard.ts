@@ -1,19 +1,28 @@
-// `ringfence shard …` on the command line: the group, and what holds a shard for a switchover.
+// `ringfence shard …` on the command line: shards that join and leave, and holding one for a switchover.
 import type { Command } from 'commander'
 import { finish, out } from '../finish.ts'
 import { configOption, databaseOption, jsonOption, milliseconds, proxyOption } from '../options.ts'
 import { pauseCommand, resumeCommand, type ShardOptions } from '../shard.ts'
+import { type ShardAddFlags, shardAddCommand } from '../shard-add.ts'
+import type { ShardFlags } from '../shard-cluster.ts'
+import {
+  type DrainFlags,
+  type RemoveFlags,
+  shardDrainCommand,
+  shardRemoveCommand,
+} from '../shard-leave.ts'
+import { shardListCommand } from '../shard-list.ts'
 
-type ShardFlags = Omit<ShardOptions, 'timeoutMs'> & { readonly timeout: number }
+type SwitchoverFlags = Omit<ShardOptions, 'timeoutMs'> & { readonly timeout: number }
+type AddFlags = Omit<ShardAddFlags, 'timeoutMs'> & { readonly timeout: number }
 
 /** Adds `shard` with its commands. */
 export function addShardCommand(program: Command): void {
   const shard = program
     .command('shard')
-    .description(
-      'hold the statements of a shard in the proxies for a planned switchover, and go on',
-    )
+    .description('list shards, let one join or leave, or hold one for a planned switchover')
     .addHelpText('after', examples)
+  addChanges(shard)
   for (const [name, description, run] of switchover) {
     shard
       .command(name)
@@ -24,10 +33,43 @@ export function addShardCommand(program: Command): void {
       .addOption(proxyOption())
       .option('--timeout <duration>', 'how long to wait for all proxies', milliseconds, 30_000)
       .addOption(jsonOption())
-      .action((id: string, { timeout: timeoutMs, ...options }: ShardFlags) =>
+      .action((id: string, { timeout: timeoutMs, ...options }: SwitchoverFlags) =>
         finish(run(id, { ...options, timeoutMs }, out)),
       )
   }
+}
+
+function addChanges(shard: Command): void {
+  withShared(shard.command('list'))
+    .description('shards of the catalog and of the file, and what they own')
+    .action((flags: ShardFlags) => finish(shardListCommand(flags, out)))
+  withShared(shard.command('add').argument('<shard>', 'id of the shard in the file'))
+    .description(
+      'let a shard of the file join: schema, reference tables, then a place in the cluster',
+    )
+    .option('--timeout <duration>', 'how long statements may be held', milliseconds, 300_000)
+    .option('--forget-proxy <id>', 'a proxy that is gone for good, repeatable', collected, [])
+    .option('--dry-run', 'print the steps, or all problems; nothing is changed', false)
+    .action((id: string, { timeout: timeoutMs, ...flags }: AddFlags) =>
+      finish(shardAddCommand(id, { ...flags, timeoutMs }, out)),
+    )
+  withShared(shard.command('drain').argument('<shard>', 'id of the shard'))
+    .description('let plans give away everything that a shard owns')
+    .option('--undo', 'let plans use it again', false)
+    .option('--dry-run', 'nothing is changed', false)
+    .action((id: string, flags: DrainFlags) => finish(shardDrainCommand(id, flags, out)))
+  withShared(shard.command('remove').argument('<shard>', 'id of the shard'))
+    .description('take a shard out of the cluster that nothing lives on')
+    .option('--dry-run', 'only look for what lives there', false)
+    .action((id: string, flags: RemoveFlags) => finish(shardRemoveCommand(id, flags, out)))
+}
+
+function withShared(command: Command): Command {
+  return command.addOption(configOption()).addOption(databaseOption()).addOption(jsonOption())
+}
+
+function collected(value: string, earlier: readonly string[]): readonly string[] {
+  return [...earlier, value]
 }
 
 const switchover = [
@@ -37,7 +79,12 @@ const switchover = [
 
 const examples = `
 Examples:
+  $ ringfence shard list
+  $ ringfence shard add s4 --dry-run
+  $ ringfence shard add s4
+  $ ringfence shard drain s2
+  $ ringfence shard remove s2
   $ ringfence shard pause s2 --proxy 10.0.1.1:6432 --proxy 10.0.1.2:6432
   $ ringfence shard resume s2 --proxy 10.0.1.1:6432 --proxy 10.0.1.2:6432
 
-Exit codes: 0 done on all proxies, 1 not on all (after "pause" none stays paused), 2 wrong arguments.`
+Exit codes: 0 done, 1 refused or undone (after "pause" no proxy stays paused), 2 wrong arguments.`

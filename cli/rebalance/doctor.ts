@@ -2,9 +2,8 @@
 import { forgetProxy } from '../../catalog/proxy-registry.ts'
 import { examine } from '../../rebalancer/doctor.ts'
 import { CommandFailure } from '../load-config.ts'
-import { type MoverFlags, readMover } from '../mover.ts'
+import { type MoverFlags, readMover, withMoverCatalog } from '../mover.ts'
 import { renderTable } from '../table.ts'
-import { withCatalog } from './run.ts'
 
 export type DoctorFlags = MoverFlags & {
   readonly fix: boolean
@@ -22,7 +21,7 @@ export async function doctorCommand(
   const database = await readMover(flags)
   const { forgetProxy: gone } = flags
   if (gone !== undefined) {
-    const forgotten = await withCatalog(database, (catalog) => forgetProxy(catalog, gone))
+    const forgotten = await withMoverCatalog(database, (catalog) => forgetProxy(catalog, gone))
     if (!forgotten) {
       throw new CommandFailure(`proxy "${gone}" is not on the list, or it is alive: stop it first`)
     }

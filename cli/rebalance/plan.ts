@@ -6,10 +6,9 @@ import { propose as proposeMoves } from '../../rebalancer/plan/propose.ts'
 import type { MoverDatabase } from '../../rebalancer/run-move.ts'
 import { formatVnodes } from '../../core/vnode-ranges.ts'
 import { CommandFailure } from '../load-config.ts'
-import { type MoverFlags, readMover } from '../mover.ts'
+import { type MoverFlags, readMover, withMoverCatalog } from '../mover.ts'
 import { renderTable } from '../table.ts'
 import { describeSet, formatBytes } from './describe.ts'
-import { withCatalog } from './run.ts'
 
 /** What a plan aims at. */
 export type PlanFlags = {
@@ -43,7 +42,7 @@ export async function applyCommand(
   if (flags.dryRun || proposal.moves.length === 0) return 0
   if (!flags.yes)
     throw new CommandFailure('nothing was kept: say --yes to keep these moves for "rebalance run"')
-  const ids = await withCatalog(database, async (catalog) => {
+  const ids = await withMoverCatalog(database, async (catalog) => {
     const made: number[] = []
     for (const { from, to, vnodes, keys } of proposal.moves) {
       const move = await createMove(catalog, { from, to, vnodes, keys, options: flags.limits })

@@ -12,10 +12,10 @@ import {
 import { createLog } from '../../core/log.ts'
 import { shardId, type ShardId, vnode } from '../../core/ids.ts'
 import { hasEnded } from '../../catalog/move-state.ts'
-import { type MoverDatabase, openCatalog } from '../../rebalancer/run-move.ts'
+import type { MoverDatabase } from '../../rebalancer/run-move.ts'
 import { type MoveResult, runMoves } from '../../rebalancer/run-moves.ts'
 import { CommandFailure } from '../load-config.ts'
-import { type MoverFlags, readMover } from '../mover.ts'
+import { type MoverFlags, readMover, withMoverCatalog } from '../mover.ts'
 import { parseVnodes } from '../../core/vnode-ranges.ts'
 import { describeSet, moveJson } from './describe.ts'
 import { dryRun } from './dry-run.ts'
@@ -39,7 +39,7 @@ export type RunFlags = MoverFlags & {
 /** Exit code 0 when every move is done, 1 otherwise. */
 export async function runCommand(flags: RunFlags, out: (text: string) => void): Promise<number> {
   const database = await readMover(flags)
-  const wanted = await withCatalog(database, async (catalog) => {
+  const wanted = await withMoverCatalog(database, async (catalog) => {
     if (flags.from !== undefined || flags.to !== undefined || flags.vnodes !== undefined) {
       return byHand(catalog, database, flags)
     }
@@ -63,7 +63,7 @@ export async function runCommand(flags: RunFlags, out: (text: string) => void): 
   }
   if (flags.dryRun) return dryRun(database, wanted, flags, out)
   await confirm(wanted, flags)
-  const moves = await withCatalog(database, async (catalog) => {
+  const moves = await withMoverCatalog(database, async (catalog) => {
     const made: Move[] = []
     for (const move of wanted) made.push('state' in move ? move : await createMove(catalog, move))
     return made
@@ -80,7 +80,7 @@ export async function resumeCommand(
   out: (text: string) => void,
 ): Promise<number> {
   const database = await readMover(flags)
-  const moves = await withCatalog(database, async (catalog) => {
+  const moves = await withMoverCatalog(database, async (catalog) => {
     const active = await listMoves(catalog, { active: true })
     if (flags.dryRun) return active
     for (const { id, wish: wanted } of active) if (wanted === 'pause') await wish(catalog, id, null)
@@ -215,17 +215,4 @@ async function confirm(
   const answer = await question.question('Run? [y/N] ')
   question.close()
   if (!/^y(?:es)?$/i.test(answer.trim())) throw new CommandFailure('nothing was done')
-}
-
-/** A connection to the catalog for as long as `use` takes. */
-export async function withCatalog<T>(
-  database: MoverDatabase,
-  use: (catalog: Client) => Promise<T>,
-): Promise<T> {
-  const connection = await openCatalog(database)
-  try {
-    return await use(connection.client)
-  } finally {
-    await connection.end()
-  }
 }

@@ -2,11 +2,10 @@
 import { listMoves, type Move } from '../../catalog/move-store.ts'
 import { hasEnded } from '../../catalog/move-state.ts'
 import { listProxies } from '../../catalog/proxy-registry.ts'
-import { type MoverFlags, readMover } from '../mover.ts'
+import { type MoverFlags, readMover, withMoverCatalog } from '../mover.ts'
 import { renderTable } from '../table.ts'
 import { describeSet, describeState, moveJson } from './describe.ts'
 import { progressView } from './progress.ts'
-import { withCatalog } from './run.ts'
 
 export type StatusFlags = MoverFlags & { readonly all: boolean }
 
@@ -20,7 +19,7 @@ export async function statusCommand(
   out: (text: string) => void,
 ): Promise<number> {
   const database = await readMover(flags)
-  const { moves, proxies } = await withCatalog(database, async (catalog) => ({
+  const { moves, proxies } = await withMoverCatalog(database, async (catalog) => ({
     moves: await listMoves(catalog, flags.all ? { limit: 1_000 } : { limit: shownMax }),
     proxies: await listProxies(catalog),
   }))
@@ -60,7 +59,7 @@ export async function watchCommand(
   out: (text: string) => void,
 ): Promise<number> {
   const database = await readMover(flags)
-  return withCatalog(database, async (catalog) => {
+  return withMoverCatalog(database, async (catalog) => {
     const active = await listMoves(catalog, { active: true })
     if (active.length === 0 && !flags.json) out('no move is unfinished\n')
     const view = progressView(active, flags.json)

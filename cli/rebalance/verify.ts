@@ -3,8 +3,7 @@ import { readMove } from '../../catalog/move-store.ts'
 import { createLog } from '../../core/log.ts'
 import { verifySwitched } from '../../rebalancer/run-move.ts'
 import { CommandFailure } from '../load-config.ts'
-import { type MoverFlags, readMover } from '../mover.ts'
-import { withCatalog } from './run.ts'
+import { type MoverFlags, readMover, withMoverCatalog } from '../mover.ts'
 
 /** Exit code 0 when all rows are the same, 1 when some differ. */
 export async function verifyCommand(
@@ -13,7 +12,7 @@ export async function verifyCommand(
   out: (text: string) => void,
 ): Promise<number> {
   const database = await readMover(flags)
-  const move = await withCatalog(database, (catalog) => readMove(catalog, id))
+  const move = await withMoverCatalog(database, (catalog) => readMove(catalog, id))
   if (move.state !== 'switched') {
     throw new CommandFailure(
       `move ${id} is ${move.state}: rows are compared by the move itself before the switch, and by this command after it, as long as the source is kept`,

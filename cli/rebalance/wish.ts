@@ -5,9 +5,9 @@ import { hasEnded, isSwitched } from '../../catalog/move-state.ts'
 import { moveLock } from '../../catalog/connection.ts'
 import { type Move, readMove, wish } from '../../catalog/move-store.ts'
 import { CommandFailure } from '../load-config.ts'
-import { type MoverFlags, readMover } from '../mover.ts'
+import { type MoverFlags, readMover, withMoverCatalog } from '../mover.ts'
 import { describeState, moveJson } from './describe.ts'
-import { runAll, withCatalog } from './run.ts'
+import { runAll } from './run.ts'
 
 export type WishFlags = MoverFlags & { readonly dryRun: boolean; readonly verbose: boolean }
 
@@ -26,7 +26,7 @@ export async function wishCommand(
   out: (text: string) => void,
 ): Promise<number> {
   const database = await readMover(flags)
-  const { move, isRun } = await withCatalog(database, async (catalog) => {
+  const { move, isRun } = await withMoverCatalog(database, async (catalog) => {
     const before = await readMove(catalog, id)
     refuse(before, wanted)
     if (flags.dryRun) return { move: before, isRun: true }

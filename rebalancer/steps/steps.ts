@@ -128,6 +128,8 @@ async function catchUp(
     }
   })
   if (move.options.verify && move.progress.isVerified !== true) return { next: 'verifying' }
+  // What is asked of the target at the switch is opened now.
+  await world.position(move, 'target')
   if (move.progress.reverseSlot !== undefined) {
     return { next: 'fencing', progress: { fencedAt: world.wallMs() } }
   }
@@ -157,6 +159,7 @@ async function verify(
       },
     )
   }
+  await world.position(move, 'target')
   const { slot } = await whileFollowing(following, () => world.openStream(move, 'reverse', signal))
   const progress = {
     isVerified: true,
