@@ -153,7 +153,7 @@ export async function setDraining(
   draining: boolean,
 ): Promise<Epoch | null> {
   return await changing(home, async (shards) => {
-    const shard = known(shards, id)
+    const shard = knownShard(shards, id)
     const wanted = draining ? 'draining' : 'active'
     if (shard.state === 'joining') throw new CatalogError(`shard "${id}" has not joined yet`)
     if (shard.state === wanted) return null
@@ -186,7 +186,7 @@ export function removalProblems(shard: CatalogShard): readonly string[] {
 /** Takes a shard out of the catalog that nothing lives on. @throws CatalogError naming all that does */
 export async function removeShard(home: Client, id: ShardId): Promise<Epoch> {
   return await changing(home, async (shards) => {
-    const problems = removalProblems(known(shards, id))
+    const problems = removalProblems(knownShard(shards, id))
     if (problems.length > 0) throw new CatalogError(problems.join('\n'))
     await home.query('DELETE FROM ringfence.read_floor WHERE shard = $1', [id])
     await home.query('DELETE FROM ringfence.shard WHERE id = $1', [id])
@@ -196,7 +196,7 @@ export async function removeShard(home: Client, id: ShardId): Promise<Epoch> {
 }
 
 /** The shard of that name. @throws CatalogError listing what there is */
-export function known(shards: readonly CatalogShard[], id: ShardId): CatalogShard {
+export function knownShard(shards: readonly CatalogShard[], id: ShardId): CatalogShard {
   const shard = shards.find((each) => each.id === id)
   if (shard !== undefined) return shard
   const ids = shards.map((each) => each.id).join(', ')

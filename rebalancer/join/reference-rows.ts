@@ -1,0 +1,77 @@
+// Rows of reference tables, from the home shard to one that joins: out of one snapshot, compared afterwards as wholes.
+import { pipeline } from 'node:stream/promises'
+import { type Client, escapeIdentifier } from 'pg'
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
+import type { ShardingRules } from '../../router/schema.ts'
+import { userTables } from './catalog-sql.ts'
+
+/** A table with the same rows on every shard. */
+export type ReferenceTable = {
+  /** Qualified, as SQL. */
+  readonly name: string
+  /** Those that are written, as SQL. */
+  readonly columns: readonly string[]
+}
+
+type Row = { readonly schema: string; readonly table: string; readonly columns: readonly string[] }
+
+/** Tables on one server: topmost parents, with the columns that are not computed. */
+const tablesSql = `SELECT n.nspname AS schema, c.relname AS table,
+    ARRAY(SELECT a.attname::text FROM pg_attribute a
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+          ORDER BY a.attnum) AS columns
+  FROM ${userTables()} AND NOT c.relispartition
+  ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
+
+/** The reference tables that the database at `client` has. */
+export async function readReferenceTables(
+  client: Client,
+  rules: ShardingRules,
+): Promise<readonly ReferenceTable[]> {
+  const { rows } = await client.query<Row>(tablesSql)
+  return rows.flatMap(({ schema, table, columns }) => {
+    const rule = rules.tables.get(`${schema}.${table}`) ?? rules.tables.get(table)
+    if (rule === undefined || !('placement' in rule) || rule.placement !== 'reference') return []
+    const name = `${escapeIdentifier(schema)}.${escapeIdentifier(table)}`
+    return [{ name, columns: columns.map((column) => escapeIdentifier(column)) }]
+  })
+}
+
+/**
+ * Leaves `target` with the rows that `home` sees; both are in a transaction, and `target` writes as a replica does. Text, not
+ * binary: it is right for types whose numbers differ between servers, too.
+ */
+export async function copyReferenceRows(
+  home: Client,
+  target: Client,
+  { name, columns }: ReferenceTable,
+): Promise<number> {
+  await target.query(`DELETE FROM ${name}`)
+  const list = columns.join(', ')
+  const reading = home.query(copyTo(`COPY (SELECT ${list} FROM ${name}) TO STDOUT`))
+  const writing = target.query(copyFrom(`COPY ${name} (${list}) FROM STDIN`))
+  await pipeline(reading, writing)
+  return writing.rowCount
+}
+
+/** Null when both have the same rows, whatever their order; else what differs. */
+export async function compareReferenceRows(
+  home: Client,
+  target: Client,
+  { name }: ReferenceTable,
+): Promise<string | null> {
+  const sql = `SELECT count(*)::text AS rows,
+      coalesce(sum(hashtextextended("ringfence row"::text, 0)), 0)::text AS hash
+    FROM ${name} "ringfence row"`
+  const [one, other] = await Promise.all([
+    home.query<{ rows: string; hash: string }>(sql),
+    target.query<{ rows: string; hash: string }>(sql),
+  ])
+  const [wanted, found] = [one.rows[0], other.rows[0]]
+  if (wanted?.rows !== found?.rows) {
+    return `table ${name} has ${wanted?.rows} rows on the home shard and ${found?.rows} on the new one`
+  }
+  return wanted?.hash === found?.hash
+    ? null
+    : `rows of table ${name} differ between the home shard and the new one`
+}
