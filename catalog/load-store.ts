@@ -1,6 +1,6 @@
-// Measured load in the catalog: every proxy adds what it has counted, planning reads rates. A row is a sum that halves every
-// `halfLifeS`: before something is added, what is there is brought down to the present. Under a steady rate r the
-// sum tends to r × halfLifeS ÷ ln 2, which is how rates are read.
+// Measured load in the catalog: every proxy adds what it has counted, planning reads rates. A row is a sum that
+// halves every `halfLifeS`: before something is added, what is there is brought down to the present. Under a steady
+// rate r the sum tends to r × halfLifeS ÷ ln 2, which is how rates are read.
 import type { Client } from 'pg'
 import { vnode, type Vnode } from '../core/ids.ts'
 
@@ -40,8 +40,8 @@ const halvingsMax = 60
 const leastCounted = 1e-9
 
 /**
- * Adds a report, wholly or not at all. Rows are locked in one order, so that proxies do not deadlock; the caller's connection logs in as the
- * role that ran init and has search_path = pg_catalog.
+ * Adds a report, wholly or not at all. Rows are locked in one order, so that proxies do not deadlock. `client` logs in
+ * as the role that ran init and has search_path = pg_catalog.
  */
 export async function writeLoad(
   client: Client,
@@ -141,10 +141,10 @@ async function writeKeys(
 /** Assignments of ON CONFLICT; `$1` is the half-life. */
 function added(sums: readonly string[]): string {
   const since = decay('l', 'excluded.at', '$1')
-  const assigned = sums.map(
-    (sum) =>
-      `${sum} = CASE WHEN l.${sum} > ${leastCounted} THEN l.${sum} * ${since} ELSE 0 END + excluded.${sum}`,
-  )
+  const assigned = sums.map((sum) => {
+    const left = `CASE WHEN l.${sum} > ${leastCounted} THEN l.${sum} * ${since} ELSE 0 END`
+    return `${sum} = ${left} + excluded.${sum}`
+  })
   return [...assigned, 'at = greatest(l.at, excluded.at)'].join(', ')
 }
 

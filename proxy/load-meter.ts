@@ -1,6 +1,6 @@
-// What statements cost the servers, by virtual node, and which keys cost most. On the way of every statement: two readings of
-// the clock, a few additions into typed arrays, nothing allocated. Keys are told for one statement in about
-// sixteen, and kept by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005) over server time.
+// What statements cost the servers, by virtual node, and which keys cost most. On the way of every statement: two
+// readings of the clock, a few additions into typed arrays, nothing allocated. Keys are told for one statement in
+// about sixteen, and kept by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005) over server time.
 import type { KeyCounts, LoadReport, VnodeCounts } from '../catalog/load-store.ts'
 import { vnode, type Vnode } from '../core/ids.ts'
 import { PgError } from '../core/errors.ts'
@@ -92,8 +92,8 @@ export class LoadMeter {
 }
 
 /**
- * The keys with the most time among any number, by slot: one that is not among them takes the slot of the least, and its
- * time, as it may have been there before. What is inherited is not reported: a report is never too high.
+ * The keys with the most time among any number, by slot: one that is not among them takes the slot of the least, and
+ * its time, as it may have been there before. What is inherited is not reported: a report is never too high.
  */
 class HotKeys {
   readonly #slots = new Map<string, number>()
@@ -147,7 +147,7 @@ class HotKeys {
 /** Statements of one exchange with a server: their time is known when their replies have come. */
 export class SessionLoad {
   readonly #meter: LoadMeter
-  /** Of each statement in order, −1 where no key has decided; `#keys` in step. Never shortened: that would allocate. */
+  /** Of each statement, −1 where no key has decided; `#keys` in step. Not shortened, as that would allocate. */
   readonly #vnodes: number[] = [-1]
   readonly #keys: (string | null)[] = [null]
   #count = 0

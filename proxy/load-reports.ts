@@ -1,5 +1,5 @@
-// Writes what a database's meter has counted into the catalog every few seconds. What cannot be written, as while the home
-// shard is down, is counted with what comes next.
+// Writes what a database's meter has counted into the catalog every few seconds. What cannot be written, as while the
+// home shard is down, is counted with what comes next.
 import { openCatalogConnection } from '../catalog/connection.ts'
 import { loadHalfLifeS, writeLoad } from '../catalog/load-store.ts'
 import type { Clock, Timer } from '../core/clock.ts'

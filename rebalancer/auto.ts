@@ -1,6 +1,6 @@
-// `auto` mode: looks at the measured balance every now and then, and when auto-verdict.ts says so, plans one move and has it
-// run to its end before it looks again. Of all processes that do this for a cluster, the one with the session advisory
-// lock on the home shard acts; the others try for the lock. Every decision is logged with its figures.
+// `auto` mode: looks at the measured balance every now and then, and when auto-verdict.ts says so, plans one move and
+// has it run to its end before it looks again. Of all processes that do this for a cluster, the one with the session
+// advisory lock on the home shard acts; the others try for the lock. Every decision is logged with its figures.
 //
 // States of a round: without the lock (it is tried for), looking, moving (until `run` has settled).
 import type { CatalogConnection } from '../catalog/connection.ts'

@@ -1,5 +1,6 @@
-// What a plan is made from, as the catalog and the shards have it now: owners, pins and measured load from the catalog, sizes
-// from every shard. Pinned keys count for themselves and not for their virtual nodes, whoever has measured them.
+// What a plan is made from, as the catalog and the shards have it now: owners, pins and measured load from the
+// catalog, sizes from every shard. Pinned keys count for themselves and not for their virtual nodes, whoever has
+// measured them.
 import type { Client } from 'pg'
 import { type MeasuredLoad, readLoad } from '../../catalog/load-store.ts'
 import { listShards } from '../../catalog/shards.ts'

@@ -1,5 +1,6 @@
-// How many bytes and rows each virtual node has on a shard. Large tables are sampled by pages; either way the sum is brought
-// to what the table takes on disk with its indexes and what is out of line, as that is what a move writes anew.
+// How many bytes and rows each virtual node has on a shard. Large tables are sampled by pages; either way the sum is
+// brought to what the table takes on disk with its indexes and what is out of line, as that is what a move writes
+// anew.
 import { type Client, escapeIdentifier } from 'pg'
 import { vnode, type Vnode } from '../../core/ids.ts'
 import { movedSetSql } from '../../router/moved-set.ts'

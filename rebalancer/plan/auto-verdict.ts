@@ -1,5 +1,5 @@
-// Whether `auto` mode should plan a move now: clock readings and the balance of late in, a verdict with its figures out.
-// Hysteresis: it begins once the imbalance has been above `start` for `lastingMs`, and then goes on until it is
+// Whether `auto` mode should plan a move now: clock readings and the balance of late in, a verdict with its figures
+// out. Hysteresis: it begins once the imbalance has been above `start` for `lastingMs`, and then goes on until it is
 // below `stop`, so that it neither runs after every peak nor stops half way.
 
 /** What was measured at one moment. */

@@ -10,7 +10,8 @@ import { vnodeOfInt } from '../../router/key-hash.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
 const vnodeBits = 12
-const setupSql = `CREATE TABLE orders (tenant_id bigint, id bigint, note text, PRIMARY KEY (tenant_id, id))
+const setupSql = `CREATE TABLE orders (
+  tenant_id bigint, id bigint, note text, PRIMARY KEY (tenant_id, id))
 
 CREATE TABLE products (id bigint PRIMARY KEY)`
 
@@ -43,7 +44,8 @@ describe.each(inject('servers'))('load measured on PostgreSQL $version', (server
   ])('counts statements, rows, bytes and time of the %s protocol', async (protocol, query) => {
     const tenant = protocol === 'simple' ? 1 : 2
     await query(
-      `INSERT INTO orders VALUES (${tenant}, 101, repeat('x', 100)), (${tenant}, 102, repeat('x', 100))`,
+      `INSERT INTO orders VALUES
+         (${tenant}, 101, repeat('x', 100)), (${tenant}, 102, repeat('x', 100))`,
     )
     meter.take()
     await query(`SELECT * FROM orders WHERE tenant_id = ${tenant} AND id > 100`)

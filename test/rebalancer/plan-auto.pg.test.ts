@@ -36,7 +36,8 @@ describe.each(inject('servers'))('auto mode on PostgreSQL $version', (servers) =
   /** Every virtual node costs the same, but s1 has two in three of them. */
   beforeEach(async () => {
     await home.query(
-      `UPDATE ringfence.vnode SET shard = CASE WHEN vnode % 6 < 4 THEN 's1' WHEN vnode % 6 = 4 THEN 's2' ELSE 's3' END`,
+      `UPDATE ringfence.vnode SET shard =
+         CASE WHEN vnode % 6 < 4 THEN 's1' WHEN vnode % 6 = 4 THEN 's2' ELSE 's3' END`,
     )
     await home.query('TRUNCATE ringfence.vnode_load, ringfence.key_load, ringfence.move')
     const counts = { statements: 1, bytes: 0, rows: 0, serverMs: 100 }

@@ -24,7 +24,8 @@ const setupSql = `
     SELECT t, g, repeat('x', 50) FROM generate_series(1, 200) t, generate_series(1, 20) g;
   INSERT INTO public.orders SELECT 5, g, repeat('x', 50) FROM generate_series(21, 4000) g;
   INSERT INTO public.accounts SELECT g, 'a' FROM generate_series(1, 100) g;
-  INSERT INTO public.parted SELECT t, 2 * g, 'p' FROM generate_series(1, 50) t, generate_series(0, 9) g;
+  INSERT INTO public.parted
+    SELECT t, 2 * g, 'p' FROM generate_series(1, 50) t, generate_series(0, 9) g;
   INSERT INTO public.products SELECT generate_series(1, 10000)`
 
 const of = (key: number): Vnode => vnodeOfInt(key, 12)

@@ -56,7 +56,8 @@ describe.each(['plain', 'add', 'drain', 'weights'] as const)('plans (%s)', (vari
       const alone = heaviest <= target * weightMax ? 0 : heaviest * target
       return proposal.after.maxOverMean > Math.max(target, alone + besideGiant) + 1e-9
     })
-    expect(uneven.map(({ name, proposal }) => `${name}: ${proposal.after.maxOverMean}`)).toEqual([])
+    const told = uneven.map(({ name, proposal }) => `${name}: ${proposal.after.maxOverMean}`)
+    expect(told).toEqual([])
   })
 
   it('move at most 1.3 × the least bytes unless one virtual node has a third of a mean load', () => {
