@@ -59,6 +59,7 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
       },
     },
     failover: database.failover,
+    measureLoad: database.rebalance.measure,
     readOnlyAlias: database.readOnlyAlias,
     pool: {
       size: pool.sizeMax,

@@ -1,6 +1,7 @@
 // `ringfence serve`: the proxy in the foreground until SIGTERM or SIGINT.
 import { createLog, type Log } from '../core/log.ts'
 import { Proxy } from '../proxy/proxy.ts'
+import { startAutos } from './auto.ts'
 import { readConfig } from './load-config.ts'
 import { proxyOptions } from './proxy-options.ts'
 import { ConfigReload } from './reload.ts'
@@ -22,8 +23,10 @@ export async function serve(configFile: string): Promise<number> {
   const options = proxyOptions(config, programVersion(), log)
   const proxy = await Proxy.start({ ...options, reload: () => reloadNow(reload, log) })
   process.on('SIGHUP', () => void reloadNow(reload, log).catch(() => undefined))
+  const autos = startAutos(config, log)
   log.info({ port: proxy.port, http: proxy.httpPort }, 'ready')
   await untilStopped((signal) => log.info({ signal }, 'draining: no new logins'))
+  await autos.close()
   const impatient = untilStopped(() => log.warn('stopping at once'))
   await Promise.race([proxy.drain(drainDeadlineMs), impatient.then(() => proxy.close())])
   log.info('stopped')

@@ -87,7 +87,24 @@ function databaseOf(name: string, database: FileDatabase): DatabaseConfig {
       functions: reads.functions,
     },
     failover: { waitMs: database.failover.wait, probeMs: database.failover.probe },
+    rebalance: rebalanceOf(database.rebalance),
     readOnlyAlias: database.read_only_alias,
+  }
+}
+
+function rebalanceOf(rebalance: FileDatabase['rebalance']): DatabaseConfig['rebalance'] {
+  const { measure, auto, start, stop, window } = rebalance
+  return {
+    measure,
+    auto,
+    start,
+    stop,
+    lastingMs: rebalance.lasting,
+    intervalMs: rebalance.interval,
+    loadMin: rebalance.load_min,
+    bytesMax: rebalance.max_bytes,
+    budgetMs: rebalance.budget_period,
+    window,
   }
 }
 

@@ -54,6 +54,20 @@ export type AuthRule = {
 }
 
 /** One name that clients connect to. */
+/** Measuring load, and moves unasked. */
+export type RebalanceConfig = {
+  readonly measure: boolean
+  readonly auto: boolean
+  readonly start: number
+  readonly stop: number
+  readonly lastingMs: number
+  readonly intervalMs: number
+  readonly loadMin: number
+  readonly bytesMax: number | null
+  readonly budgetMs: number
+  readonly window: { readonly startMinute: number; readonly endMinute: number } | null
+}
+
 export type DatabaseConfig = {
   readonly name: string
   readonly pool: {
@@ -86,6 +100,7 @@ export type DatabaseConfig = {
     /** `name` or `schema.name`, lower case. */
     readonly functions: { readonly allow: readonly string[]; readonly deny: readonly string[] }
   }
+  readonly rebalance: RebalanceConfig
   readonly failover: { readonly waitMs: number; readonly probeMs: number }
   readonly readOnlyAlias: string | null
 }

@@ -1,5 +1,6 @@
 // The settings of one database: pool, login to the servers, shards, sharding, reads, failover.
 import { z } from 'zod'
+import { rebalanceSettings } from './rebalance-settings.ts'
 import {
   choice,
   duration,
@@ -341,4 +342,5 @@ export const databaseSettings = z.strictObject({
   sharding: sharding.optional(),
   reads: reads.prefault({}),
   failover: failover.prefault({}),
+  rebalance: rebalanceSettings.prefault({}),
 })

@@ -119,7 +119,7 @@ export async function verifySwitched(options: RunMoveOptions): Promise<Verified>
 
 /** Null: somebody else has the lock. */
 function underLock(options: RunMoveOptions): Promise<Move | null> {
-  return withLock(options, (_world, runner, inner) => runner.run(inner))
+  return withLock(options, (_world, runner) => runner.run(options.signal))
 }
 
 async function withLock<T>(
@@ -145,13 +145,14 @@ async function withLock<T>(
       rules: database.rules,
       throttle,
       log,
-      signal: inner,
+      signal: loss.signal,
       onRows: options.onRows ?? (() => undefined),
     })
     const probing = new AbortController()
     const probe = probeFor(options, move, throttle, AbortSignal.any([inner, probing.signal]))
     try {
-      const runner = new MoveRunner(world, { log, giveUpAfterMs, ...(onMove && { onMove }) })
+      const lost = loss.signal
+      const runner = new MoveRunner(world, { log, giveUpAfterMs, lost, ...(onMove && { onMove }) })
       return await use(world, runner, inner)
     } finally {
       probing.abort()

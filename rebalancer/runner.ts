@@ -1,7 +1,7 @@
 // Runs one move: reads its state from the catalog, does one idempotent step, changes the state by compare-and-set, again.
 // It may be killed at any instant and started again anywhere. What fails for the moment is tried again; what cannot go on
 // before the switch is aborted, which leaves both shards clean; after the switch nothing is given up by itself.
-import { hasEnded, isSwitched, type MoveState } from '../catalog/move-state.ts'
+import { hasEnded, isFenced, isSwitched, type MoveState } from '../catalog/move-state.ts'
 import type { Move, Transition } from '../catalog/move-store.ts'
 import type { Log } from '../core/log.ts'
 import { Interrupted, watch } from './guard.ts'
@@ -16,8 +16,11 @@ export type RunnerOptions = {
   readonly onMove?: (move: Move) => void
   /** Failures of the moment, one after the other, after which the runner leaves the move to a later one. */
   readonly giveUpAfterMs: number
+  /** The lock of the move is lost: whatever is under way stops at once. */
+  readonly lost?: AbortSignal
 }
 
+const never = new AbortController().signal
 const backoffMinMs = 200
 const backoffMaxMs = 5_000
 
@@ -34,36 +37,50 @@ export class MoveRunner {
     this.#options = options
   }
 
-  /** @throws the signal's reason, a MoveProblem after the switch, or what kept failing */
-  async run(signal: AbortSignal): Promise<Move> {
+  /**
+   * `stop` asks it to leave the move to a later runner: what is under way is stopped, but no fence is left up. @throws the
+   * signals' reasons, a MoveProblem after the switch, or what kept failing
+   */
+  async run(stop: AbortSignal): Promise<Move> {
     const { world } = this
     let failingSinceMs: number | null = null
     let backoffMs = backoffMinMs
     try {
       for (;;) {
-        signal.throwIfAborted()
         let move: Move | null = null
         try {
+          this.#lost.throwIfAborted()
           move = await world.readMove()
           this.#options.onMove?.(move)
           if (hasEnded(move.state)) return move
-          await this.#step(move, signal)
+          // Clients wait for whoever has put the fence up.
+          if (!isFenced(move.state)) stop.throwIfAborted()
+          await this.#step(move, isFenced(move.state) ? this.#lost : this.#either(stop))
           failingSinceMs = null
           backoffMs = backoffMinMs
         } catch (error) {
-          signal.throwIfAborted()
+          this.#lost.throwIfAborted()
+          if (stop.aborted && (move === null || !isFenced(move.state))) throw stop.reason
           if (error instanceof Interrupted) continue
           failingSinceMs ??= world.nowMs()
           await this.#stopFollowing()
           const lasting = world.nowMs() - failingSinceMs >= this.#options.giveUpAfterMs
           if (await this.#settle(move, error, lasting)) continue
-          await world.sleep(backoffMs, signal)
+          await world.sleep(backoffMs, this.#lost)
           backoffMs = Math.min(backoffMs * 2, backoffMaxMs)
         }
       }
     } finally {
       await this.#stopFollowing()
     }
+  }
+
+  get #lost(): AbortSignal {
+    return this.#options.lost ?? never
+  }
+
+  #either(stop: AbortSignal): AbortSignal {
+    return AbortSignal.any([stop, this.#lost])
   }
 
   /** The stream of one direction, running; the other is stopped. */

@@ -28,6 +28,7 @@ describe('a file that is right', () => {
             pin: 'allow',
           },
           serverUser: null,
+          moverUser: null,
           shards: [
             {
               id: 's1',
@@ -48,6 +49,18 @@ describe('a file that is right', () => {
             functions: { allow: [], deny: [] },
           },
           failover: { waitMs: 10_000, probeMs: 1_000 },
+          rebalance: {
+            measure: true,
+            auto: false,
+            start: 1.25,
+            stop: 1.1,
+            lastingMs: 600_000,
+            intervalMs: 30_000,
+            loadMin: 100,
+            bytesMax: 10 * 1024 ** 3,
+            budgetMs: 86_400_000,
+            window: null,
+          },
           readOnlyAlias: null,
         },
       ],
@@ -151,6 +164,8 @@ databases:
       include_primary: true
       functions: { allow: [Now_In_UTC, app.next_number], deny: [größe] }
     failover: { wait: 0, probe: 200ms }
+    rebalance: { measure: false, auto: true, max_bytes: 1GiB, window: 22:30-05:00 }
+    mover_user: { name: mover, password: secret }
     read_only_alias: app_ro`,
       { TOKEN_KEY: key },
     )
@@ -179,6 +194,13 @@ databases:
         functions: { allow: ['now_in_utc', 'app.next_number'], deny: ['größe'] },
       },
       failover: { waitMs: 0, probeMs: 200 },
+      rebalance: {
+        measure: false,
+        auto: true,
+        bytesMax: 1024 ** 3,
+        window: { startMinute: 1350, endMinute: 300 },
+      },
+      moverUser: { name: 'mover', password: 'secret' },
       readOnlyAlias: 'app_ro',
     })
   })
