@@ -109,8 +109,9 @@ describe.each(inject('servers'))('load measured on PostgreSQL $version', (server
 
   it('tells the hottest keys among many', async () => {
     const wanted = [71, 72]
-    for (let round = 0; round < 400; round += 1) {
-      const tenant = wanted[round % 4] ?? 1_000 + round
+    // Each is told some 20 times of 333; that it is told less than twice happens once in ten million runs.
+    for (let round = 0; round < 1_000; round += 1) {
+      const tenant = wanted[round % 3] ?? 1_000 + round
       await client.query('SELECT * FROM orders WHERE tenant_id = $1', [tenant])
     }
     const { keys } = meter.take()
