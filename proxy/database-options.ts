@@ -66,6 +66,8 @@ export type DatabaseOptions = {
   readonly rules: ShardingRules | null
   /** Whether to count what statements cost by virtual node, for planning; absent: no. */
   readonly measureLoad?: boolean
+  /** Mean time between two reports of that to the catalog; absent: 10 s. */
+  readonly loadReportIntervalMs?: number
   readonly scatter: 'allow' | 'refuse'
   readonly crossShardWrites: 'two_phase' | 'refuse'
   readonly clientsMax: number

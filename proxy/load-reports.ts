@@ -15,7 +15,7 @@ export type LoadReportsOptions = {
   /** From 0 to below 1: proxies that were started together do not report together. */
   readonly random: () => number
   /** Mean time between two reports; absent: 10 s. */
-  readonly intervalMs?: number
+  readonly intervalMs?: number | undefined
   readonly halfLifeS?: number
 }
 

@@ -223,10 +223,12 @@ export class Proxy {
         intervalMs: recoveryIntervalMs,
       }),
     )
-    const { load: meter, clock } = database
+    const { load: meter, clock, options } = database
     if (meter === null) return
     const url = () => database.homeUrl()
-    this.#recoveries.push(startLoadReports({ meter, url, log, clock, random: Math.random }))
+    const intervalMs = options.loadReportIntervalMs
+    const reports = { meter, url, log, clock, random: Math.random, intervalMs }
+    this.#recoveries.push(startLoadReports(reports))
   }
 
   #listen(): Promise<void> {

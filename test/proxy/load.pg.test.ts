@@ -1,7 +1,7 @@
 // What a proxy measures of its statements: virtual nodes, time, bytes, rows, hot keys; and how that gets into the catalog.
 import { Client } from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
-import { type MeasuredLoad, readLoad } from '../../catalog/load-store.ts'
+import { readLoad } from '../../catalog/load-store.ts'
 import { systemClock } from '../../core/clock.ts'
 import { createLog } from '../../core/log.ts'
 import type { LoadMeter } from '../../proxy/load-meter.ts'
@@ -20,7 +20,8 @@ describe.each(inject('servers'))('load measured on PostgreSQL $version', (server
   let client: Client
   let meter: LoadMeter
   beforeAll(async () => {
-    const database = { measureLoad: true }
+    // Nothing is taken away while a test counts.
+    const database = { measureLoad: true, loadReportIntervalMs: 3_600_000 }
     stack = await startStack(servers, { shards: 3, setupSql, database })
     client = new Client(stack.proxy)
     await client.connect()
@@ -122,9 +123,8 @@ describe.each(inject('servers'))('load measured on PostgreSQL $version', (server
 
   it('is written to the catalog, and kept while the home shard is away', async () => {
     await client.query('SELECT * FROM orders WHERE tenant_id = 81')
+    await client.query('SELECT 1')
     const home = stack.shardUrls[0] ?? ''
-    const reader = new Client({ connectionString: home })
-    await reader.connect()
     const away = new URL(home)
     away.port = '1'
     let url = away.href
@@ -138,15 +138,39 @@ describe.each(inject('servers'))('load measured on PostgreSQL $version', (server
     })
     try {
       await new Promise((resolve) => setTimeout(resolve, 200))
-      const measured = (load: MeasuredLoad) => load.vnodes.find(({ vnode }) => vnode === of(81))
-      expect(measured(await readLoad(reader))).toBeUndefined()
+      expect(await writtenFor(home, 81)).toBeUndefined()
       url = home
       await expect
-        .poll(async () => measured(await readLoad(reader)), { timeout: 10_000 })
-        .toMatchObject({ vnode: of(81), statements: expect.closeTo(Math.LN2 / 600, 4) })
+        .poll(() => writtenFor(home, 81), { timeout: 10_000 })
+        .toMatchObject({ statements: expect.closeTo(Math.LN2 / 600, 4) })
     } finally {
       await reports.close()
-      await reader.end()
     }
   })
+
+  it('is reported by the proxy itself every few seconds', async () => {
+    const database = { measureLoad: true, loadReportIntervalMs: 50 }
+    const own = await startStack(servers, { shards: 3, setupSql, database })
+    const direct = new Client(own.proxy)
+    try {
+      await direct.connect()
+      await direct.query('INSERT INTO orders VALUES (91, 1, null)')
+      await expect
+        .poll(() => writtenFor(own.shardUrls[0] ?? '', 91), { timeout: 10_000 })
+        .toMatchObject({ rows: expect.closeTo(Math.LN2 / 600, 4) })
+    } finally {
+      await direct.end()
+      await own.close()
+    }
+  })
+
+  async function writtenFor(home: string, tenant: number) {
+    const reader = new Client({ connectionString: home })
+    await reader.connect()
+    try {
+      return (await readLoad(reader)).vnodes.find(({ vnode }) => vnode === of(tenant))
+    } finally {
+      await reader.end()
+    }
+  }
 })
