@@ -20,6 +20,7 @@ export const advisoryLocks = {
   initialise: '1380337219, 1',
   recover: '1380337219, 2',
   referenceWrite: '1380337219, 3',
+  autoBalance: '1380337219, 4',
 } as const
 
 /** A session's on the home shard: whoever holds it runs the move, nobody else does. */

@@ -3,7 +3,7 @@
 // advisory lock on the home shard acts; the others try for the lock. Every decision is logged with its figures.
 //
 // States of a round: without the lock (it is tried for), looking, moving (until `run` has settled).
-import type { CatalogConnection } from '../catalog/connection.ts'
+import { advisoryLocks, type CatalogConnection } from '../catalog/connection.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
 import {
@@ -36,8 +36,6 @@ export type AutoOptions = {
   readonly log: Log
 }
 
-/** A session's on the home shard: whoever holds it is the one that acts. */
-const autoLock = '1380337219, 4'
 const pointsMax = 5_000
 /** A plan that gains less of the mean is not worth a move. */
 const gainMin = 0.01
@@ -99,7 +97,7 @@ class Auto {
     if (this.#catalog !== null) return this.#catalog
     const catalog = await this.#options.openCatalog()
     const { rows } = await catalog.client.query<{ won: boolean }>(
-      `SELECT pg_try_advisory_lock(${autoLock}) AS won`,
+      `SELECT pg_try_advisory_lock(${advisoryLocks.autoBalance}) AS won`,
     )
     if (rows[0]?.won !== true) {
       await catalog.end()
