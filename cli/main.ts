@@ -6,6 +6,7 @@ import { addCompletionCommand } from './commands/completion.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import { addHashPasswordCommand } from './commands/hash-password.ts'
+import { addImportPgbouncerCommand } from './commands/import-pgbouncer.ts'
 import { addInitCommand } from './commands/init.ts'
 import { addKeyCommand } from './commands/key.ts'
 import { addRebalanceCommand } from './commands/rebalance.ts'
@@ -54,6 +55,7 @@ const adders = [
   addTopologyCommand,
   addSchemaCommand,
   addHashPasswordCommand,
+  addImportPgbouncerCommand,
   addCompletionCommand,
 ]
 for (const add of adders) add(program)
