@@ -32,6 +32,21 @@ export const errorTable = {
     meaning: 'Shards hold rows for each other meanwhile; here they could not be told apart.',
     retry: 'safe',
   },
+  movedSinceSnapshot: {
+    sqlstate: '40001',
+    message: 'could not serialize access due to rows that have moved to another shard',
+    hint: 'Retry the transaction.',
+    meaning:
+      'A transaction above READ COMMITTED, or on replicas, met virtual nodes that have moved.',
+    retry: 'safe',
+  },
+  hiddenRowsRestrict: {
+    sqlstate: '55006',
+    message: 'shard "%s" cannot tell yet whether rows on the move forbid this statement',
+    hint: 'Retry when the move has ended; "ringfence rebalance status" shows it.',
+    meaning: 'A constraint was violated where shards hold rows for each other, maybe by those.',
+    retry: 'safe',
+  },
   vnodesHeld: {
     sqlstate: '57P03',
     message: 'the virtual nodes of this statement are on the move, and %s',

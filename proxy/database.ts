@@ -16,6 +16,7 @@ import { type PoolStats, sumOfStats } from '../pool/pool-stats.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
 import { SettingsProfile } from '../pool/settings-profile.ts'
 import { StatementCache } from '../pool/statement-cache.ts'
+import { HiddenRows } from '../router/hidden-rows.ts'
 import { Router, type RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import { restingTopology, type Topology } from '../router/topology.ts'
@@ -53,6 +54,7 @@ const schemaAgeMsMax = 60_000
 export class Database {
   readonly router = new Router({ cacheEntriesMax: planCacheEntriesMax })
   readonly statements = new StatementCache(statementCacheEntriesMax)
+  readonly hiddenRows = new HiddenRows()
   readonly clock: Clock
   /** What servers report of clients' settings. */
   readonly reports: LoginReports
@@ -131,8 +133,7 @@ export class Database {
   /** Servers of one shard. */
   serversOf(shard: ShardId): ShardServers {
     const servers = this.#servers.get(shard)
-    if (servers === undefined)
-      throw pgError('internal', [`no shard "${shard}" in the configuration`])
+    assert(servers !== undefined, `shard "${shard}" is in the configuration`)
     return servers
   }
 

@@ -8,13 +8,21 @@ import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import { type Epoch, epoch, type ShardId } from '../core/ids.ts'
 import type { Topology, TopologyMove } from '../router/topology.ts'
-import type { Lease, Leases } from './leases.ts'
+import type { ServerConnection } from '../pool/server-connection.ts'
+import type { Lease } from './leases.ts'
 import type { Transaction } from './transaction.ts'
+
+type GatedLease = Pick<Lease, 'writes' | 'passes'> & {
+  readonly server: Pick<ServerConnection, 'exchangesOwed'>
+}
+
+/** The servers that a session holds. */
+export type GatedLeases = { get(shard: ShardId): GatedLease | undefined }
 
 /** A session as far as moves concern it. */
 export type GatedSession = {
-  readonly leases: Leases
-  readonly transaction: Transaction | null
+  readonly leases: GatedLeases
+  readonly transaction: Pick<Transaction, 'participants' | 'everywhere'> | null
 }
 
 export type MoveGateOptions = {
@@ -23,7 +31,7 @@ export type MoveGateOptions = {
   /** Statements held at most, and how long each. */
   readonly heldMax: number
   readonly holdMs: number
-  /** `seen` has grown. */
+  /** `seen` has grown, or the topology is known to be old: the catalog is to be told and asked. */
   readonly onSeen: () => void
 }
 
@@ -81,6 +89,11 @@ export class MoveGate {
     this.#look()
   }
 
+  /** A fence that the topology lacks was met: there is a newer one, or will be. */
+  askCatalog(): void {
+    this.#options.onSeen()
+  }
+
   /** Work that goes to several shards by the topology of now; call the result when it has ended. */
   enter(): () => void {
     const token = {}
@@ -88,11 +101,13 @@ export class MoveGate {
     return () => this.#spanning.delete(token)
   }
 
-  /** True when a statement of these moves has to wait. */
-  holds(moves: readonly TopologyMove[], leases: Leases, keyed: boolean): boolean {
+  /**
+   * True when a statement of these moves has to wait. At a switch that goes for what reads all shards too: another proxy
+   * may write on the new owner already.
+   */
+  holds(moves: readonly TopologyMove[], leases: GatedLeases): boolean {
     if (moves.length === 0) return false
     if (this.#isExpired) return true
-    if (!keyed) return false
     return moves.some(({ id, phase, serving }) => {
       return phase === 'fenced' && leases.get(serving)?.passes?.has(id) !== true
     })
@@ -184,12 +199,12 @@ function leaving(session: GatedSession, from: ShardId): readonly Obligation[] {
   return [ended(session, lease, from)]
 }
 
-function isBusy({ transaction }: GatedSession, lease: Lease, shard: ShardId): boolean {
+function isBusy({ transaction }: GatedSession, lease: GatedLease, shard: ShardId): boolean {
   if (transaction !== null) return transaction.participants.has(shard)
   return lease.writes && lease.server.exchangesOwed > 0
 }
 
-function ended(session: GatedSession, lease: Lease, shard: ShardId): Obligation {
+function ended(session: GatedSession, lease: GatedLease, shard: ShardId): Obligation {
   const { transaction } = session
   return () => {
     if (session.leases.get(shard) !== lease) return true

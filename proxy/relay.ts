@@ -11,6 +11,7 @@ import type { PgError } from '../core/errors.ts'
 import type { ReplySink, ServerConnection } from '../pool/server-connection.ts'
 import { decodeCommandComplete, decodeErrorFields, rewriteErrorSeverity } from '../wire/backend.ts'
 import { backend } from '../wire/codes.ts'
+import { fenceError } from './repeat-verdict.ts'
 
 /** What one request of the present exchange still owes the client. */
 export type Owed =
@@ -56,11 +57,16 @@ export interface RelayHost {
   serverLost(error: PgError): void
   /** A later run of the command says something else than what the client was told of the first. */
   resultChanged(): void
+  /** True when there are errors after which the command would be run again. */
+  mayRepeat(): boolean
   /** True when the command is to be run again after that error; null: the connection was lost. */
   repeatsAfter(sqlstate: string | null): boolean
   /** The failed exchange is over: the command may be run again now. `sqlstate` as in `repeatsAfter`. */
   repeat(server: ServerConnection, sqlstate: string | null): void
 }
+
+/** What ringfence.reject_fenced() calls itself. */
+const fenceConstraint = 'ringfence_fence'
 
 /** Of a message without a body. */
 const bareBytes = 5
@@ -125,6 +131,7 @@ export class Relay implements ReplySink {
   /** The client's next command: what it was told of the one before counts no more. */
   nextCommand(): void {
     this.#repeating = false
+    this.#repeatsBecause = null
     this.#told.length = 0
   }
 
@@ -140,7 +147,7 @@ export class Relay implements ReplySink {
     this.#synced = false
     this.quiet = false
     this.#server = server
-    this.#repeatable = this.#host.repeatsAfter(null)
+    this.#repeatable = this.#host.mayRepeat()
     server.begin(this)
   }
 
@@ -257,6 +264,8 @@ export class Relay implements ReplySink {
       return this.#host.forward(bytes)
     }
     if (told === null ? bytes.length === bareBytes : Buffer.compare(told, bytes) === 0) return
+    // Another shard numbers tables and types differently; that they are the same ones, the move has made sure.
+    if (this.#repeatsBecause === fenceError) return
     this.failed = true
     this.#deaf = true
     this.#at = this.#owed.length
@@ -313,5 +322,7 @@ export class Relay implements ReplySink {
 }
 
 function sqlstateOf(error: Uint8Array): string {
-  return decodeErrorFields(error).get('C') ?? ''
+  const fields = decodeErrorFields(error)
+  const isFence = fields.get('C') === '40001' && fields.get('n') === fenceConstraint
+  return isFence ? fenceError : (fields.get('C') ?? '')
 }

@@ -1,9 +1,10 @@
-// Reads that are run again. A read outside a transaction whose server fails before its first row has gone out is run
-// once more on another server: nothing of the first try can be seen. Everything else is told of the failure.
+// Commands that are run again. A read outside a transaction whose server fails before its first row has gone out is run
+// once more on another server: nothing of the first try can be seen. So is what the fence of a move has refused, outside a
+// transaction as well, on the new owner. Everything else is told of the failure.
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { Lease } from './leases.ts'
 import type { ReadFacts } from './read-facts.ts'
-import { afterReplica, isGone } from './repeat-verdict.ts'
+import { afterReplica, fenceError, isGone } from './repeat-verdict.ts'
 import type { SessionState } from './session-state.ts'
 
 // So often at most; then the client is told.
@@ -12,6 +13,7 @@ const repeatsMax = 3
 export class Repeats {
   readonly #state: SessionState
   #run: (() => void) | null = null
+  #isRead = false
   #count = 0
   #readSinceMs = 0
 
@@ -33,16 +35,29 @@ export class Repeats {
     return server.target.role === 'replica' || database.options.failover.waitMs > 0
   }
 
-  /** The command about to be sent on `lease` may be run again by `run`. */
-  arm({ server }: Lease, run: () => void): void {
+  /** True when a fence may meet what is about to be sent, and it may be run again then. */
+  allowedAtFence(onTheMove: boolean, { pinned }: Lease): boolean {
+    if (!onTheMove || pinned !== null) return false
+    return this.#state.transaction === null && this.#count < repeatsMax
+  }
+
+  get isArmed(): boolean {
+    return this.#run !== null
+  }
+
+  /** The command about to be sent on `lease` may be run again by `run`; unless it `isRead`, after a fence's error only. */
+  arm({ server }: Lease, run: () => void, isRead: boolean): void {
     this.#run = run
+    this.#isRead = isRead
     // Only replicas are chosen by how fast they are.
     if (server.target.role === 'replica') this.#readSinceMs = this.#state.database.clock.nowMs()
   }
 
-  /** True when the command is to be run again after that error; null: the connection was lost. */
+  /** True when the command is to be run again after that error; null: the connection was lost. See `fenceError`. */
   after({ target }: ServerConnection, sqlstate: string | null): boolean {
     if (this.#run === null) return false
+    if (sqlstate === fenceError) return true
+    if (!this.#isRead) return false
     if (sqlstate === null) return true
     if (target.role !== 'replica') return isGone(sqlstate)
     const { reads, effective } = this.#state
@@ -57,6 +72,10 @@ export class Repeats {
     this.#run = null
     this.#count += 1
     state.rewindDefinitions()
+    if (sqlstate === fenceError) {
+      state.leases.settle(server.shard)
+      return run
+    }
     const elsewhere = sqlstate === null ? 'another' : afterReplica(sqlstate)
     leaveServer(state, server, elsewhere === 'primary' ? 'primary' : 'another')
     return run

@@ -23,6 +23,7 @@ export interface ExchangeEvents {
   /** The exchange has ended without an error. */
   answered(server: ServerConnection): void
   /** See RelayHost. */
+  mayRepeat(): boolean
   repeatsAfter(server: ServerConnection, sqlstate: string | null): boolean
   repeatCommand(server: ServerConnection, sqlstate: string | null): void
 }
@@ -107,6 +108,10 @@ export class Replies implements RelayHost {
   resultChanged(): void {
     this.#output.error(pgError('resultChanged'))
     this.statementFailed()
+  }
+
+  mayRepeat(): boolean {
+    return this.#events.mayRepeat()
   }
 
   repeatsAfter(sqlstate: string | null): boolean {

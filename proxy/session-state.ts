@@ -6,16 +6,17 @@ import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, type SettingsProfile } from '../pool/settings-profile.ts'
 import type { Plan, ScalarSource, SessionCommand, SetConfigCall } from '../router/plan.ts'
-import { isOn, isSerializable } from '../router/setting-value.ts'
 import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
+import type { Topology } from '../router/topology.ts'
 import type { Database } from './database.ts'
 import type { Credentials } from './database-options.ts'
 import type { Leases } from './leases.ts'
 import { ownNames, sessionIdsOf } from './own-settings.ts'
 import { SessionReads } from './session-reads.ts'
 import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
-import { Transaction, undecided } from './transaction.ts'
+import { planInSnapshot } from './snapshot.ts'
+import { readsOnly, refuseOnStandby, Transaction, undecided } from './transaction.ts'
 
 type CachedContext = {
   readonly settings: SettingsProfile
@@ -47,6 +48,8 @@ export class SessionState {
   readonly statements = new Map<string, ClientStatement>()
   readonly portals = new Map<string, Portal>()
   transaction: Transaction | null = null
+  /** What the latest statement went by. */
+  routedBy: Topology | null = null
   /** Schema with the transaction's own DDL; null when it is the shared one. */
   ownSchema: Schema | null = null
   #context: CachedContext | null = null
@@ -94,7 +97,14 @@ export class SessionState {
   }
 
   plan(prepared: Prepared, index: number, params: BoundParams | null): Plan {
-    return this.database.router.plan(prepared, index, params, this.context())
+    const context = this.context()
+    const { transaction, database } = this
+    const plan = database.router.plan(prepared, index, params, context)
+    const before = transaction?.routedBefore(context.topology)
+    if (transaction === null || before === undefined || before.length === 0) return plan
+    const planBy = (topology: Topology) =>
+      database.router.plan(prepared, index, params, { ...context, topology })
+    return planInSnapshot(plan, { transaction, before, now: context.topology, planBy })
   }
 
   /** False when the transaction has already written elsewhere and is not two-phase anyway. */
@@ -283,6 +293,8 @@ export class SessionState {
     switch (command?.kind) {
       case 'begin':
         this.begin(sql, command)
+        // What came along with it has gone by that already.
+        this.transaction?.routedBy(this.routedBy ?? this.database.topology)
         this.transaction?.participants.set(server.shard, effect.writes)
         break
       case 'commit':
@@ -360,22 +372,6 @@ export class SessionState {
     if (local) this.transaction?.setLocal(sql, change)
     else this.set(sql, change, server)
   }
-}
-
-/** What a standby refuses at BEGIN, where only the proxy answers. @throws PgError 0A000 */
-function refuseOnStandby({ access, isolation }: Begin): void {
-  if (isolation === 'serializable') throw pgError('notOnStandby', ['serializable mode'])
-  if (access === 'read write') throw pgError('notOnStandby', ['read-write mode'])
-}
-
-/** True for a transaction that may run on replicas: READ ONLY, and not SERIALIZABLE, which a standby lacks. */
-function readsOnly({ access, isolation }: Begin, settings: SettingsProfile): boolean {
-  const byDefault = settings.get('default_transaction_read_only')
-  const readOnly =
-    access === null ? byDefault !== undefined && isOn(byDefault) : access === 'read only'
-  if (!readOnly) return false
-  if (isolation !== null) return isolation !== 'serializable'
-  return !isSerializable(settings.get('default_transaction_isolation'))
 }
 
 /** SET LOCAL search_path decides how names are read from then on. */

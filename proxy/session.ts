@@ -18,12 +18,14 @@ import { CopyIntake } from './copy-intake.ts'
 import type { Database } from './database.ts'
 import type { ReportedParameters } from './login-reports.ts'
 import type { Credentials } from './database-options.ts'
+import { waitNewerTopology } from './execute/lease.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
 import { type ClientCommand, Intake, type PipelineEnd } from './intake.ts'
 import { type Lease, Leases } from './leases.ts'
 import { ownNames } from './own-settings.ts'
 import type { Relay } from './relay.ts'
+import { fenceError } from './repeat-verdict.ts'
 import { Repeats } from './repeats.ts'
 import { type ExchangeEvents, Replies } from './replies.ts'
 import { SessionState } from './session-state.ts'
@@ -201,7 +203,11 @@ export class Session implements ExchangeEvents, ServerOwner {
     runOn(this, server, { items: [], where: '(nowhere)', error: null }, 'sync')
   }
 
-  // ---- reads that are run again
+  // ---- commands that are run again
+
+  mayRepeat(): boolean {
+    return this.repeats.isArmed
+  }
 
   repeatsAfter(server: ServerConnection, sqlstate: string | null): boolean {
     return !this.closed && this.repeats.after(server, sqlstate)
@@ -216,6 +222,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     // Not in the middle of a dying connection's farewells.
     queueMicrotask(() => {
       if (this.closed || run === null) return
+      if (sqlstate === fenceError) return waitNewerTopology(this, run)
       this.#phase = 'ready'
       try {
         run()

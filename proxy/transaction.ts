@@ -7,6 +7,9 @@ import { type PgError, pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import { ServerError } from '../pool/exchange.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
+import type { SessionCommand } from '../router/plan.ts'
+import { isOn, isSerializable } from '../router/setting-value.ts'
+import type { Topology } from '../router/topology.ts'
 
 type Saved = {
   readonly name: string
@@ -18,6 +21,8 @@ type Saved = {
   /** Index of the savepoint's own entry in the log. */
   readonly at: number
 }
+
+type Begin = Extract<SessionCommand, { kind: 'begin' }>
 
 export class Transaction {
   readonly beginSql: string
@@ -44,6 +49,13 @@ export class Transaction {
   readonly readOnly: boolean
   /** Whether it reads on replicas; null until its first statement has decided. */
   onReplicas: boolean | null = null
+  /**
+   * Whether its statements go on seeing what was there when it began: at REPEATABLE READ and above they do. `asked`: a
+   * statement depends on it, and its server is to say so.
+   */
+  keepsSnapshot: 'unknown' | 'asked' | 'yes' | 'no' = 'unknown'
+  /** What shards were sent their first statements by. */
+  readonly #routedBy: Topology[] = []
 
   constructor(beginSql: string, settings: SettingsProfile, implicit: boolean, readOnly = false) {
     this.beginSql = beginSql
@@ -61,6 +73,22 @@ export class Transaction {
   /** Shards that something was written on. */
   get written(): readonly ShardId[] {
     return [...this.participants].filter(([, wrote]) => wrote).map(([shard]) => shard)
+  }
+
+  /** A shard has joined by `topology`, or somebody was asked by it: snapshots of that time may be kept from now on. */
+  routedBy(topology: Topology): void {
+    if (!this.#routedBy.includes(topology)) this.#routedBy.push(topology)
+  }
+
+  get hasRouted(): boolean {
+    return this.#routedBy.length > 0
+  }
+
+  /** Topologies other than `now` that its snapshots may be of; none most of the time. */
+  routedBefore(now: Topology): readonly Topology[] {
+    const [first] = this.#routedBy
+    if (first === undefined || (first === now && this.#routedBy.length === 1)) return none
+    return this.#routedBy.filter((topology) => topology !== now)
   }
 
   savepoint(name: string, sql: string): void {
@@ -105,6 +133,24 @@ export class Transaction {
     if (change !== undefined) this.effective = change(this.effective)
     this.#log.push(sql)
   }
+}
+
+const none: readonly Topology[] = []
+
+/** What a standby refuses at BEGIN, where only the proxy answers. @throws PgError 0A000 */
+export function refuseOnStandby({ access, isolation }: Begin): void {
+  if (isolation === 'serializable') throw pgError('notOnStandby', ['serializable mode'])
+  if (access === 'read write') throw pgError('notOnStandby', ['read-write mode'])
+}
+
+/** True for a transaction that may run on replicas: READ ONLY, and not SERIALIZABLE, which a standby lacks. */
+export function readsOnly({ access, isolation }: Begin, settings: SettingsProfile): boolean {
+  const byDefault = settings.get('default_transaction_read_only')
+  const readOnly =
+    access === null ? byDefault !== undefined && isOn(byDefault) : access === 'read only'
+  if (!readOnly) return false
+  if (isolation !== null) return isolation !== 'serializable'
+  return !isSerializable(settings.get('default_transaction_isolation'))
 }
 
 /** A server that is lost before COMMIT was sent leaves nothing in doubt: nothing is kept, and all may be sent again. */

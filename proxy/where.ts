@@ -59,16 +59,20 @@ export function whereOf(plan: Plan, state: SessionState): Where {
   }
 }
 
-/** True when a move, or a shard that joins, has it wait. */
+/** True when a move or a shard that joins has it wait, or the question what its transaction's snapshots show. */
 export function isHeld(plan: Plan, { database, leases, transaction }: SessionState): boolean {
   const { gate } = database
   if (gate === null) return false
   switch (plan.kind) {
     case 'single':
     case 'scatter':
-      return gate.holds(plan.moves, leases, plan.kind === 'single')
+      if (transaction?.keepsSnapshot === 'asked') return true
+      return gate.holds(plan.moves, leases)
     case 'everywhere':
-      return plan.joining && transaction?.everywhere !== true
+      // Who has been to all shards before is waited for by the move.
+      if (transaction?.everywhere === true) return false
+      // Foreign keys may take rows along, and behind the fence nobody would pass that on.
+      return plan.joining || gate.holds(plan.moves, leases)
     case 'copyIn':
     case 'session':
     case 'refuse':

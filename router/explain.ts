@@ -77,6 +77,7 @@ function planRows(plan: Plan, { route, sql }: Statement): RouteRow[] {
       return [
         ['class', route.kind === 'key' ? 'few shards' : 'scatter, streamed'],
         ['shards', plan.shards.join(', ')],
+        ...hiddenRows(plan),
         ...plan.shards.map((shard): RouteRow => [`SQL on ${shard}`, text]),
       ]
     case 'everywhere':
@@ -99,6 +100,12 @@ function planRows(plan: Plan, { route, sql }: Statement): RouteRow[] {
     case 'refuse':
       return [['class', 'refused'], ...errorRows(plan.error)]
   }
+}
+
+/** Shards whose rows of other shards the statement is kept from seeing. */
+function hiddenRows({ shards, hidden }: Extract<Plan, { kind: 'scatter' }>): RouteRow[] {
+  const hiding = shards.filter((shard) => hidden.has(shard))
+  return hiding.length === 0 ? [] : [['hides rows of others', hiding.join(', ')]]
 }
 
 function serverOf({ replica }: Statement): string {

@@ -1,7 +1,7 @@
 // What the planner answers for one statement, and what the executor needs of it. Immutable data.
 import type { PgError } from '../core/errors.ts'
 import type { ShardId, Vnode } from '../core/ids.ts'
-import type { TopologyMove } from './topology.ts'
+import type { Topology, TopologyMove } from './topology.ts'
 
 /** What a statement does to the session or the transaction, whatever shard it runs on. */
 export type SessionCommand =
@@ -102,6 +102,8 @@ export type Plan =
       readonly shards: readonly ShardId[]
       /** All that is on the move. */
       readonly moves: readonly TopologyMove[]
+      /** Rows that shards hold without owning them, by the same topology as `shards`. */
+      readonly hidden: Topology['hidden']
     }
   /**
    * The same statement on every shard, home first, in one two-phase transaction; home's answer
@@ -117,6 +119,8 @@ export type Plan =
       readonly once: EvaluateOnce | null
       /** A shard is about to join: it would miss what runs now. */
       readonly joining: boolean
+      /** All that is on the move: rows that refer to the relation follow it by foreign keys. */
+      readonly moves: readonly TopologyMove[]
     }
   /** COPY … FROM STDIN into a sharded table: the rows themselves say which shard. */
   | { readonly kind: 'copyIn'; readonly copy: CopyInPlan }

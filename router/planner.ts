@@ -180,7 +180,8 @@ function scatter(
     const construct = "a constant such as 'now', which shards read by their own clocks,"
     return { kind: 'refuse', error: pgError('unsupported', [construct]) }
   }
-  return { kind: 'scatter', shards, moves: topology.moves }
+  const { moves, hidden } = topology
+  return { kind: 'scatter', shards, moves, hidden }
 }
 
 function readsClock({ literals, params }: Bindings): boolean {
@@ -211,6 +212,6 @@ function planEverywhere(
     const construct = "a parameter such as 'now' in a write to a reference table"
     return { kind: 'refuse', error: pgError('unsupported', [construct]) }
   }
-  const { shards, joining } = topology
-  return { kind: 'everywhere', shards, what, relation, once, joining }
+  const { shards, joining, moves } = topology
+  return { kind: 'everywhere', shards, what, relation, once, joining, moves }
 }

@@ -84,6 +84,31 @@ export function placeOfKey(topology: Topology, key: KeyValue, vnodeBits: number)
   return { vnode, shard: pin ?? ownerOf(topology, vnode), pinned: pin !== undefined }
 }
 
+/**
+ * True when snapshots of the time of `then` show every row where statements look for it by `now`, and nowhere else. What
+ * has begun to move since is no harm: its new rows are hidden, whether they are in a snapshot or not.
+ */
+export function showsSame(then: Topology, now: Topology): boolean {
+  if (then === now) return true
+  const stillHidden = then.moves.every(({ id, serving }) =>
+    now.moves.some((move) => move.id === id && move.serving === serving),
+  )
+  return stillHidden && hasSameOwners(then, now) && hasSamePins(then.pins, now.pins)
+}
+
+function hasSameOwners(one: Topology, other: Topology): boolean {
+  if (one.owners.length !== other.owners.length) return false
+  return one.owners.every((owner, vnode) => {
+    return one.shards[owner] === other.shards[other.owners[vnode] ?? -1]
+  })
+}
+
+function hasSamePins(one: Topology['pins'], other: Topology['pins']): boolean {
+  if (one.size !== other.size) return false
+  for (const [key, shard] of one) if (other.get(key) !== shard) return false
+  return true
+}
+
 /** The move that a key is part of, if any; a key is part of one at most. */
 export function moveOfKey(topology: Topology, key: KeyValue, vnode: Vnode): TopologyMove | null {
   for (const move of topology.moves) if (move.contains(key, vnode)) return move

@@ -12,6 +12,7 @@ import { ask, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 import { undecided } from '../transaction.ts'
+import { toldOfHidden } from './hidden-violations.ts'
 
 /** @throws PgError when nothing was committed anywhere, or 08007 when recovery has to decide. */
 export async function commitTransaction(session: Session): Promise<void> {
@@ -30,7 +31,9 @@ export async function commitTransaction(session: Session): Promise<void> {
     if (writers.length > 1) await commitInTwoPhases(session, writers)
   } catch (error) {
     await rollbackTransaction(session)
-    throw error
+    if (!transaction.everywhere) throw error
+    // Of a constraint that was deferred.
+    throw toldOfHidden(toPgError(error), state, written, [state.database.topology])
   }
   tellParameters(session, leases)
   state.endTransaction('committed')

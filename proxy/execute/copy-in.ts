@@ -129,7 +129,7 @@ class CopyInput {
       const { topology, gate } = state.database
       const { vnode, shard } = placeOfKey(topology, key, this.#bits)
       const move = topology.moves.length === 0 ? null : moveOfKey(topology, key, vnode)
-      if (move === null || gate?.holds([move], state.leases, true) !== true) return shard
+      if (move === null || gate?.holds([move], state.leases) !== true) return shard
       await state.leases.waitFor(untilUnheld(this.#session))
     }
   }

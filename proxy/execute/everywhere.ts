@@ -2,7 +2,7 @@
 // the same order everywhere; then the others at once. Committed in two phases with its transaction.
 // Writers of reference tables hold a lock on every shard until their transaction has ended there: the next one sees
 // the same rows on all of them, and no two wait for each other's rows in a circle over several shards.
-import { pgError } from '../../core/errors.ts'
+import { type PgError, pgError } from '../../core/errors.ts'
 import { advisoryLocks } from '../../catalog/connection.ts'
 import { strideSequencesSql } from '../../catalog/sequences.ts'
 import type { Plan } from '../../router/plan.ts'
@@ -10,6 +10,7 @@ import { ask } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 import { Transaction } from '../transaction.ts'
+import { toldOfHidden } from './hidden-violations.ts'
 import { joinShard } from './join-shard.ts'
 import { runUnit, type Unit } from './unit.ts'
 
@@ -21,6 +22,7 @@ const queueSql = `SELECT pg_catalog.pg_advisory_xact_lock(${advisoryLocks.refere
 /** @throws PgError any shard's error; the transaction must then be rolled back. */
 export async function runEverywhere(session: Session, unit: Unit, plan: Everywhere): Promise<void> {
   const { state } = session
+  const { topology } = state.database
   if (state.database.options.crossShardWrites === 'refuse') throw pgError('crossShardWriteRefused')
   state.transaction ??= new Transaction('BEGIN', state.settings, true)
   state.transaction.everywhere = true
@@ -32,15 +34,18 @@ export async function runEverywhere(session: Session, unit: Unit, plan: Everywhe
   const rows = plan.once === null ? [] : (await ask(home.server, plan.once.sql)).rows
   const sql = plan.once?.rewrite(rows)
   const first = await runUnit(session, home.server, unit, { audience: 'all', sql })
-  if (first.error !== null) throw first.error
+  const told = (error: PgError, { server: { shard } }: Lease) =>
+    toldOfHidden(error, state, [shard], [topology, state.database.topology])
+  if (first.error !== null) throw told(first.error, home)
   const rest = await Promise.all(
-    others.map(async ({ server }) => {
+    others.map(async (lease) => {
+      const { server } = lease
       if (plan.what === 'reference') await ask(server, queueSql)
-      return runUnit(session, server, unit, { audience: 'nobody', sql })
+      return { lease, ...(await runUnit(session, server, unit, { audience: 'nobody', sql })) }
     }),
   )
-  for (const { error, tag } of rest) {
-    if (error !== null) throw error
+  for (const { lease, error, tag } of rest) {
+    if (error !== null) throw told(error, lease)
     if (tag !== first.tag) throw pgError('referenceCopiesDiffer', [plan.relation])
   }
   if (plan.what === 'ddl') await afterDdl(session, leases)

@@ -3,6 +3,7 @@
 // what replicas are able to serve, may have changed meanwhile.
 import { type PgError, toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
+import { ask } from '../../pool/exchange.ts'
 import type { Pool } from '../../pool/pool.ts'
 import { isSerializable } from '../../router/setting-value.ts'
 import type { PipelineEnd } from '../intake.ts'
@@ -11,6 +12,7 @@ import type { ReadFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import type { SessionState } from '../session-state.ts'
 import type { ReadPlace } from '../read-place.ts'
+import type { Transaction } from '../transaction.ts'
 
 export type LeaseRequest = {
   readonly shard: ShardId
@@ -19,6 +21,8 @@ export type LeaseRequest = {
   readonly again: () => void
   readonly end: PipelineEnd
 }
+
+const isolationSql = "SELECT pg_catalog.current_setting('transaction_isolation')"
 
 type Resumed = Pick<LeaseRequest, 'again' | 'end'>
 
@@ -118,12 +122,33 @@ export function waitHeld(session: Session, request: Resumed): void {
   wait(session, until, request)
 }
 
+/** The fence has met what is run again by `again`: its topology is old, if it has not been replaced since. */
+export function waitNewerTopology(session: Session, again: () => void): void {
+  const { database, routedBy } = session.state
+  const request = { again, end: 'sync' } as const
+  if (database.topology !== routedBy) return resume(session, request)
+  database.gate?.askCatalog()
+  waitHeld(session, request)
+}
+
 /** Resolves when it is worth planning again. @throws PgError 53300, 57P03, or why the session stops waiting */
 export function untilUnheld(session: Session): Promise<void> {
   const { gate, clock } = session.state.database
   if (gate === null) return Promise.resolve()
+  const { transaction } = session.state
+  if (transaction?.keepsSnapshot === 'asked') return askIsolation(session, transaction)
   session.heldSinceMs ??= clock.nowMs()
   return gate.hold(session.heldSinceMs)
+}
+
+/** Whoever set it, and wherever: the server knows. @throws PgError 08006 */
+async function askIsolation({ state }: Session, transaction: Transaction): Promise<void> {
+  transaction.keepsSnapshot = 'unknown'
+  const [shard] = transaction.participants.keys()
+  const server = shard === undefined ? undefined : state.leases.get(shard)?.server
+  if (server === undefined) return
+  const { rows } = await ask(server, isolationSql)
+  transaction.keepsSnapshot = rows[0]?.[0]?.startsWith('read ') === true ? 'no' : 'yes'
 }
 
 function wait(session: Session, until: Promise<void>, request: Resumed): void {

@@ -3,6 +3,7 @@
 import { pgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
+import type { Plan } from '../../router/plan.ts'
 import { writeNotice } from '../../wire/backend.ts'
 import { frontend } from '../../wire/codes.ts'
 import type { Frame } from '../../wire/framer.ts'
@@ -83,9 +84,10 @@ function sendQuery(
     return
   }
   if (open === null) {
-    if (session.repeats.allowed(facts, lease)) {
+    const isRead = session.repeats.allowed(facts, lease)
+    if (isRead || session.repeats.allowedAtFence(query.plans.some(isOnTheMove), lease)) {
       owned = new Uint8Array(bytes)
-      session.repeats.arm(lease, () => again(owned))
+      session.repeats.arm(lease, () => again(owned), isRead)
     }
     session.replies.expect(effects)
     joinServer(session, lease, writes)
@@ -157,14 +159,25 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     state.undoDefinitions()
     return
   }
-  if (session.repeats.allowed(facts, lease)) {
+  const isRead = session.repeats.allowed(facts, lease)
+  const onTheMove = end === 'sync' && mayMeetFence(session, batch)
+  if (isRead || session.repeats.allowedAtFence(onTheMove, lease)) {
     owned = ownFrames(frames)
-    session.repeats.arm(lease, again)
+    session.repeats.arm(lease, again, isRead)
   }
   joinServer(session, lease, writesOf(batch))
   session.replies.expect([])
   runOn(session, lease.server, batch, end)
   if (facts.repeatable) askBehind(session, lease.server)
+}
+
+function mayMeetFence({ state }: Session, { items }: Batch): boolean {
+  if (state.database.topology.moves.length === 0) return false
+  return items.some((item) => item.kind === 'execute' && isOnTheMove(item.portal.plan))
+}
+
+function isOnTheMove(plan: Plan): boolean {
+  return plan.kind === 'single' && plan.moves.length > 0
 }
 
 /** Once for a command, however often it is run. */

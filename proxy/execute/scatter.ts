@@ -3,8 +3,8 @@
 import { type PgError, pgError, toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import { ServerError, shiftPosition } from '../../pool/exchange.ts'
-import { HiddenRows } from '../../router/hidden-rows.ts'
 import type { SplicedSql } from '../../router/hidden-splice.ts'
+import type { Plan } from '../../router/plan.ts'
 import { writeCommandComplete, writeNotice } from '../../wire/backend.ts'
 import type { Lease } from '../leases.ts'
 import { ownNames } from '../own-settings.ts'
@@ -16,20 +16,16 @@ import { ResultHeader } from './result-header.ts'
 import { RowGate } from './row-gate.ts'
 import type { Outcome, Unit } from './unit.ts'
 
-// Holds nothing but texts of topologies that are still in use.
-const hiddenRows = new HiddenRows()
+type Scatter = Extract<Plan, { kind: 'scatter' }>
 
 /** @throws PgError the first shard's error; rows of others may have been sent, as with one PostgreSQL. */
-export async function runScatter(
-  session: Session,
-  unit: Unit,
-  shards: readonly ShardId[],
-): Promise<void> {
+export async function runScatter(session: Session, unit: Unit, plan: Scatter): Promise<void> {
   const { state } = session
+  state.transaction?.routedBy(state.database.topology)
   if (state.database.options.scatter === 'refuse') throw pgError('scatterRefused')
   const facts = unitFacts(unit)
-  const rewritten = withoutHidden(session, unit, shards)
-  const leases = await leaseAll(session, shards, unit)
+  const rewritten = withoutHidden(session, unit, plan)
+  const leases = await leaseAll(session, plan.shards, unit)
   const outcomes: Outcome[] = []
   const gate = new RowGate((bytes) => session.output.forward(bytes))
   const header = new ResultHeader()
@@ -54,20 +50,17 @@ export async function runScatter(
   )
 }
 
-/**
- * The texts for shards that hold rows without owning them, by the topology that the statement was planned with: nothing
- * has been waited for since.
- */
+/** The texts for shards that hold rows without owning them. */
 function withoutHidden(
   { state }: Session,
   { sql }: Unit,
-  shards: readonly ShardId[],
+  { shards, hidden }: Scatter,
 ): ReadonlyMap<ShardId, SplicedSql> {
-  const context = state.context()
   const rewritten = new Map<ShardId, SplicedSql>()
   for (const shard of shards) {
-    const hidden = context.topology.hidden.get(shard) ?? []
-    if (hidden.length > 0) rewritten.set(shard, hiddenRows.withoutHidden(sql, context, hidden))
+    const sets = hidden.get(shard)
+    if (sets === undefined) continue
+    rewritten.set(shard, state.database.hiddenRows.withoutHidden(sql, state.context(), sets))
   }
   return rewritten
 }

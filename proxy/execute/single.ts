@@ -46,7 +46,9 @@ export function joinServer(session: Session, lease: Lease, writes: boolean): voi
     if (replay !== '') prepend(session, server, replay)
     server.settings = state.settings
   }
+  state.routedBy = state.database.topology
   if (transaction === null) return
+  if (!joined || !transaction.hasRouted) transaction.routedBy(state.routedBy)
   if (!joined) prepend(session, server, transaction.joinSql)
   transaction.participants.set(
     server.shard,

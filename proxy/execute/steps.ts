@@ -136,7 +136,23 @@ async function runPortal(
 }
 
 async function runStep(session: Session, step: Unit): Promise<void> {
-  const unit = await unheld(session, step)
+  const { state } = session
+  // Planned anew: its plan may be of a moment ago. From the last look at the topology on nothing is waited for before the
+  // step has begun, so that no other topology comes between its shards, what they hide, and its entry at the gate.
+  let plan = planNow(session, step)
+  while (isHeld(plan, state)) {
+    await state.leases.waitFor(untilUnheld(session))
+    plan = planNow(session, step)
+  }
+  return startStep(session, { ...step, plan })
+}
+
+function planNow({ state }: Session, { prepared, index, params }: Unit): Plan {
+  return state.plan(prepared, index, params)
+}
+
+/** The step begins before this returns. */
+function startStep(session: Session, unit: Unit): Promise<void> | void {
   const { plan } = unit
   const { state } = session
   if (state.transaction?.failed === true && !endsFailure(plan)) throw state.aborted
@@ -146,7 +162,7 @@ async function runStep(session: Session, step: Unit): Promise<void> {
     case 'single':
       return runSingle(session, unit, plan)
     case 'scatter':
-      return spanning(session, () => runScatter(session, unit, plan.shards))
+      return spanning(session, () => runScatter(session, unit, plan))
     case 'everywhere':
       return spanning(session, () => runEverywhere(session, unit, plan))
     case 'copyIn':
@@ -154,17 +170,6 @@ async function runStep(session: Session, step: Unit): Promise<void> {
     case 'session':
       return runCommand(session, unit, plan.command)
   }
-}
-
-/** The step as it is planned once no move holds it. @throws PgError 53300, 57P03 */
-async function unheld(session: Session, unit: Unit): Promise<Unit> {
-  const { state } = session
-  let { plan } = unit
-  while (isHeld(plan, state)) {
-    await state.leases.waitFor(untilUnheld(session))
-    plan = state.plan(unit.prepared, unit.index, unit.params)
-  }
-  return plan === unit.plan ? unit : { ...unit, plan }
 }
 
 /** Moves wait for what goes to several shards by the topology of now. */
@@ -191,9 +196,9 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
   const lease = await joinShard(session, shard, plan.writes, facts)
   if (state.database.version !== version) {
     // While it waited for a server, its virtual node may have gone elsewhere.
-    const now = state.plan(unit.prepared, unit.index, unit.params)
+    const now = planNow(session, unit)
     const same = now.kind === 'single' && now.shard === plan.shard && !isHeld(now, state)
-    if (!same) return runStep(session, { ...unit, plan: now })
+    if (!same) return runStep(session, unit)
   }
   const options = { audience: 'all', facts } as const
   const { load } = session.replies
