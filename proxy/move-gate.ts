@@ -102,8 +102,8 @@ export class MoveGate {
   }
 
   /**
-   * True when a statement of these moves has to wait. At a switch that goes for what reads all shards too: another proxy
-   * may write on the new owner already.
+   * True when a statement of these moves has to wait. At a switch that goes for what reads all
+   * shards too: another proxy may write on the new owner already.
    */
   holds(moves: readonly TopologyMove[], leases: GatedLeases): boolean {
     if (moves.length === 0) return false

@@ -184,7 +184,8 @@ async function serve(
     return { next: 'completing' }
   await world.closeStream(move, 'forward')
   const following = await runner.following(move, 'reverse', signal)
-  if (move.wish === 'rollback')
+  // An abort that the switch was quicker than is taken back all the same.
+  if (move.wish === 'rollback' || move.wish === 'abort')
     return { next: 'rolling_back', progress: { fencedAt: world.wallMs() }, granted: true }
   const leftMs = keepSourceMs === null ? Number.POSITIVE_INFINITY : keepSourceMs - age
   await whileFollowing(following, () => world.sleep(Math.min(Math.max(leftMs, 0), 1_000), signal))
