@@ -155,7 +155,7 @@ export class Follower {
 
   /** Until stop(), or until either side is lost. */
   async #follow(link: Link): Promise<void> {
-    const { source, session, recorded, tables, format } = link
+    const { source, sourceClock, session, recorded, tables, format } = link
     const { set, keyType, vnodeBits, moveId, direction } = this.#options
     const pieces = new PieceQueue(this.#changed)
     const applier = new Applier({
@@ -191,7 +191,7 @@ export class Follower {
     const assembling = assembler.run()
     const applying = applier.run()
     try {
-      await Promise.race([assembling, applying])
+      await Promise.race([assembling, applying, sourceClock.lost])
       await Promise.all([source.end(), session.end()])
     } finally {
       this.#applier = null

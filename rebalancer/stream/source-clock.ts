@@ -3,6 +3,7 @@
 import { Client } from 'pg'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { type Lsn, lsn, parseLsn } from '../../core/lsn.ts'
+import { ConnectionLost } from './connection-lost.ts'
 
 const connectTimeoutMs = 10_000
 const askEveryMs = 500
@@ -14,13 +15,20 @@ export class SourceClock {
   readonly #clock: Clock
   #position = lsn(0n)
   #timer: Timer | null = null
+  #lose: (error: Error) => void = () => undefined
   #destroyed = false
+  /** Rejects when the position cannot be told any more; never resolves. */
+  readonly lost: Promise<never>
 
   private constructor(client: Client, clock: Clock) {
     this.#client = client
     this.#clock = clock
-    // Its stream notices a lost source by itself; the position just stays as it is.
+    this.lost = new Promise((_, reject) => {
+      this.#lose = reject
+    })
+    this.lost.catch(() => undefined)
     client.on('error', () => this.destroy())
+    client.on('end', () => this.destroy())
   }
 
   /** Connects and asks once. @throws what pg throws. */
@@ -51,6 +59,7 @@ export class SourceClock {
   destroy(): void {
     this.#destroyed = true
     this.#timer?.cancel()
+    this.#lose(new ConnectionLost('the source does not tell its position any more'))
     this.#client.connection.stream.destroy()
   }
 

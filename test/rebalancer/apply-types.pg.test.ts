@@ -98,6 +98,7 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       ['built-in scalars, in binary', '', scalars],
       ['users’ types and arrays, as text', userTypes, others],
       ['a domain over a scalar, in binary', userTypes, [['positive', ['1', '2']]] as const],
+      ['an alias of an oid, which differs between servers', '', [['regclass', [`'t'`, `'t'`]]]],
       ['everything together', userTypes, [...scalars, ...others]],
     ] as const)('arrive as they are: %s', async (_, types, columns) => {
       const f = await open(`${types}; ${tableOf(columns)}`)

@@ -191,6 +191,35 @@ describe.each(inject('servers').map((servers) => [servers.version, servers] as c
       expect(await differences(3)).toEqual([])
     })
 
+    it.each([
+      ['in binary', ''],
+      ['as text', 'e mood[],'],
+    ])(
+      'takes values of 100 MB, %s',
+      async (__, column) => {
+        const { source, follow, caughtUp, target } = await open({
+          ddl: `CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE t (tenant_id bigint NOT NULL,
+          id int NOT NULL, ${column} v text, PRIMARY KEY (tenant_id, id));
+          ALTER TABLE t ALTER v SET STORAGE EXTERNAL`,
+          set: { vnodes: [], keys: ['1'], except: [] },
+        })
+        const follower = await follow()
+        await source.query(
+          `INSERT INTO t (tenant_id, id, v) SELECT 1, g, repeat('0123456789', 10000000)
+         FROM generate_series(1, 2) g`,
+        )
+        await source.query(`UPDATE t SET tenant_id = 1 WHERE id = 1`)
+        await caughtUp(follower)
+        const sums = async (side: typeof source) => {
+          const sql = 'SELECT length(v) AS n, md5(v) AS sum FROM t ORDER BY id'
+          return (await side.query<{ n: number; sum: string }>(sql)).rows
+        }
+        expect(await sums(target)).toEqual(await sums(source))
+        expect((await sums(target)).map(({ n }) => n)).toEqual([100_000_000, 100_000_000])
+      },
+      120_000,
+    )
+
     it('fires no triggers and checks no foreign keys on the target', async () => {
       const { source, target, follow, caughtUp } = await open({
         ddl: `CREATE TABLE p (tenant_id bigint PRIMARY KEY);
