@@ -264,7 +264,8 @@ export class Relay implements ReplySink {
       return this.#host.forward(bytes)
     }
     if (told === null ? bytes.length === bareBytes : Buffer.compare(told, bytes) === 0) return
-    // Another shard numbers tables and types differently; that they are the same ones, the move has made sure.
+    // Another shard numbers tables and types differently; that they are the same ones, the move has
+    // made sure.
     if (this.#repeatsBecause === fenceError) return
     this.failed = true
     this.#deaf = true

@@ -1,7 +1,10 @@
 // Which errors of a read are worth running it again elsewhere: those that tell of the server, not of the statement.
 // Only reads outside transactions, of which the client has seen nothing yet, are run again.
 
-/** Stands for the SQLSTATE of a move's fence, which says that the statement went by an old topology and did nothing. */
+/**
+ * Stands for the SQLSTATE of a move's fence, which says that the statement went by an old topology
+ * and did nothing.
+ */
 export const fenceError = 'fence'
 
 // Conflicts with recovery (manual, 26.4.2): the replica had to go on.

@@ -1,6 +1,7 @@
-// Commands that are run again. A read outside a transaction whose server fails before its first row has gone out is run
-// once more on another server: nothing of the first try can be seen. So is what the fence of a move has refused, outside a
-// transaction as well, on the new owner. Everything else is told of the failure.
+// Commands that are run again. A read outside a transaction whose server fails before its first row
+// has gone out is run once more on another server: nothing of the first try can be seen. So is what
+// the fence of a move has refused, outside a transaction as well, on the new owner. Everything else
+// is told of the failure.
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { Lease } from './leases.ts'
 import type { ReadFacts } from './read-facts.ts'
@@ -45,7 +46,10 @@ export class Repeats {
     return this.#run !== null
   }
 
-  /** The command about to be sent on `lease` may be run again by `run`; unless it `isRead`, after a fence's error only. */
+  /**
+   * The command about to be sent on `lease` may be run again by `run`; unless it `isRead`, after a
+   * fence's error only.
+   */
   arm({ server }: Lease, run: () => void, isRead: boolean): void {
     this.#run = run
     this.#isRead = isRead
@@ -53,7 +57,10 @@ export class Repeats {
     if (server.target.role === 'replica') this.#readSinceMs = this.#state.database.clock.nowMs()
   }
 
-  /** True when the command is to be run again after that error; null: the connection was lost. See `fenceError`. */
+  /**
+   * True when the command is to be run again after that error; null: the connection was lost. See
+   * `fenceError`.
+   */
   after({ target }: ServerConnection, sqlstate: string | null): boolean {
     if (this.#run === null) return false
     if (sqlstate === fenceError) return true

@@ -1,7 +1,8 @@
-// What a transaction that keeps its snapshot may still be told once virtual nodes have moved. A snapshot is of one server: on
-// the new owner it may be older than the rows that came there, on the former one it still shows those that have been
-// deleted since. Such a statement fails as one does that meets a concurrent update; at READ COMMITTED every statement
-// has a snapshot of its own, and nothing happens.
+// What a transaction that keeps its snapshot may still be told once virtual nodes have moved. A
+// snapshot is of one server: on the new owner it may be older than the rows that came there, on the
+// former one it still shows those that have been deleted since. Such a statement fails as one does
+// that meets a concurrent update; at READ COMMITTED every statement has a snapshot of its own, and
+// nothing happens.
 import { pgError } from '../core/errors.ts'
 import type { Plan } from '../router/plan.ts'
 import { showsSame, type Topology } from '../router/topology.ts'
@@ -17,8 +18,9 @@ type SnapshotFacts = {
 }
 
 /**
- * `plan` itself, or its refusal with 40001. As long as nobody has said what isolation the transaction has, it is noted
- * that the statement depends on it: it is held until a server has been asked (where.ts).
+ * `plan` itself, or its refusal with 40001. As long as nobody has said what isolation the
+ * transaction has, it is noted that the statement depends on it: it is held until a server has been
+ * asked (where.ts).
  */
 export function planInSnapshot(plan: Plan, facts: SnapshotFacts): Plan {
   const { transaction } = facts

@@ -50,8 +50,8 @@ export class Transaction {
   /** Whether it reads on replicas; null until its first statement has decided. */
   onReplicas: boolean | null = null
   /**
-   * Whether its statements go on seeing what was there when it began: at REPEATABLE READ and above they do. `asked`: a
-   * statement depends on it, and its server is to say so.
+   * Whether its statements go on seeing what was there when it began: at REPEATABLE READ and above
+   * they do. `asked`: a statement depends on it, and its server is to say so.
    */
   keepsSnapshot: 'unknown' | 'asked' | 'yes' | 'no' = 'unknown'
   /** What shards were sent their first statements by. */
@@ -75,7 +75,10 @@ export class Transaction {
     return [...this.participants].filter(([, wrote]) => wrote).map(([shard]) => shard)
   }
 
-  /** A shard has joined by `topology`, or somebody was asked by it: snapshots of that time may be kept from now on. */
+  /**
+   * A shard has joined by `topology`, or somebody was asked by it: snapshots of that time may be
+   * kept from now on.
+   */
   routedBy(topology: Topology): void {
     if (!this.#routedBy.includes(topology)) this.#routedBy.push(topology)
   }
@@ -143,7 +146,10 @@ export function refuseOnStandby({ access, isolation }: Begin): void {
   if (access === 'read write') throw pgError('notOnStandby', ['read-write mode'])
 }
 
-/** True for a transaction that may run on replicas: READ ONLY, and not SERIALIZABLE, which a standby lacks. */
+/**
+ * True for a transaction that may run on replicas: READ ONLY, and not SERIALIZABLE, which a standby
+ * lacks.
+ */
 export function readsOnly({ access, isolation }: Begin, settings: SettingsProfile): boolean {
   const byDefault = settings.get('default_transaction_read_only')
   const readOnly =

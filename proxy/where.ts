@@ -59,7 +59,10 @@ export function whereOf(plan: Plan, state: SessionState): Where {
   }
 }
 
-/** True when a move or a shard that joins has it wait, or the question what its transaction's snapshots show. */
+/**
+ * True when a move or a shard that joins has it wait, or the question what its transaction's
+ * snapshots show.
+ */
 export function isHeld(plan: Plan, { database, leases, transaction }: SessionState): boolean {
   const { gate } = database
   if (gate === null) return false

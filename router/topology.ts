@@ -85,8 +85,9 @@ export function placeOfKey(topology: Topology, key: KeyValue, vnodeBits: number)
 }
 
 /**
- * True when snapshots of the time of `then` show every row where statements look for it by `now`, and nowhere else. What
- * has begun to move since is no harm: its new rows are hidden, whether they are in a snapshot or not.
+ * True when snapshots of the time of `then` show every row where statements look for it by `now`,
+ * and nowhere else. What has begun to move since is no harm: its new rows are hidden, whether they
+ * are in a snapshot or not.
  */
 export function showsSame(then: Topology, now: Topology): boolean {
   if (then === now) return true

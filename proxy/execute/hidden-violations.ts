@@ -1,6 +1,6 @@
-// Constraints see the rows that a shard holds for another one: nothing can be put into a foreign key's own queries. A write
-// that goes to every shard may fail on rows that are out of date or not owned, or rightly so; which of them, only the
-// end of the move will tell.
+// Constraints see the rows that a shard holds for another one: nothing can be put into a foreign
+// key's own queries. A write that goes to every shard may fail on rows that are out of date or not
+// owned, or rightly so; which of them, only the end of the move will tell.
 import { type PgError, pgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import { ServerError } from '../../pool/exchange.ts'
@@ -11,8 +11,9 @@ import type { SessionState } from '../session-state.ts'
 const integrityViolation = '23'
 
 /**
- * What the client is told of an error of `shards`, met by what goes to every shard: itself, or 55006 when a row of a sharded
- * table violates a constraint where, by one of `topologies`, rows of others lie.
+ * What the client is told of an error of `shards`, met by what goes to every shard: itself, or
+ * 55006 when a row of a sharded table violates a constraint where, by one of `topologies`, rows of
+ * others lie.
  */
 export function toldOfHidden(
   error: PgError,

@@ -122,7 +122,10 @@ export function waitHeld(session: Session, request: Resumed): void {
   wait(session, until, request)
 }
 
-/** The fence has met what is run again by `again`: its topology is old, if it has not been replaced since. */
+/**
+ * The fence has met what is run again by `again`: its topology is old, if it has not been replaced
+ * since.
+ */
 export function waitNewerTopology(session: Session, again: () => void): void {
   const { database, routedBy } = session.state
   const request = { again, end: 'sync' } as const

@@ -137,8 +137,9 @@ async function runPortal(
 
 async function runStep(session: Session, step: Unit): Promise<void> {
   const { state } = session
-  // Planned anew: its plan may be of a moment ago. From the last look at the topology on nothing is waited for before the
-  // step has begun, so that no other topology comes between its shards, what they hide, and its entry at the gate.
+  // Planned anew: its plan may be of a moment ago. From the last look at the topology on nothing is
+  // waited for before the step has begun, so that no other topology comes between its shards, what
+  // they hide, and its entry at the gate.
   let plan = planNow(session, step)
   while (isHeld(plan, state)) {
     await state.leases.waitFor(untilUnheld(session))

@@ -1,5 +1,6 @@
-// A proxy that meets the fence of the database itself, because its topology is older than the fence: nothing was done, so a
-// statement by itself goes to the new owner, and its client sees but a delay.
+// A proxy that meets the fence of the database itself, because its topology is older than the
+// fence: nothing was done, so a statement by itself goes to the new owner, and its client sees but
+// a delay.
 import type { Client } from 'pg'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { liftFence, placeFence } from '../../catalog/fence.ts'

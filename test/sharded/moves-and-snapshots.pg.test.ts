@@ -1,5 +1,5 @@
-// Transactions that keep their snapshot while virtual nodes move: no row is missed or counted twice. What cannot be told
-// from such a snapshot any more fails as a serialization failure does.
+// Transactions that keep their snapshot while virtual nodes move: no row is missed or counted
+// twice. What cannot be told from such a snapshot any more fails as a serialization failure does.
 import type { Client } from 'pg'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { column, connected, present, refusal, until, value } from '../support/clients.ts'
@@ -63,7 +63,7 @@ describe('a transaction during a move', () => {
     },
   )
 
-  it('whose isolation is the default of a role on the servers has to start again, too', async () => {
+  it('whose isolation is a default of the servers has to start again', async () => {
     for (const shard of [move.source, move.target]) {
       const database = await value(shard, 'SELECT quote_ident(current_database())')
       await shard.query(
@@ -112,7 +112,7 @@ describe('a transaction during a move', () => {
     await client.query('ROLLBACK')
   })
 
-  it('that one string makes has to start again when rows are switched between its statements', async () => {
+  it('of one string has to start again when rows are switched meanwhile', async () => {
     await client.query("SET default_transaction_isolation = 'repeatable read'")
     await move.begin()
     await plant()

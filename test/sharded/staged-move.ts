@@ -1,5 +1,5 @@
-// A move of one virtual node between two shards, its states published by hand: what clients may see between any two of them
-// can be looked at, and rows planted, for as long as it takes.
+// A move of one virtual node between two shards, its states published by hand: what clients may see
+// between any two of them can be looked at, and rows planted, for as long as it takes.
 import type { Client } from 'pg'
 import { vnodeOfInt } from '../../router/key-hash.ts'
 import { column, connected, present, until, value } from '../support/clients.ts'

@@ -12,10 +12,11 @@ COMMENT ON TABLE ringfence.move_progress IS 'position of the other shard up to w
 -- The fence: once a trigger with this function is there, no writer whatever its proxy believes changes a moved row here.
 -- Retryable as it stands; the constraint's name tells a proxy that its topology is old.
 --
--- What another trigger does passes: ON DELETE CASCADE or SET NULL of a foreign key to a reference table. Such a table is
--- written on all shards in one two-phase transaction, never while a move is fenced, so after the switch only: the rows met
--- here are hidden ones then, and their owner's own foreign key does the same to the rows that count. Were it
--- rejected, nobody could delete such a row until the move is completed.
+-- What another trigger does passes: ON DELETE CASCADE or SET NULL of a foreign key to a reference
+-- table. Such a table is written on all shards in one two-phase transaction, never while a move is
+-- fenced, so after the switch only: the rows met here are hidden ones then, and their owner's own
+-- foreign key does the same to the rows that count. Were it rejected, nobody could delete such a
+-- row until the move is completed.
 CREATE FUNCTION ringfence.reject_fenced() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
