@@ -7,13 +7,7 @@ import { JoinRefused } from '../rebalancer/join/join-refused.ts'
 import type { Verdict } from './finding.ts'
 import { serverVerdicts, twinVerdicts } from './server-verdict.ts'
 import { probeServer, type Probed } from './server-probe.ts'
-import {
-  type ConfiguredShard,
-  configured,
-  readCluster,
-  type ShardCluster,
-  type ShardFlags,
-} from './shard-cluster.ts'
+import { configured, readCluster, type ShardCluster, type ShardFlags } from './shard-cluster.ts'
 
 export type ShardAddFlags = ShardFlags & {
   readonly dryRun: boolean
@@ -49,7 +43,7 @@ export async function shardAddCommand(
       say,
       signal: controller.signal,
     }
-    const verdicts = await serverProblems(cluster, shard)
+    const verdicts = await serverProblems(cluster, name)
     const errors = verdicts.filter(({ severity }) => severity === 'error').map(sentence)
     for (const warning of verdicts.filter(({ severity }) => severity === 'warning')) {
       say(`warning: ${sentence(warning)}`)
@@ -87,22 +81,26 @@ async function planOnly(
   return 0
 }
 
-/** What `check` says of a server, about the new one beside the home shard. */
+/** What `check` says of a server, about the new one beside those that are there. */
 async function serverProblems(
-  cluster: ShardCluster,
-  shard: ConfiguredShard,
+  { shards, config }: ShardCluster,
+  name: string,
 ): Promise<readonly Verdict[]> {
-  const [home, fresh] = await Promise.all([
-    probe(cluster.home.urls[0]),
-    probe(shard.address.urls[0]),
-  ])
-  if (home?.kind !== 'answered' || fresh?.kind !== 'answered') return []
-  const { user } = loginOf(shard.address.urls[0])
+  const asked = await Promise.all(
+    [...shards].map(async ([id, { address }]) => ({ id, probed: await probe(address.urls[0]) })),
+  )
+  const answered = asked.flatMap(({ id, probed }) => {
+    return probed?.kind === 'answered' ? [{ id, facts: probed.facts }] : []
+  })
+  const fresh = answered.find(({ id }) => id === name)
+  // Whatever keeps us from it is said when it is connected to in earnest.
+  if (fresh === undefined) return []
+  const others = answered.filter((each) => each !== fresh)
+  const { user } = loginOf(shards.get(fresh.id)?.address.urls[0])
   const login = { user, password: null }
-  const [first] = cluster.shards.keys()
   return [
-    ...serverVerdicts(fresh.facts, 'primary', login, cluster.config),
-    ...twinVerdicts([{ id: first ?? '', facts: home.facts }], fresh.facts),
+    ...serverVerdicts(fresh.facts, 'primary', login, config),
+    ...twinVerdicts(others, fresh.facts),
   ]
 }
 

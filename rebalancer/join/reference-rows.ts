@@ -1,9 +1,9 @@
 // Rows of reference tables, from the home shard to one that joins: out of one snapshot, compared afterwards as wholes.
 import { pipeline } from 'node:stream/promises'
-import { type Client, escapeIdentifier } from 'pg'
+import type { Client } from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import type { ShardingRules } from '../../router/schema.ts'
-import { userTables } from './catalog-sql.ts'
+import { relation, userTables } from './catalog-sql.ts'
 
 /** A table with the same rows on every shard. */
 export type ReferenceTable = {
@@ -13,11 +13,11 @@ export type ReferenceTable = {
   readonly columns: readonly string[]
 }
 
-type Row = { readonly schema: string; readonly table: string; readonly columns: readonly string[] }
+type Row = ReferenceTable & { readonly schema: string; readonly table: string }
 
 /** Tables on one server: topmost parents, with the columns that are not computed. */
-const tablesSql = `SELECT n.nspname AS schema, c.relname AS table,
-    ARRAY(SELECT a.attname::text FROM pg_attribute a
+const tablesSql = `SELECT n.nspname AS schema, c.relname AS table, ${relation} AS name,
+    ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
           ORDER BY a.attnum) AS columns
   FROM ${userTables()} AND NOT c.relispartition
@@ -29,11 +29,10 @@ export async function readReferenceTables(
   rules: ShardingRules,
 ): Promise<readonly ReferenceTable[]> {
   const { rows } = await client.query<Row>(tablesSql)
-  return rows.flatMap(({ schema, table, columns }) => {
+  return rows.flatMap(({ schema, table, name, columns }) => {
     const rule = rules.tables.get(`${schema}.${table}`) ?? rules.tables.get(table)
     if (rule === undefined || !('placement' in rule) || rule.placement !== 'reference') return []
-    const name = `${escapeIdentifier(schema)}.${escapeIdentifier(table)}`
-    return [{ name, columns: columns.map((column) => escapeIdentifier(column)) }]
+    return [{ name, columns }]
   })
 }
 

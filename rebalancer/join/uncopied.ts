@@ -21,7 +21,7 @@ const tables = (kind: string, condition: string) => `
     AND ${condition}`
 
 const operators = `
-  SELECT 'operator' AS kind, format('%s (%s)', x.oid::regoperator, n.nspname) AS name
+  SELECT 'operator' AS kind, x.oid::regoperator::text AS name
   FROM pg_operator x JOIN pg_namespace n ON n.oid = x.oprnamespace
   WHERE x.oid >= 16384 AND ${userSchema} AND NOT ${ofExtension('pg_operator', 'x.oid')}`
 
