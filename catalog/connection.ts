@@ -28,6 +28,13 @@ export function moveLock(moveId: number): string {
   return `1380337220, ${moveId}`
 }
 
+/**
+ * Commits that others act on, or whose place in the log others wait for, must survive a crash also where servers commit
+ * asynchronously by default.
+ */
+export const durableCommitsSql = `SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
+  WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
+
 const connectTimeoutMs = 5_000
 const endTimeoutMs = 1_000
 
@@ -62,6 +69,7 @@ export async function openCatalogConnection(
   client.on('error', destroy)
   try {
     await client.connect()
+    await client.query(durableCommitsSql)
     return { client, end, destroy }
   } catch (cause) {
     destroy()

@@ -3,6 +3,7 @@
 // that statement within a second.
 import { Socket } from 'node:net'
 import { Client, escapeLiteral } from 'pg'
+import { durableCommitsSql } from '../../catalog/connection.ts'
 
 /** A connection that is closed at the end of its block, or as soon as `signal` aborts. */
 export type ShardConnection = {
@@ -74,7 +75,7 @@ export async function openShard(url: string, signal: AbortSignal): Promise<Shard
   }
   try {
     await client.connect()
-    await client.query(settingsSql)
+    await client.query(`${settingsSql}; ${durableCommitsSql}`)
     return { client, [Symbol.asyncDispose]: close }
   } catch (thrown) {
     signal.removeEventListener('abort', destroy)
