@@ -37,7 +37,7 @@ export async function runEverywhere(session: Session, unit: Unit, plan: Everywhe
   const told = (error: PgError, { server: { shard } }: Lease) =>
     toldOfHidden(error, state, [shard], [topology, state.database.topology])
   if (first.error !== null) throw told(first.error, home)
-  const rest = await Promise.all(
+  const rest = await allEnded(
     others.map(async (lease) => {
       const { server } = lease
       if (plan.what === 'reference') await ask(server, queueSql)
@@ -60,5 +60,14 @@ async function afterDdl(session: Session, leases: readonly Lease[]): Promise<voi
   state.ownSchema = null
   if (rules === null) return
   const sql = strideSequencesSql(rules)
-  await Promise.all(leases.map(({ server }) => ask(server, sql)))
+  await allEnded(leases.map(({ server }) => ask(server, sql)))
+}
+
+/**
+ * Results of all, or the first error, once all have come to their end: what a shard still has to be sent would run behind
+ * the ROLLBACK that follows an error, outside of any transaction.
+ */
+async function allEnded<T>(running: readonly Promise<T>[]): Promise<readonly T[]> {
+  await Promise.allSettled(running)
+  return await Promise.all(running)
 }
