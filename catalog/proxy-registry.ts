@@ -45,7 +45,8 @@ export async function registerProxy(client: Client, self: ProxyIdentity): Promis
 }
 
 /**
- * Says that the proxy lives, and that nothing it runs is older than `seen`. Gives the epoch in force; null when the
+ * Says that the proxy lives, and that nothing it runs is older than `seen`. Silent rows of its address go: whoever listens
+ * there now has outlived them. Gives the epoch in force; null when the
  * proxy is not on the list any more and has to register again.
  */
 export async function beat(
@@ -60,7 +61,8 @@ export async function beat(
        WHERE id = $1 AND incarnation = $2 RETURNING id),
      former AS (
        DELETE FROM ringfence.proxy
-       WHERE id = $4 AND incarnation <> $2 AND heartbeat < clock_timestamp() - $5 * interval '1 ms')
+       WHERE (id = $4 OR starts_with(id, $4 || '/')) AND incarnation <> $2
+         AND heartbeat < clock_timestamp() - $5 * interval '1 ms')
      SELECT epoch FROM ringfence.topology, beaten`,
     [name, self.incarnation, seen, self.id, silentMs],
   )
