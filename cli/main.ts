@@ -6,6 +6,7 @@ import { addCompletionCommand } from './commands/completion.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import { addHashPasswordCommand } from './commands/hash-password.ts'
+import { addImportCommand } from './commands/import.ts'
 import { addImportPgbouncerCommand } from './commands/import-pgbouncer.ts'
 import { addInitCommand } from './commands/init.ts'
 import { addKeyCommand } from './commands/key.ts'
@@ -13,6 +14,7 @@ import { addRebalanceCommand } from './commands/rebalance.ts'
 import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addShardCommand } from './commands/shard.ts'
+import { addTopCommand } from './commands/top.ts'
 import { addTopologyCommand } from './commands/topology.ts'
 import { programVersion } from './version.ts'
 
@@ -52,9 +54,11 @@ const adders = [
   addShardCommand,
   addRebalanceCommand,
   addKeyCommand,
+  addTopCommand,
   addTopologyCommand,
   addSchemaCommand,
   addHashPasswordCommand,
+  addImportCommand,
   addImportPgbouncerCommand,
   addCompletionCommand,
 ]

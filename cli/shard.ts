@@ -1,10 +1,10 @@
 // `ringfence shard pause` and `resume`: a planned switchover without errors. While a shard is paused,
 // what needs its primary waits in every proxy; so either all proxies pause, or none stays paused.
-import type { Config } from '../config/config.ts'
 import { type AdminLogin, type ProxyAddress, type Told, tellProxy } from './admin-client.ts'
 import { chooseDatabase } from './choose-database.ts'
 import { CommandFailure, readConfig } from './load-config.ts'
 import type { ProxyAt } from './options.ts'
+import { adminOf, proxiesOf, proxyName } from './proxies.ts'
 import { renderTable } from './table.ts'
 
 export type ShardOptions = {
@@ -90,9 +90,9 @@ async function pauseAll(
     proxies.map(async (proxy) => {
       const answer = await tell(task, 'PAUSE', proxy, controller.signal)
       const seconds = secondsSince(startMs)
-      if (answer.kind === 'done') say(`${nameOf(proxy)} paused after ${seconds} s`)
+      if (answer.kind === 'done') say(`${proxyName(proxy)} paused after ${seconds} s`)
       else if (!controller.signal.aborted) {
-        say(`${nameOf(proxy)} did not pause: ${answer.reason}`)
+        say(`${proxyName(proxy)} did not pause: ${answer.reason}`)
         controller.abort(new Error('given up, because another proxy did not pause'))
       }
       return { proxy, answer, seconds }
@@ -101,10 +101,10 @@ async function pauseAll(
   clearTimeout(late)
   const ok = told.every(({ answer }) => answer.kind === 'done')
   const rows = told.map(async ({ proxy, answer, seconds }): Promise<Row> => {
-    if (ok) return { proxy: nameOf(proxy), state: 'paused', seconds, note: null }
+    if (ok) return { proxy: proxyName(proxy), state: 'paused', seconds, note: null }
     const note = answer.kind === 'done' ? 'had paused' : answer.reason
     if (answer.kind === 'unreached' || answer.kind === 'refused') {
-      return { proxy: nameOf(proxy), state: 'not paused', seconds, note }
+      return { proxy: proxyName(proxy), state: 'not paused', seconds, note }
     }
     return resumeOne(task, proxy, undoTimeoutMs, note)
   })
@@ -126,12 +126,12 @@ async function resumeOne(
   clearTimeout(late)
   const seconds = secondsSince(startMs)
   if (answer.kind === 'done') {
-    task.say(`${nameOf(proxy)} resumed`)
-    return { proxy: nameOf(proxy), state: 'resumed', seconds, note }
+    task.say(`${proxyName(proxy)} resumed`)
+    return { proxy: proxyName(proxy), state: 'resumed', seconds, note }
   }
-  task.say(`${nameOf(proxy)} could not be told to resume: ${answer.reason}`)
+  task.say(`${proxyName(proxy)} could not be told to resume: ${answer.reason}`)
   const notes = [note, `not resumed: ${answer.reason}`].filter((each) => each !== null)
-  return { proxy: nameOf(proxy), state: 'unknown', seconds, note: notes.join('; ') }
+  return { proxy: proxyName(proxy), state: 'unknown', seconds, note: notes.join('; ') }
 }
 
 function tell(
@@ -157,26 +157,8 @@ async function readTask(
   const say = (line: string) => {
     if (!options.json) out(`${line}\n`)
   }
-  const { proxy: given, timeoutMs } = options
-  const proxies = given.length === 0 ? [{ host: config.listen.host, port: null }] : given
-  const addresses = proxies.map(({ host, port }) => addressOf(host, port ?? config.listen.port))
-  return { database, shard, proxies: addresses, login: adminOf(config), timeoutMs, say }
-}
-
-/** Who listens everywhere is reached by the loopback address. */
-function addressOf(host: string, port: number): ProxyAddress {
-  if (port === 0) throw new CommandFailure('listen.port is 0: name the proxies with --proxy')
-  if (host === '0.0.0.0') return { host: '127.0.0.1', port }
-  return { host: host === '::' ? '::1' : host, port }
-}
-
-function adminOf({ users }: Config): AdminLogin {
-  for (const { name, secret, admin } of users) {
-    if (admin && secret.kind === 'password') return { user: name, password: secret.password }
-  }
-  throw new CommandFailure(
-    'the file lists no user with "admin: true" and a password to log in with',
-  )
+  const proxies = proxiesOf(config, options.proxy)
+  return { database, shard, proxies, login: adminOf(config), timeoutMs: options.timeoutMs, say }
 }
 
 function report(
@@ -190,10 +172,6 @@ function report(
     return [proxy, state, String(seconds), note ?? '']
   })
   out(renderTable(['proxy', 'state', 'seconds', 'note'], cells))
-}
-
-function nameOf({ host, port }: ProxyAddress): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
 function quoted(name: string): string {
