@@ -164,9 +164,8 @@ export async function advanceMove(
 ): Promise<Move | undefined> {
   const { next, progress = {}, error = null } = transition
   assert(mayFollow(move.state, next), `a move goes from ${move.state} to ${next}`)
-  await client.query('BEGIN')
   try {
-    await client.query('SELECT epoch FROM ringfence.topology FOR UPDATE')
+    await client.query('BEGIN; SELECT epoch FROM ringfence.topology FOR UPDATE')
     const { rows } = await client.query<MoveRow>(
       `UPDATE ringfence.move
        SET state = $3, progress = progress || $4::jsonb, error = $5, hint = $6,
@@ -249,12 +248,12 @@ export async function publish(
   detail: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   await client.query(
-    `WITH next AS (UPDATE ringfence.topology SET epoch = epoch + 1 RETURNING epoch)
-     INSERT INTO ringfence.topology_history (epoch, what, detail)
-     SELECT epoch, $1, $2 FROM next`,
+    `WITH next AS (UPDATE ringfence.topology SET epoch = epoch + 1 RETURNING epoch),
+     noted AS (INSERT INTO ringfence.topology_history (epoch, what, detail)
+               SELECT epoch, $1, $2 FROM next RETURNING epoch)
+     SELECT pg_notify('ringfence_topology', '') FROM noted`,
     [what, detail],
   )
-  await client.query('NOTIFY ringfence_topology')
 }
 
 /** What a state means for owners, pins and reservations. */

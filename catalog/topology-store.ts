@@ -151,7 +151,7 @@ export class TopologyStore {
     client.on('end', () => this.#lost(connection, 'the server closed the connection'))
     client.on('notification', ({ channel }) => {
       if (channel === 'ringfence_schema') this.#tellSchema()
-      else void this.#refresh()
+      else void this.#refresh('told')
     })
     try {
       await client.query('LISTEN ringfence_topology; LISTEN ringfence_schema')
@@ -189,14 +189,16 @@ export class TopologyStore {
     await this.#payNotification()
   }
 
-  async #refresh(): Promise<void> {
+  /** `told`: the epoch is known to have changed. Clients wait at a switch, and a heartbeat is a commit: it comes later. */
+  async #refresh(why: 'told' | 'due' = 'due'): Promise<void> {
     this.#refreshAgain = this.#refreshing
     const connection = this.#connection
     if (this.#refreshing || connection === undefined) return
     this.#refreshing = true
+    const { client } = connection
     try {
-      if ((await this.#epochNow(connection.client)) !== this.#topology?.epoch) {
-        await this.#read(connection.client)
+      if (why === 'told' || (await this.#epochNow(client)) !== this.#topology?.epoch) {
+        await this.#read(client)
       }
     } catch (error) {
       this.#lost(connection, reasonOf(error))

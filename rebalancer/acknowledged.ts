@@ -6,7 +6,8 @@ import type { MoveWorld } from './world.ts'
 /** `everybody`: also who is silent; `living`: who is silent holds what is on the move by itself. */
 type Whom = 'everybody' | 'living'
 
-const lookMs = 10
+/** Clients wait at a switch while this is waited for. */
+const lookMs = 3
 
 /** Proxies that `epochNow` still waits for. */
 export function missing(
