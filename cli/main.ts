@@ -1,6 +1,7 @@
 // The command line is put together here. Options and help of a command stand in commands/, its work beside.
 import { Command } from 'commander'
 import { addAdviseCommand } from './commands/advise.ts'
+import { addBenchCommand } from './commands/bench.ts'
 import { addCheckCommand } from './commands/check.ts'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addDemoCommand } from './commands/demo.ts'
@@ -55,6 +56,7 @@ const adders = [
   addRebalanceCommand,
   addKeyCommand,
   addTopCommand,
+  addBenchCommand,
   addTopologyCommand,
   addSchemaCommand,
   addHashPasswordCommand,
