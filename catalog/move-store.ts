@@ -14,6 +14,8 @@ export type MoveProgress = {
   /** Generation of slot, publication and triggers on the source: their names contain it. */
   readonly slot?: string
   readonly slotLsn?: string
+  /** Server that rows are copied to, as "system identifier/timeline". */
+  readonly copiedTo?: string
   readonly reverseSlot?: string
   readonly reverseLsn?: string
   /** Tables copied in full, by `schema.name`, and the position of the snapshot that they are of. */
@@ -61,6 +63,8 @@ export type MoveOptions = {
 
 export type Move = {
   readonly id: number
+  /** Eight digits of the cluster's identity: moves of two clusters may meet on one server. */
+  readonly cluster: string
   readonly set: MovedSet
   readonly from: ShardId
   readonly to: ShardId
@@ -76,6 +80,7 @@ export type Move = {
 
 type MoveRow = {
   id: string
+  cluster: string
   vnodes: number[]
   keys: string[]
   except_keys: string[]
@@ -91,7 +96,7 @@ type MoveRow = {
   changed_at: Date
 }
 
-const columns = `id, vnodes, keys, except_keys, from_shard, to_shard, state, wish, options, progress,
+const columns = `id, (SELECT left(replace(cluster::text, '-', ''), 8) FROM ringfence.topology) AS cluster, vnodes, keys, except_keys, from_shard, to_shard, state, wish, options, progress,
   error, hint, created_at, changed_at`
 
 /** One move. @throws CatalogError when there is none of that number. */
@@ -266,7 +271,15 @@ async function carryOut(client: Client, move: Move, next: MoveState): Promise<vo
 }
 
 /** What is moved is the source's and on no other move. Keys pinned in its virtual nodes stay where they are. */
-async function reserve(client: Client, { id, set, from }: Move): Promise<void> {
+async function reserve(client: Client, { id, set, from, to }: Move): Promise<void> {
+  const { rowCount: joined } = await client.query(
+    `SELECT FROM ringfence.shard WHERE id = $1 AND state <> 'joining'`,
+    [to],
+  )
+  // No proxy could read a topology with a move to it.
+  if (joined === 0) {
+    throw new CatalogError(`shard "${to}" has not joined`, `Run "ringfence shard add ${to}" first.`)
+  }
   const type = await keyTypeOf(client)
   const vnodes = [...set.vnodes]
   const keys = [...set.keys]
@@ -339,13 +352,18 @@ async function giveTo(client: Client, { set }: Move, shard: ShardId): Promise<vo
   )
 }
 
+/** Never back: another move may have put it further up since the position was read. */
 async function raiseFloor(
   client: Client,
   { shard, position }: NonNullable<Transition['floor']>,
 ): Promise<void> {
   await client.query(
-    `INSERT INTO ringfence.read_floor (shard, system_id, timeline, lsn) VALUES ($1, $2, $3, $4)
-     ON CONFLICT (shard) DO UPDATE SET system_id = excluded.system_id, timeline = excluded.timeline, lsn = excluded.lsn`,
+    `INSERT INTO ringfence.read_floor AS f (shard, system_id, timeline, lsn)
+     VALUES ($1, $2, $3, $4)
+     ON CONFLICT (shard) DO UPDATE
+       SET system_id = excluded.system_id, timeline = excluded.timeline, lsn = excluded.lsn
+       WHERE f.system_id <> excluded.system_id
+          OR (f.timeline, f.lsn) < (excluded.timeline, excluded.lsn)`,
     [shard, position.systemId, position.timeline, formatLsn(position.lsn)],
   )
 }
@@ -353,6 +371,7 @@ async function raiseFloor(
 function moveOf(row: MoveRow): Move {
   return {
     id: Number(row.id),
+    cluster: row.cluster,
     set: {
       vnodes: row.vnodes.map((number) => vnode(number)),
       keys: row.keys,

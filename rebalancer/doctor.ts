@@ -45,7 +45,7 @@ export type Diagnosis = {
 
 const movesMax = 10_000
 const liftTimeoutMs = 10_000
-const objectName = /^ringfence_(?:move_)?(\d+)_(forward|reverse)$/
+const objectName = /^ringfence_move_[0-9a-f]{8}_(\d+)_(forward|reverse)$/
 
 /** @throws what pg throws when a shard cannot be reached: nothing can be said then */
 export async function examine(options: DoctorOptions): Promise<Diagnosis> {
@@ -216,12 +216,13 @@ async function remains(
   shard: ShardId,
   moves: readonly Move[],
 ): Promise<readonly Found[]> {
-  const { rows } = await client.query<{ id: string }>(
-    `SELECT move_id::text AS id FROM ringfence.move_progress
-     UNION SELECT substring(roname FROM '^ringfence_([0-9]+)_') FROM pg_replication_origin
-           WHERE roname ~ '^ringfence_[0-9]+_(forward|reverse)$'`,
+  const { rows } = await client.query<{ cluster: string; id: string }>(
+    `WITH own AS (SELECT left(replace(cluster::text, '-', ''), 8) AS cluster FROM ringfence.local_shard)
+     SELECT cluster, move_id::text AS id FROM ringfence.move_progress, own
+     UNION SELECT cluster, substring(roname FROM '_([0-9]+)_[a-z]+$') FROM pg_replication_origin, own
+           WHERE roname ~ ('^ringfence_move_' || cluster || '_[0-9]+_(forward|reverse)$')`,
   )
-  return rows.flatMap(({ id }) => {
+  return rows.flatMap(({ cluster, id }) => {
     const move = moves.find((each) => String(each.id) === id)
     if (move !== undefined && !hasEnded(move.state)) return []
     return {
@@ -229,7 +230,7 @@ async function remains(
       what: `positions of move ${id}, which has ended`,
       remedy: 'ringfence rebalance doctor --fix',
       fixable: true,
-      mend: (mending: Client) => forgetMove(mending, Number(id)),
+      mend: (mending: Client) => forgetMove(mending, { cluster, id: Number(id) }),
     }
   })
 }

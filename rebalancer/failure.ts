@@ -1,5 +1,6 @@
 // What an error means for a move: wait and try again, or not.
 import { MoveProblem } from './move-problem.ts'
+import { isPassing } from './stream/connection-lost.ts'
 
 /** Connections that break, servers that start or stop, locks that others hold, limits that are reached for now. */
 const transientStates = /^(?:08...|57P0[1234]|53...|55P03|55006|40001|40P01|25006|57014)$/
@@ -11,6 +12,7 @@ const transientTexts =
 export function isTransient(error: unknown): boolean {
   for (let each = error; each instanceof Error; each = each.cause) {
     if (each instanceof MoveProblem) return false
+    if (isPassing(each)) return true
     const code = 'code' in each && typeof each.code === 'string' ? each.code : ''
     if (transientStates.test(code) || transientCodes.test(code)) return true
     if (transientTexts.test(each.message)) return true

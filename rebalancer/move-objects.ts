@@ -3,13 +3,17 @@
 import { type Client, escapeIdentifier, escapeLiteral } from 'pg'
 import { assert } from '../core/assert.ts'
 import { type Lsn, parseLsn } from '../core/lsn.ts'
+import type { Move } from '../catalog/move-store.ts'
 import type { Direction } from './world.ts'
 import { type MovedTable, needsFullIdentity } from './tables.ts'
 
-/** Name of slot and publication. */
-export function streamName(moveId: number, direction: Direction): string {
-  return `ringfence_move_${moveId}_${direction}`
+/** Name of slot, publication and origin; slots and origins are a server's, which may have shards of several clusters. */
+export function streamName({ cluster, id }: MoveName, direction: Direction): string {
+  return `ringfence_move_${cluster}_${id}_${direction}`
 }
+
+/** What names of a move's objects are made of. */
+export type MoveName = Pick<Move, 'cluster' | 'id'>
 
 /** Publication and slot on the side that is followed; the slot waits for the transactions that are open there. */
 export async function createStream(
@@ -98,11 +102,11 @@ export async function setIdentity(client: Client, table: string, identity: strin
 }
 
 /** Positions and origins of a move on one shard. */
-export async function forgetMove(client: Client, moveId: number): Promise<void> {
-  await client.query('DELETE FROM ringfence.move_progress WHERE move_id = $1', [moveId])
+export async function forgetMove(client: Client, move: MoveName): Promise<void> {
+  await client.query('DELETE FROM ringfence.move_progress WHERE move_id = $1', [move.id])
   const { rows } = await client.query<{ name: string }>(
     'SELECT roname AS name FROM pg_replication_origin WHERE roname = ANY ($1::text[])',
-    [[`ringfence_${moveId}_forward`, `ringfence_${moveId}_reverse`]],
+    [[streamName(move, 'forward'), streamName(move, 'reverse')]],
   )
   for (const { name } of rows) {
     await client.query(`SELECT pg_replication_origin_drop(${escapeLiteral(name)})`)

@@ -141,7 +141,10 @@ export async function deleteMoved(
   side: Side,
 ): Promise<number> {
   const url = await shards.url(move, side)
-  const tables = await shards.tables(move, side, signal)
+  const tables = (await shards.tables(move, side, signal)).filter((table) => {
+    // A table that came after the copy has not been moved: its rows are nowhere else.
+    return side === 'target' || move.progress.copied?.[tableName(table)] !== undefined
+  })
   await endAppliers(shards, move, side, signal)
   let total = 0
   for (const table of tables) {
@@ -172,7 +175,7 @@ async function endAppliers(
   await shard.client.query(
     `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
      WHERE application_name = $1 AND datname = current_database()`,
-    [`ringfence move ${move.id} ${direction}`],
+    [`ringfence move ${move.id} ${direction} target`],
   )
   await shard.client.query(
     'DELETE FROM ringfence.move_progress WHERE move_id = $1 AND direction = $2',

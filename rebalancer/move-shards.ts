@@ -2,11 +2,12 @@
 // are kept ready for the cutover, while clients wait.
 import { assert } from '../core/assert.ts'
 import type { Move } from '../catalog/move-store.ts'
+import type { MoveState } from '../catalog/move-state.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { ShardingRules } from '../router/schema.ts'
 import { openShard, type ShardConnection } from './copy/connection.ts'
 import { primaryUrl, type ShardAddress } from './shard-address.ts'
-import { type MovedTable, readMovedTables } from './tables.ts'
+import { type MovedTable, readMovedTables, refuseOthers, tableName } from './tables.ts'
 import type { Direction, Side } from './world.ts'
 
 /** A connection that is ready for the cutover, and what it will need to know. */
@@ -15,6 +16,8 @@ type Ready = { readonly connection: ShardConnection; readonly tables: readonly M
 export const sides = ['source', 'target'] as const
 
 const actTimeoutMs = 60_000
+/** After the copy; before, tables are still found as they come. */
+const settledStates: readonly MoveState[] = ['catching_up', 'verifying', 'fencing']
 
 export class MoveShards {
   readonly #addresses: ReadonlyMap<ShardId, ShardAddress>
@@ -44,6 +47,10 @@ export class MoveShards {
     if (ready === undefined) {
       const connection = await this.open(move, side, this.#signal)
       const tables = await readMovedTables(connection.client, this.#rules)
+      if (side === 'source' && settledStates.includes(move.state)) {
+        const copied = Object.keys(move.progress.copied ?? {})
+        refuseOthers(tables.map(tableName), copied)
+      }
       ready = { connection, tables }
       this.#ready.set(side, ready)
       connection.client.on('end', () => {
@@ -72,7 +79,9 @@ export class MoveShards {
 
   /** A connection to a side's primary, closed at the end of its block. */
   async open(move: Move, side: Side, signal = AbortSignal.timeout(actTimeoutMs)) {
-    return await openShard(await this.url(move, side), signal)
+    // Whoever has lost the move's lock does nothing more: another runner may be at it.
+    const both = AbortSignal.any([this.#signal, signal])
+    return await openShard(await this.url(move, side), both)
   }
 
   /** Of a side's primary. @throws why there is none */

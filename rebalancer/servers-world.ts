@@ -34,7 +34,13 @@ import { findProblems, slotState } from './readiness.ts'
 import { copyRows, deleteMoved, type OnRows, type RowsContext, verifyRows } from './move-rows.ts'
 import { MoveShards, shardOf, sideOf, sides } from './move-shards.ts'
 import type { ShardAddress } from './shard-address.ts'
-import { type MovedTable, readMovedTables, tableName } from './tables.ts'
+import {
+  type MovedTable,
+  readMovedTables,
+  readTableNames,
+  refuseOthers,
+  tableName,
+} from './tables.ts'
 import type { Throttle } from './throttle.ts'
 import type { Direction, Following, MoveWorld, Side, Verified } from './world.ts'
 
@@ -194,14 +200,14 @@ export class ServersWorld implements MoveWorld {
   async forget(move: Move): Promise<void> {
     for (const side of sides) {
       await using shard = await this.#shards.open(move, side)
-      await forgetMove(shard.client, move.id)
+      await forgetMove(shard.client, move)
     }
   }
 
   // ---- streams
 
   async openStream(move: Move, direction: Direction, signal: AbortSignal) {
-    const name = streamName(move.id, direction)
+    const name = streamName(move, direction)
     await using shard = await this.#shards.open(move, sideOf(direction), signal)
     await dropStream(shard.client, name)
     const tables = await readMovedTables(shard.client, this.#options.rules)
@@ -210,12 +216,12 @@ export class ServersWorld implements MoveWorld {
 
   async closeStream(move: Move, direction: Direction): Promise<void> {
     await using shard = await this.#shards.open(move, sideOf(direction))
-    await dropStream(shard.client, streamName(move.id, direction))
+    await dropStream(shard.client, streamName(move, direction))
   }
 
   async retained(move: Move, direction: Direction): Promise<number | null> {
     await using shard = await this.#shards.open(move, sideOf(direction))
-    const state = await slotState(shard.client, streamName(move.id, direction))
+    const state = await slotState(shard.client, streamName(move, direction))
     return state.kind === 'missing' ? null : state.retainedBytes
   }
 
@@ -226,12 +232,13 @@ export class ServersWorld implements MoveWorld {
     const tables = await readMovedTables(shard.client, rules)
     const { slotLsn, reverseLsn, copied } = move.progress
     const start = lsn(BigInt((direction === 'forward' ? slotLsn : reverseLsn) ?? '0'))
-    const name = streamName(move.id, direction)
+    const name = streamName(move, direction)
     this.#follower = await Follower.start({
       sourceUrl: await this.#shards.url(move, from),
       targetUrl: await this.#shards.url(move, from === 'source' ? 'target' : 'source'),
       slot: name,
       publication: name,
+      origin: name,
       moveId: move.id,
       direction,
       set: move.set,
@@ -286,17 +293,19 @@ export class ServersWorld implements MoveWorld {
   // ---- cutover
 
   async fence(move: Move, side: Side, timeoutMs: number): Promise<Lsn> {
-    const { keyType } = this.#options.rules
-    return await this.#shards.withReady(move, side, ({ connection, tables }) =>
-      placeFence(connection.client, {
+    const { rules } = this.#options
+    return await this.#shards.withReady(move, side, async ({ connection: { client }, tables }) => {
+      const fenced = await placeFence(client, {
         moveId: move.id,
         tables,
         set: move.set,
-        keyType,
+        keyType: rules.keyType,
         timeoutMs,
         now: () => this.nowMs(),
-      }),
-    )
+      })
+      refuseOthers(await readTableNames(client, rules), tables.map(tableName))
+      return fenced
+    })
   }
 
   async liftFence(move: Move, side: Side): Promise<void> {

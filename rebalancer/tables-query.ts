@@ -51,6 +51,14 @@ const binarySafe = (type: string) => `
          AND p.atttypid NOT IN (SELECT oid FROM plain)))
    FROM last l JOIN pg_type t ON t.oid = l.oid)`
 
+/** Names of the tables alone: asked while clients wait. */
+export const namesSql = `
+SELECT n.nspname AS schema, c.relname AS name
+FROM ringfence.sharded_tables($1, $2, $3) AS s (oid)
+JOIN pg_class c ON c.oid = s.oid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = s.oid)`
+
 /** One row per table, by schema and name. */
 export const tablesSql = `
 WITH RECURSIVE ${tree}

@@ -2,7 +2,8 @@
 // being moved. Both shards are read and compared before anything is changed.
 import type { Client } from 'pg'
 import type { ShardingRules } from '../router/schema.ts'
-import { faultsSql, leavesSql, tablesSql } from './tables-query.ts'
+import { MoveProblem } from './move-problem.ts'
+import { faultsSql, leavesSql, namesSql, tablesSql } from './tables-query.ts'
 
 /** A column of a sharded table. */
 type MovedColumn = {
@@ -75,13 +76,7 @@ export async function readMovedTables(
   client: Client,
   rules: ShardingRules,
 ): Promise<readonly MovedTable[]> {
-  const keyed: string[] = []
-  const others: string[] = []
-  for (const [table, rule] of rules.tables) {
-    if ('key' in rule) keyed.push(table)
-    else others.push(table)
-  }
-  const values = [rules.key, keyed, others]
+  const values = argumentsOf(rules)
   const tables = await client.query<TableRow>(tablesSql, values)
   const leaves = await client.query<LeafRow>(leavesSql, values)
   const faults = await client.query<{ root: string; fault: string }>(faultsSql, values)
@@ -100,6 +95,38 @@ export async function readMovedTables(
     const found = faults.rows.filter(ofTable).map(({ fault }) => fault)
     return { ...table, faults: [...ownFaults(table), ...found] }
   })
+}
+
+/** Names of all sharded tables, as tableName() gives them. */
+export async function readTableNames(
+  client: Client,
+  rules: ShardingRules,
+): Promise<readonly string[]> {
+  const { rows } = await client.query<{ schema: string; name: string }>(
+    namesSql,
+    argumentsOf(rules),
+  )
+  return rows.map(tableName)
+}
+
+/** @throws MoveProblem schemaChanged when one of `names` is not among those that are moved. */
+export function refuseOthers(names: readonly string[], moved: readonly string[]): void {
+  const other = names.find((name) => !moved.includes(name))
+  if (other === undefined) return
+  throw new MoveProblem('schemaChanged', `table ${other} has come since the move has begun`, {
+    hint: 'Nothing of it was moved. Abort the move and begin it again.',
+  })
+}
+
+/** Of ringfence.sharded_tables(). */
+function argumentsOf({ key, tables }: ShardingRules) {
+  const keyed: string[] = []
+  const others: string[] = []
+  for (const [table, rule] of tables) {
+    if ('key' in rule) keyed.push(table)
+    else others.push(table)
+  }
+  return [key, keyed, others]
 }
 
 /**

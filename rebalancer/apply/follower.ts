@@ -177,7 +177,7 @@ export class Follower {
     const sink = new PieceBuilder({
       selector: new ChangeSelector({ tables, format, set, keyType, vnodeBits }),
       pieces,
-      ownOrigins: originName(moveId, ''),
+      ownOrigins: this.#options.origin?.replace(/[a-z]+$/, '') ?? originName(moveId, ''),
       fromLsn: recorded,
       asked: () => applier.recordSoon(),
     })

@@ -26,6 +26,8 @@ export type LinkOptions = {
   readonly moveId: number
   readonly direction: 'forward' | 'reverse'
   readonly tables: readonly FollowedTable[]
+  /** Replication origin that marks what is written; of the server, so it must be no other cluster's. */
+  readonly origin?: string
   /** Of the slot; where a target begins that has recorded nothing yet. */
   readonly startLsn: Lsn
 }
@@ -64,7 +66,7 @@ export async function openLink(options: LinkOptions, clock: Clock): Promise<Link
   let session: TargetSession | null = null
   let sourceClock: SourceClock | null = null
   try {
-    const origin = originName(moveId, direction)
+    const origin = options.origin ?? originName(moveId, direction)
     session = await TargetSession.open(options.targetUrl, `${name} target`, origin, clock)
     sourceClock = await SourceClock.open(options.sourceUrl, `${name} clock`, clock)
     const facts = await askSource(source, options)

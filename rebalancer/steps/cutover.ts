@@ -3,6 +3,7 @@
 import type { Move, Transition } from '../../catalog/move-store.ts'
 import { acknowledged, describeLate } from '../acknowledged.ts'
 import type { MoveRunner } from '../runner.ts'
+import { failedOver } from '../same-server.ts'
 import type { Direction, Side } from '../world.ts'
 import { whileFollowing } from './while-following.ts'
 
@@ -19,6 +20,8 @@ export async function fence(
   if (problem !== null) return givenUp(move, problem)
   const { world } = runner
   const position = await world.position(move, 'target')
+  const lost = failedOver(move, position)
+  if (lost !== null) return givenUp(move, lost.message)
   const { fencedAt = 0 } = move.progress
   return {
     next: 'switched',

@@ -29,7 +29,9 @@ export async function abort(
   signal: AbortSignal,
 ): Promise<Transition | null> {
   const { world } = runner
-  if (!(await isKnown(runner, signal))) return null
+  // Without a slot nothing has been copied: a proxy that cannot take up the move must not keep it from ending.
+  const isCopied = move.progress.slot !== undefined
+  if (isCopied && !(await isKnown(runner, signal))) return null
   await closeStreams(runner, move)
   const rowsDeleted = await world.deleteRows(move, 'target', signal)
   await cleanUp(runner, move)

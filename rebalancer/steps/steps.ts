@@ -6,6 +6,7 @@ import { acknowledged, describeLate } from '../acknowledged.ts'
 import { Interrupted } from '../guard.ts'
 import { MoveProblem } from '../move-problem.ts'
 import type { MoveRunner } from '../runner.ts'
+import { failedOver, serverOf } from '../same-server.ts'
 import { fence, fenceBack, unfence, unfenceBack } from './cutover.ts'
 import { abort, complete } from './end.ts'
 import { whileFollowing } from './while-following.ts'
@@ -76,7 +77,8 @@ async function prepare(
   if (noted === undefined) return null
   await world.widenIdentities(noted)
   const { slot, lsn } = await world.openStream(noted, 'forward', signal)
-  return { next: 'copying', progress: { slot, slotLsn: lsn.toString(), waitsFor: '' } }
+  const copiedTo = serverOf(await world.position(noted, 'target'))
+  return { next: 'copying', progress: { slot, slotLsn: lsn.toString(), copiedTo, waitsFor: '' } }
 }
 
 async function copy(
@@ -129,8 +131,9 @@ async function catchUp(
   })
   if (move.options.verify && move.progress.isVerified !== true) return { next: 'verifying' }
   // What is asked of the target at the switch is opened now.
-  await world.position(move, 'target')
-  if (move.progress.reverseSlot !== undefined) {
+  await refuseFailover(world, move)
+  const { reverseSlot } = move.progress
+  if (reverseSlot !== undefined && (await world.retained(move, 'reverse')) !== null) {
     return { next: 'fencing', progress: { fencedAt: world.wallMs() } }
   }
   // Before the fence: a new slot waits for transactions of the target, and clients would wait with it.
@@ -159,7 +162,7 @@ async function verify(
       },
     )
   }
-  await world.position(move, 'target')
+  await refuseFailover(world, move)
   const { slot } = await whileFollowing(following, () => world.openStream(move, 'reverse', signal))
   const progress = {
     isVerified: true,
@@ -190,6 +193,11 @@ async function serve(
   const leftMs = keepSourceMs === null ? Number.POSITIVE_INFINITY : keepSourceMs - age
   await whileFollowing(following, () => world.sleep(Math.min(Math.max(leftMs, 0), 1_000), signal))
   return null
+}
+
+async function refuseFailover(world: MoveRunner['world'], move: Move): Promise<void> {
+  const problem = failedOver(move, await world.position(move, 'target'))
+  if (problem !== null) throw problem
 }
 
 const aborting = { next: 'aborting', granted: true } as const

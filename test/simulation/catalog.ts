@@ -86,6 +86,7 @@ export class Catalog extends Server {
   create({ from, to, vnodes, keys, options }: NewMove): Move {
     const at = new Date(this.#environment.scheduler.nowMs)
     const move: Move = {
+      cluster: '00000000',
       id: this.moves.size + 1,
       set: { vnodes, keys, except: [] },
       from,
@@ -115,7 +116,7 @@ export class Catalog extends Server {
   ): Move | undefined {
     assert(mayFollow(seen.state, next), `a move goes from ${seen.state} to ${next}`)
     const move = this.read(seen.id)
-    if (!this.#isSame(move, seen)) return undefined
+    if (move.state !== seen.state) return undefined
     const carried = this.#carryOut(move, next)
     const after: Move = {
       ...carried,
@@ -138,7 +139,7 @@ export class Catalog extends Server {
   /** See noteProgress. */
   note(seen: Move, progress: MoveProgress, error: Transition['error']): Move | undefined {
     const move = this.read(seen.id)
-    if (!this.#isSame(move, seen)) return undefined
+    if (move.state !== seen.state) return undefined
     const told = error === undefined ? {} : { error: error?.message ?? null, hint: null }
     const changedAt = new Date(this.#environment.scheduler.nowMs)
     const after: Move = { ...move, ...told, progress: { ...move.progress, ...progress }, changedAt }
@@ -176,11 +177,6 @@ export class Catalog extends Server {
     this.life += 1
     this.#locks.clear()
     this.#listeners.clear()
-  }
-
-  #isSame(move: Move, seen: Move): boolean {
-    const { mutation } = this.#environment
-    return move.state === seen.state || (mutation === 'stateNotCompared' && !hasEnded(move.state))
   }
 
   #publish(): void {
