@@ -35,6 +35,8 @@ export function planOf(
     case 'reference':
       return { ...onHome(shape, topology), anyShard: true }
     case 'scatter':
+      // The first shard of a cluster, before another one joins.
+      if (topology.shards.length === 1) return onHome(shape, topology)
       return scatter(topology.shards, route.offset, bindings, { topology, rules })
     case 'everywhere':
       return planEverywhere(route, bindings, topology)
@@ -43,6 +45,7 @@ export function planOf(
     case 'session':
       return sessionPlan(route.command, bindings)
     case 'refuse':
+      if (route.alone === true && topology.shards.length === 1) return onHome(shape, topology)
       return { kind: 'refuse', error: route.error, unresolved: route.unresolved }
     default:
       return unreachable(route)
@@ -96,7 +99,11 @@ function planKey(shape: Shape, route: KeyRoute, bindings: Bindings, place: Place
   }
   const agreed = agreement(partial, tables)
   if (agreed !== null) return single(shape, ownersOf([agreed], place), place)
-  if (several === undefined) return { kind: 'refuse', error: refusal ?? differentKeys(place.rules) }
+  if (several === undefined) {
+    const alone = refusal === undefined && shape.isReadOnly && place.topology.shards.length === 1
+    if (alone) return onHome(shape, place.topology)
+    return { kind: 'refuse', error: refusal ?? differentKeys(place.rules) }
+  }
   if (route.scatter.kind === 'refused') return { kind: 'refuse', error: route.scatter.error }
   return scatter(several, route.scatter.offset, bindings, place)
 }

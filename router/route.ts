@@ -43,7 +43,13 @@ export type Route =
     }
   | { readonly kind: 'copyIn'; readonly copy: CopyInPlan }
   | { readonly kind: 'session'; readonly command: SessionCommand }
-  | { readonly kind: 'refuse'; readonly error: PgError; readonly unresolved: boolean }
+  | {
+      readonly kind: 'refuse'
+      readonly error: PgError
+      readonly unresolved: boolean
+      /** What stands in the way is that there are several shards: one with all rows answers it. */
+      readonly alone?: boolean
+    }
 
 export type Command =
   | 'select'
@@ -72,7 +78,7 @@ export type RoutedShape = {
 /** One statement without its values. */
 export type Shape = RoutedShape & { readonly replica: ReplicaUse }
 
-/** A statement that is refused whatever its values are. */
-export function refused(error: PgError, unresolved = false): Route {
-  return { kind: 'refuse', error, unresolved }
+/** A statement that is refused whatever its values are; `alone`: unless there is one shard only. */
+export function refused(error: PgError, unresolved = false, alone = false): Route {
+  return { kind: 'refuse', error, unresolved, alone }
 }

@@ -118,7 +118,8 @@ function oneShardOnly(inner: RoutedShape, construct: string): RoutedShape {
   const { route } = inner
   const around = { ...inner, command: 'utility', exactOnly: true } as const
   if (route.kind === 'scatter' || route.kind === 'everywhere' || route.kind === 'copyIn') {
-    return { ...around, route: refused(acrossShards(construct)) }
+    const alone = route.kind === 'scatter'
+    return { ...around, route: refused(acrossShards(construct), false, alone) }
   }
   if (route.kind !== 'key') return around
   return {
@@ -152,7 +153,7 @@ function explainShape(
   if (shape.route.kind === 'key') {
     return { ...shape, route: { ...shape.route, scatter: { kind: 'refused', error } } }
   }
-  return { ...shape, route: refused(error) }
+  return { ...shape, route: refused(error, false, kind === 'scatter') }
 }
 
 /**

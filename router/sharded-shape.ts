@@ -63,6 +63,25 @@ function pinOf({ functions }: Analysis): PinReason | null {
 }
 
 function routeOf(analysis: Analysis, node: Node, output: QueryOutput, writes: boolean): Route {
+  const route = severalRoute(analysis, node, output, writes)
+  if (route.kind !== 'refuse' || route.unresolved) return route
+  return { ...route, alone: isFineAlone(analysis, route.error, writes) }
+}
+
+/**
+ * Whether one shard with all rows may run it: a read that several could not answer exactly, or a write to sharded tables
+ * that is not tied to one key. Not what may write a reference table by itself: a shard that joins would miss it.
+ */
+function isFineAlone(analysis: Analysis, error: PgError, writes: boolean): boolean {
+  const { functions, locks, uses, refusal } = analysis
+  if (!isAcrossShards(error) || functions.mayWrite) return false
+  if (!writes && !locks) return true
+  const own = uses.every((use) => !use.writes || use.relation.placement === 'sharded')
+  return own && refusal === null && functions.userDefined === null
+}
+
+/** Where several shards are involved the statement is refused, or answered in parts. */
+function severalRoute(analysis: Analysis, node: Node, output: QueryOutput, writes: boolean): Route {
   if (analysis.unresolved !== null) return refused(analysis.unresolved, true)
   if (analysis.refusal !== null) return refused(analysis.refusal)
   const banned = bannedFunction(analysis)
@@ -208,6 +227,11 @@ function joinProblem({ uses, innerWhole }: Analysis, { drivers }: QueryOutput): 
   if (drivers.length === 0) return `this use of ${names.join(', ')} without one shard key value`
   if (names.length === 1) return `joining ${names[0] ?? ''} with itself other than on the shard key`
   return `joining ${names.join(', ')} other than on the shard key`
+}
+
+/** Errors of the row "unsupportedAcrossShards" alone end like this. */
+function isAcrossShards({ message }: PgError): boolean {
+  return message.endsWith(' is not supported across shards')
 }
 
 function acrossShards(analysis: Analysis, construct: string): PgError {
