@@ -212,7 +212,10 @@ export async function advanceMove(
   }
 }
 
-/** Notes progress that changes nothing for proxies. Keeps nothing when the move is in another state by now. */
+/**
+ * Notes progress that changes nothing for proxies. Keeps nothing when the move is in another state by now. Identities are
+ * added to those that are there: another move may just have handed some over.
+ */
 export async function noteProgress(
   client: Client,
   move: Move,
@@ -221,7 +224,10 @@ export async function noteProgress(
 ): Promise<Move | undefined> {
   const { rows } = await client.query<MoveRow>(
     `UPDATE ringfence.move
-     SET progress = progress || $3::jsonb, changed_at = clock_timestamp(),
+     SET progress = progress || $3::jsonb || CASE WHEN $3::jsonb ? 'identities' THEN
+           jsonb_build_object('identities', coalesce(progress -> 'identities', '{}') || ($3::jsonb -> 'identities'))
+           ELSE '{}' END,
+         changed_at = clock_timestamp(),
          error = CASE WHEN $4 THEN $5 ELSE error END, hint = CASE WHEN $4 THEN $6 ELSE hint END
      WHERE id = $1 AND state = $2 RETURNING ${columns}`,
     [
