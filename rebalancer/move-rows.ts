@@ -1,6 +1,8 @@
 // The acts of a move that take long: rows are copied, compared, deleted. All of them rest when the throttle says so.
 import type { Move, MoveProgress } from '../catalog/move-store.ts'
+import type { Client } from 'pg'
 import { systemClock } from '../core/clock.ts'
+import type { ShardId } from '../core/ids.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { ShardingRules } from '../router/schema.ts'
 import type { Follower } from './apply/follower.ts'
@@ -10,6 +12,7 @@ import { deleteRows } from './copy/delete-rows.ts'
 import { openSnapshot } from './copy/snapshot.ts'
 import { claimTarget } from './copy/target-claim.ts'
 import { type MoveShards, sideOf } from './move-shards.ts'
+import { holdReferenceWrites } from './reference-hold.ts'
 import { tableName } from './tables.ts'
 import type { Throttle } from './throttle.ts'
 import { verify } from './verify/verify.ts'
@@ -23,11 +26,15 @@ export type RowsContext = {
   readonly rules: ShardingRules
   readonly throttle: Throttle
   readonly onRows: OnRows
+  /** The home shard and a connection to it. */
+  readonly home: ShardId
+  readonly catalog: Client
   readonly signal: AbortSignal
 }
 
 const noteEveryMs = 1_000
 const deleteBatchRows = 2_000
+const snapshotTimeoutMs = 15_000
 
 /** Tables that are not in `move.progress.copied` yet, out of one snapshot; `note` keeps figures for whoever watches. */
 export async function copyRows(
@@ -91,7 +98,7 @@ function tallyOf(
 
 /** What is followed against where it is applied, over snapshots of the same moment. */
 export async function verifyRows(
-  { shards, rules, throttle, onRows, signal }: RowsContext,
+  { shards, rules, throttle, onRows, home, catalog, signal }: RowsContext,
   move: Move,
   follower: Follower,
   direction: Direction,
@@ -102,21 +109,34 @@ export async function verifyRows(
   const tables = await shards.tables(move, followed, signal)
   // At rest before the snapshot is taken: what comes after it must not have been applied.
   await follower.pause(signal)
-  const source = await openSnapshot(sourceUrl, signal)
+  const hold = await holdReferenceWrites({ shards, move, home, catalog, tables, signal })
+  // Writers of reference tables wait no longer than that for a transaction that somebody has left open.
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(snapshotTimeoutMs)])
+  const source = await openSnapshot(sourceUrl, patience).catch(async (error: unknown) => {
+    follower.resume()
+    await hold[Symbol.asyncDispose]()
+    throw error
+  })
   try {
-    await follower.pauseAt(source.lsn, signal)
     await using target = await openShard(targetUrl, signal)
-    await target.client.query('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY')
-    const { rows } = await target.client.query<{ name: string }>(
-      'SELECT pg_export_snapshot() AS name',
-    )
+    let snapshot = ''
+    try {
+      await follower.pauseAt(source.lsn, signal)
+      await target.client.query('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY')
+      const { rows } = await target.client.query<{ name: string }>(
+        'SELECT pg_export_snapshot() AS name',
+      )
+      snapshot = rows[0]?.name ?? ''
+    } finally {
+      await hold[Symbol.asyncDispose]()
+    }
     follower.resume()
     const seen = new Map<string, number>()
     return await verify({
       sourceUrl,
       sourceSnapshot: source.name,
       targetUrl,
-      targetSnapshot: rows[0]?.name ?? '',
+      targetSnapshot: snapshot,
       tables,
       set: move.set,
       rules,

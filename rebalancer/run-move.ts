@@ -1,13 +1,14 @@
 // Runs a move under its lock. The lock belongs to a session on the home shard: when that connection is lost, so may be the
 // lock, and whatever is under way stops at once; then the lock is tried for anew.
 import type { MoveOptions, Move } from '../catalog/move-store.ts'
-import { type CatalogConnection, moveLock, openCatalogConnection } from '../catalog/connection.ts'
+import { type CatalogConnection, openCatalogConnection } from '../catalog/connection.ts'
 import { readMove } from '../catalog/move-store.ts'
 import { systemClock } from '../core/clock.ts'
 import type { ShardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
 import type { ShardingRules } from '../router/schema.ts'
 import { isTransient } from './failure.ts'
+import { lockMove, LockLost, type MoveLock } from './move-lock.ts'
 import { MoveRunner } from './runner.ts'
 import { ServersWorld, type ServersWorldOptions } from './servers-world.ts'
 import { primaryUrl, type ShardAddress } from './shard-address.ts'
@@ -128,30 +129,30 @@ async function withLock<T>(
 ): Promise<T | null> {
   const { database, moveId, log, onMove, signal } = options
   const connection = await openCatalog(database)
-  const loss = new AbortController()
-  connection.client.on('end', () => loss.abort(new LockLost()))
+  let lock: MoveLock | null = null
   try {
-    const { rows } = await connection.client.query<{ won: boolean }>(
-      `SELECT pg_try_advisory_lock(${moveLock(moveId)}) AS won`,
-    )
-    if (rows[0]?.won !== true) return null
-    const inner = AbortSignal.any([signal, loss.signal])
+    lock = await lockMove(connection, moveId)
+    if (lock === null) return null
+    const { lost } = lock
+    const inner = AbortSignal.any([signal, lost])
     const move = await readMove(connection.client, moveId)
     const throttle = throttleOf(move.options)
     const world = new ServersWorld({
       moveId,
       catalog: connection.client,
+      home: database.home,
       shards: database.shards,
       rules: database.rules,
       throttle,
       log,
-      signal: loss.signal,
+      signal: lost,
       onRows: options.onRows ?? (() => undefined),
     })
     const probing = new AbortController()
     const probe = probeFor(options, move, throttle, AbortSignal.any([inner, probing.signal]))
     try {
-      const lost = loss.signal
+      // What a runner of before has sent may still be on its way.
+      await world.endEarlierSessions(move)
       const runner = new MoveRunner(world, { log, giveUpAfterMs, lost, ...(onMove && { onMove }) })
       return await use(world, runner, inner)
     } finally {
@@ -160,6 +161,7 @@ async function withLock<T>(
       await world.close()
     }
   } finally {
+    lock?.stop()
     await connection.end()
   }
 }
@@ -192,13 +194,6 @@ async function probeFor(
     await probe.ended
   } catch {
     throttle.unobserve()
-  }
-}
-
-class LockLost extends Error {
-  constructor() {
-    super('the connection to the catalog was lost, and with it the lock of the move')
-    this.name = 'LockLost'
   }
 }
 

@@ -10,6 +10,7 @@ import {
   type Transition,
 } from '../catalog/move-store.ts'
 import { liftFence, placeFence } from '../catalog/fence.ts'
+import { hasEnded } from '../catalog/move-state.ts'
 import { listProxies, silentMs } from '../catalog/proxy-registry.ts'
 import { readEpoch } from '../catalog/topology-query.ts'
 import { assert } from '../core/assert.ts'
@@ -32,7 +33,7 @@ import {
 } from './move-objects.ts'
 import { findProblems, slotState } from './readiness.ts'
 import { copyRows, deleteMoved, type OnRows, type RowsContext, verifyRows } from './move-rows.ts'
-import { MoveShards, shardOf, sideOf, sides } from './move-shards.ts'
+import { MoveShards, sessionName, shardOf, sideOf, sides } from './move-shards.ts'
 import type { ShardAddress } from './shard-address.ts'
 import {
   type MovedTable,
@@ -48,6 +49,7 @@ export type ServersWorldOptions = {
   readonly moveId: number
   /** The home shard's primary, with the move's lock. */
   readonly catalog: Client
+  readonly home: ShardId
   readonly shards: ReadonlyMap<ShardId, ShardAddress>
   readonly rules: ShardingRules
   readonly throttle: Throttle
@@ -59,6 +61,8 @@ export type ServersWorldOptions = {
 }
 
 const liftTimeoutMs = 10_000
+/** How long to wait for a session that was told to end. */
+const sessionEndMs = 5_000
 
 export class ServersWorld implements MoveWorld {
   readonly #options: ServersWorldOptions
@@ -73,6 +77,19 @@ export class ServersWorld implements MoveWorld {
   /** Closes what was kept ready. */
   async close(): Promise<void> {
     await this.#shards.close()
+  }
+
+  /** Whatever an earlier runner has begun on the shards of a move that is under way ends or is undone. */
+  async endEarlierSessions(move: Move): Promise<void> {
+    if (move.state === 'planned' || hasEnded(move.state)) return
+    for (const side of sides) {
+      await using shard = await this.#shards.open(move, side)
+      await shard.client.query(
+        `SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity
+         WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid()`,
+        [sessionName(move), sessionEndMs],
+      )
+    }
   }
 
   nowMs(): number {
@@ -286,8 +303,8 @@ export class ServersWorld implements MoveWorld {
   }
 
   #rows(signal: AbortSignal): RowsContext {
-    const { rules, throttle, onRows } = this.#options
-    return { shards: this.#shards, rules, throttle, onRows, signal }
+    const { rules, throttle, onRows, home, catalog } = this.#options
+    return { shards: this.#shards, rules, throttle, onRows, home, catalog, signal }
   }
 
   // ---- cutover

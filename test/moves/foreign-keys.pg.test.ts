@@ -89,7 +89,7 @@ describe.each(inject('servers'))('foreign keys on PostgreSQL $version', (servers
       vnodes: rows.map((row) => vnode(row.vnode)),
       keys: [],
       // The oracle is what is compared with.
-      options: { ...defaultMoveOptions, verify: false, keepSourceMs: 1_500 },
+      options: { ...defaultMoveOptions, keepSourceMs: 1_500 },
     })
     const states: MoveState[] = ['planned']
     const deletedIn = new Map<MoveState, number>()
