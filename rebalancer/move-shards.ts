@@ -81,7 +81,7 @@ export class MoveShards {
   async open(move: Move, side: Side, signal = AbortSignal.timeout(actTimeoutMs)) {
     // Whoever has lost the move's lock does nothing more: another runner may be at it.
     const both = AbortSignal.any([this.#signal, signal])
-    return await openShard(await this.url(move, side), both)
+    return await openShard(await this.url(move, side), both, sessionName(move))
   }
 
   /** Of a side's primary. @throws why there is none */
@@ -91,6 +91,11 @@ export class MoveShards {
     assert(address !== undefined, `shard ${shard} is in the configuration`)
     return await primaryUrl(address)
   }
+}
+
+/** Of sessions that act for a move, at most one runner's at a time. */
+export function sessionName({ cluster, id }: Move): string {
+  return `ringfence mover ${cluster} ${id}`
 }
 
 /** The shard that is on that side. */

@@ -48,13 +48,17 @@ const settings: Readonly<Record<string, string>> = {
   synchronize_seqscans: 'off',
 }
 
-/** Opens a connection. @throws the signal's reason once it is aborted, else what pg throws. */
-export async function openShard(url: string, signal: AbortSignal): Promise<ShardConnection> {
+/** Opens a connection by that application_name. @throws the signal's reason once it is aborted, else what pg throws. */
+export async function openShard(
+  url: string,
+  signal: AbortSignal,
+  name = 'ringfence mover',
+): Promise<ShardConnection> {
   signal.throwIfAborted()
   const socket = new Socket()
   const client = new Client({
     connectionString: url,
-    application_name: 'ringfence mover',
+    application_name: name,
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
     stream: () => socket,

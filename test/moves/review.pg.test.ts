@@ -7,6 +7,7 @@ import { advanceMove, type Move } from '../../catalog/move-store.ts'
 import { shardId, vnode } from '../../core/ids.ts'
 import { lsn, parseLsn } from '../../core/lsn.ts'
 import { openShard } from '../../rebalancer/copy/connection.ts'
+import { lockMove, LockLost } from '../../rebalancer/move-lock.ts'
 import { openCatalog } from '../../rebalancer/run-move.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 import { askCatalog, finishMove, moverOf, planMove, runUntil } from './mover.ts'
@@ -180,5 +181,39 @@ describe.each(inject('servers').slice(0, 1))('moves on PostgreSQL $version', (se
     } finally {
       await catalog.end()
     }
+  })
+
+  it('are not disturbed by what a runner that is gone has still under way', async () => {
+    stack = await startStack(servers, { shards: 2, setupSql })
+    const mover = moverOf(stack)
+    const move = await planMove(mover, { from: 's1', to: 's2', vnodes: 2048 })
+    await runUntil(mover, move, 'catching_up')
+    const [cluster] = await askCatalog<{ name: string }>(
+      mover,
+      `SELECT left(cluster::text, 8) AS name FROM ringfence.topology`,
+    )
+    const name = `ringfence mover ${cluster?.name} ${move.id}`
+    const stale = new Client({ connectionString: stack.shardUrls[0], application_name: name })
+    const ended = new Promise((resolve) => stale.on('error', resolve))
+    await stale.connect()
+    // As if it were about to place or to lift a fence.
+    await stale.query('BEGIN; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE')
+    expect(await finishMove(mover, move)).toMatchObject({ state: 'done' })
+    expect(await ended).toMatchObject({ code: '57P01' })
+  })
+
+  it('stop when the catalog has fallen silent, before the server gives their lock away', async () => {
+    stack = await startStack(servers, { shards: 2, setupSql })
+    const [url = ''] = stack.shardUrls
+    const catalog = await openCatalogConnection(url, 60_000)
+    const lock = await lockMove(catalog, 1)
+    if (lock === null) throw new Error('somebody else has the lock')
+    const lost = new Promise((resolve) => {
+      lock.lost.addEventListener('abort', () => resolve(lock.lost.reason))
+    })
+    // Nothing is answered while this runs.
+    catalog.client.query('SELECT pg_sleep(60)').catch(() => undefined)
+    expect(await lost).toBeInstanceOf(LockLost)
+    lock.stop()
   })
 })
