@@ -14,7 +14,7 @@ export type Value =
   | { readonly kind: 'text' }
 
 /** An option; `value` null: it takes none. */
-export type CompletedOption = {
+type CompletedOption = {
   /** With their hyphens, short one first. */
   readonly names: readonly string[]
   readonly value: Value | null

@@ -15,7 +15,7 @@ export type SchemaObject = {
   readonly dropSql: string
 }
 
-export type ObjectKind =
+type ObjectKind =
   | 'extension'
   | 'type'
   | 'function'

@@ -9,7 +9,7 @@ import type { TableUses } from './table-uses.ts'
  * `own key`: its own id is what others call the key. `reference`: a copy on every shard. `add key`: its rows belong to
  * rows that have one. `home`: stays on the home shard. `look`: neither small nor joined by the key.
  */
-export type AdviceKind = 'own key' | 'reference' | 'add key' | 'home' | 'look'
+type AdviceKind = 'own key' | 'reference' | 'add key' | 'home' | 'look'
 
 export type TableAdvice = {
   /** `schema.name`. */
@@ -124,7 +124,7 @@ export function advisedRules(
 }
 
 /** `schema.name`. */
-export function nameOf({ schema, name }: Pick<Relation, 'schema' | 'name'>): string {
+function nameOf({ schema, name }: Pick<Relation, 'schema' | 'name'>): string {
   return `${schema}.${name}`
 }
 

@@ -10,7 +10,7 @@ export type TableFact = {
 }
 
 /** A foreign key, its columns in pairs. */
-export type ForeignKey = {
+type ForeignKey = {
   readonly from: string
   readonly to: string
   readonly columns: readonly { readonly from: string; readonly to: string }[]

@@ -47,7 +47,7 @@ function percent(text: string): number {
 const examples = `
 Examples:
   $ ringfence bench postgres://demo:demo@127.0.0.1:6432/app --duration 5s
-  $ ringfence bench postgres://demo:demo@127.0.0.1:6432/app --clients 20 \\
+  $ ringfence bench postgres://demo:demo@127.0.0.1:6432/app --duration 5s --clients 20 \\
       --sql "SELECT * FROM orders WHERE tenant_id = :n" --rows 100 --json
 
 Without --sql a table "ringfence_bench" is made anew, filled, read and updated by key, and dropped.

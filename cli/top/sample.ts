@@ -23,7 +23,7 @@ export type TopSample = {
   readonly keys: CatalogSample['keys']
 }
 
-export type ShardLine = {
+type ShardLine = {
   readonly shard: string
   /** Of its primary; null while there is none. */
   readonly host: string | null
@@ -39,7 +39,7 @@ export type ShardLine = {
   readonly serverMs: number | null
 }
 
-export type ReplicaLine = {
+type ReplicaLine = {
   readonly shard: string
   readonly host: string
   readonly role: string | null

@@ -26,7 +26,7 @@ async function piped(typed: string, ...args: string[]): Promise<Ended> {
 /** The command on a terminal of its own; each answer is typed once its prompt has come. */
 async function typed(answers: readonly (readonly [prompt: string, answer: string])[]) {
   const command = `${process.execPath} ${entry} hash-password --user app`
-  const child = spawn('script', [
+  const child = spawn('/usr/bin/script', [
     '--quiet',
     '--return',
     '--echo',

@@ -147,7 +147,7 @@ describe('ringfence top', () => {
   ])('draws again and again on a terminal, and gives it back at %s', async (_, quit) => {
     const command = [process.execPath, entry, 'top', '--interval', '100ms', ...flags()].join(' ')
     const child = spawn(
-      'script',
+      '/usr/bin/script',
       ['--quiet', '--return', '--echo', 'never', '-c', command, '/dev/null'],
       {
         env: { ...process.env, TERM: 'xterm', REDIS_URL: '' },
