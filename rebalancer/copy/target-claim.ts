@@ -4,6 +4,7 @@
 // waits until it has it alone.
 import type { Client } from 'pg'
 import { movedSetSql } from '../../router/moved-set.ts'
+import { ConnectionLost } from '../stream/connection-lost.ts'
 import { tableName } from '../tables.ts'
 import { openShard } from './connection.ts'
 import type { RowsOf } from './page-ranges.ts'
@@ -26,7 +27,7 @@ export async function claimTarget(claimed: Claimed): Promise<Claim> {
   const connection = await openShard(claimed.targetUrl, claimed.signal)
   const { client } = connection
   const loss = new AbortController()
-  const lost = () => loss.abort(new Error('the connection to the target was lost'))
+  const lost = () => loss.abort(new ConnectionLost('the connection to the target was lost'))
   client.on('end', lost)
   const dispose = async () => {
     client.off('end', lost)
