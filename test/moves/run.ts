@@ -1,6 +1,6 @@
 // Moves under kill -9 on real servers: `node test/moves/run.ts --minutes 30 --seed 7`. Exit code 1 when anything was lost,
 // doubled, misplaced or left behind, or when clients saw errors that they should not.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -19,10 +19,13 @@ const { values } = parseArgs({
     /** Milliseconds between two operations of a client, on the average. */
     pause: { type: 'string', default: '8' },
     json: { type: 'string' },
+    /** Where programs write their logs; without, they are kept only if the run fails. */
+    logs: { type: 'string' },
   },
 })
 
-const logDir = await mkdtemp(join(tmpdir(), 'ringfence-moves-'))
+const logDir = values.logs ?? (await mkdtemp(join(tmpdir(), 'ringfence-moves-')))
+await mkdir(logDir, { recursive: true })
 const pace = Number(values.pace)
 const report = await runChaos({
   seed: Number(values.seed),
@@ -37,5 +40,5 @@ const report = await runChaos({
 })
 process.stdout.write(`${textOf(report)}\n`)
 if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`)
-if (report.ok) await rm(logDir, { recursive: true })
+if (report.ok && values.logs === undefined) await rm(logDir, { recursive: true })
 process.exitCode = report.ok ? 0 : 1

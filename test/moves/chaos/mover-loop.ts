@@ -32,7 +32,7 @@ type Intent = 'through' | 'abort' | 'pause' | 'rollback' | 'complete'
 
 const throughIntents: readonly Intent[] = ['through', 'through', 'through', 'through']
 const waitingIntents: readonly Intent[] = ['rollback', 'rollback', 'complete']
-const resume = ['resume', '--yes']
+const resume = ['resume', '--yes', '--verbose']
 type Pair = readonly [from: string, to: string]
 const pairs: readonly [Pair, ...Pair[]] = [
   ['s1', 's2'],
@@ -110,7 +110,11 @@ export class MoverLoop {
       if (byHand) await this.#runByHand(wanted)
       else {
         const move = await this.#inCatalog((client) => createMove(client, wanted))
-        await this.#bringToEnd(move, intent, random.oneIn(2) ? ['run', '--yes'] : resume)
+        await this.#bringToEnd(
+          move,
+          intent,
+          random.oneIn(2) ? ['run', '--yes', '--verbose'] : resume,
+        )
       }
     }
   }

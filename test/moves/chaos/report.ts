@@ -19,6 +19,7 @@ export type RunReport = {
   readonly faults: Readonly<Record<string, number>>
   /** By SQLSTATE and what explains them. */
   readonly errors: Readonly<Record<string, number>>
+  readonly messages: Readonly<Record<string, string>>
   readonly unexplained: {
     readonly count: number
     readonly share: number
@@ -59,6 +60,7 @@ export function reportOf(run: {
     longestMs: Math.round(tally.longestMs),
     faults: summed([faults.counts()]),
     errors: summed([tally.errors]),
+    messages: Object.fromEntries(tally.messages),
     unexplained: { count, share, forbidden },
     examples: tally.unexplained,
     reasons: summed(movers.map(({ reasons }) => reasons)),
@@ -99,6 +101,12 @@ export function textOf(report: RunReport): string {
     ['longest answer', `${report.longestMs} ms`],
     ['faults', counts(report.faults)],
     ['errors', counts(report.errors)],
+    [
+      'such as',
+      Object.entries(report.messages)
+        .map(([key, text]) => `${key}: ${text}`)
+        .join('\n'),
+    ],
     ['unexplained', `${unexplained.count} (${share}), not retryable: ${unexplained.forbidden}`],
     ['', report.examples.map((each) => JSON.stringify(each)).join('\n')],
     ['movers said', counts(report.reasons)],

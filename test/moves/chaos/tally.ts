@@ -15,6 +15,8 @@ export class Tally {
   readonly #faults: readonly Fault[]
   /** By SQLSTATE and the kind of fault that explains them, or `nothing`. */
   readonly errors = new Map<string, number>()
+  /** What the first of each said. */
+  readonly messages = new Map<string, string>()
   readonly unexplained: Unexplained[] = []
   unexplainedCount = 0
   /** Of them those that no client is told to retry. */
@@ -36,6 +38,7 @@ export class Tally {
     const fault = explain(failure, this.#faults)
     const key = `${failure.sqlstate} by ${fault?.kind ?? 'nothing'}`
     this.errors.set(key, (this.errors.get(key) ?? 0) + 1)
+    if (!this.messages.has(key)) this.messages.set(key, failure.message)
     if (fault !== undefined) return
     this.unexplainedCount += 1
     if (!isRetryable(failure.sqlstate)) this.forbidden += 1

@@ -230,7 +230,12 @@ async function change(
   }
 }
 
-export async function raisePrice({ line, ledger, random }: Actor): Promise<void> {
+/**
+ * On all shards, in two phases. A proxy that is killed in between leaves it to recovery, for which others who raise have to
+ * wait: only one client does.
+ */
+export async function raisePrice({ client, line, ledger, random }: Actor): Promise<void> {
+  if (client !== 1) return
   const id = 1 + random.below(prices)
   const raises = ledger.raises.get(id) ?? { done: 0, unknown: 0 }
   ledger.raises.set(id, raises)
