@@ -7,6 +7,9 @@ import type { IdleResult } from './idle-clients.ts'
 import type { Sample } from './measure.ts'
 import type { PeerName } from './peers.ts'
 import type { PromotionResult } from './promotion.ts'
+import type { MeasuredBalance, RebalanceResult } from './rebalance.ts'
+import type { SwitchResult } from './switch.ts'
+import type { ThrottledResult } from './throttled.ts'
 
 export type PeerResult = {
   readonly name: PeerName
@@ -99,6 +102,7 @@ export function figuresOf(row: RowResult, peer: PeerResult): Readonly<Record<Met
 
 /** One line per row and peer; a ratio stands behind its figure, the base's line says "base". */
 export function renderRows(rows: readonly RowResult[]): string {
+  if (rows.length === 0) return ''
   const samples = rows.flatMap(({ peers }) => peers.flatMap((peer) => peer.samples))
   const shown = columns.filter(({ metric, rare }) => {
     return rare !== true || samples.some((sample) => sample[metric] !== null)
@@ -162,6 +166,63 @@ export function renderCopies(results: readonly CopyResult[]): string {
   return results.length === 0 ? '' : renderTable(heads, lines)
 }
 
+/** One line per move. */
+export function renderSwitches(results: readonly SwitchResult[]): string {
+  const lines = results.map(({ heldMs, tries, window, second, before, failed }, move) => {
+    const waits = [window, second].flatMap(({ statements, p50Ms, p99Ms, maxMs }) => {
+      return [String(statements), ...[p50Ms, p99Ms, maxMs].map((ms) => ms.toFixed(1))]
+    })
+    const others = [before.p99Ms.toFixed(1), String(heldMs), String(tries), String(failed)]
+    return [String(move + 1), ...waits, ...others]
+  })
+  const waits = ['p50 ms', 'p99 ms', 'max ms']
+  const others = ['p99 ms before', 'fenced ms', 'tries', 'failed']
+  const heads = ['switch', 'met the fence', ...waits, 'in that second', ...waits, ...others]
+  return results.length === 0 ? '' : renderTable(heads, lines)
+}
+
+/** One line per move. */
+export function renderThrottled(results: readonly ThrottledResult[]): string {
+  const lines = results.map(({ throttled, seconds, p99BeforeMs, p99DuringMs, failed }, move) => {
+    const kind = throttled ? 'throttled' : 'as fast as it goes'
+    const latencies = [p99BeforeMs.toFixed(2), p99DuringMs.toFixed(2)]
+    const ratio = (p99DuringMs / p99BeforeMs).toFixed(2)
+    return [String(move + 1), kind, seconds.toFixed(1), ...latencies, ratio, String(failed)]
+  })
+  const latencies = ['p99 ms before', 'during', '×']
+  const heads = ['throttled', 'move', 'seconds to the switch', ...latencies, 'failed']
+  return results.length === 0 ? '' : renderTable(heads, lines)
+}
+
+/** What each shard had before and after, and what was done. */
+export function renderRebalance(result: RebalanceResult | null): string {
+  if (result === null) return ''
+  const { before, after, planned, moves, movedBytes, lowerBoundBytes } = result
+  const lines = (
+    [
+      ['before', before],
+      ['after', after],
+    ] as const
+  ).map(([when, balance]) => {
+    return [when, ...sharesOf(balance), balance.serverTime.toFixed(3), balance.cpuTime.toFixed(3)]
+  })
+  const ids = before.shards.map(({ id }) => id)
+  const heads = ['rebalance', ...ids, 'max/mean server time', 'max/mean CPU time']
+  const done = moves.map(({ from, to, what }) => `${from} → ${to}: ${what}\n`)
+  return [
+    renderTable(heads, lines),
+    ...done,
+    `planned: max/mean ${planned.toFixed(3)}; `,
+    `moved ${kibibytes(movedBytes)} KiB (at least ${kibibytes(lowerBoundBytes)}) `,
+    `in ${result.seconds.toFixed(1)} s; `,
+    `${result.failed} of ${result.statements} statements failed\n`,
+  ].join('')
+}
+
+function sharesOf({ shards }: MeasuredBalance): readonly string[] {
+  return shards.map(({ share }) => `${(share * 100).toFixed(1)} %`)
+}
+
 function lineOf(row: RowResult, peer: PeerResult, columns: readonly Column[]): string[] {
   const figures = figuresOf(row, peer)
   const isBase = row.base === peer.name
@@ -176,4 +237,5 @@ function lineOf(row: RowResult, peer: PeerResult, columns: readonly Column[]): s
   return [row.name, peer.name, ...cells, spread]
 }
 
+const kibibytes = (bytes: number) => (bytes / 1024).toFixed(1)
 const mebibytes = (bytes: number) => (bytes / 1024 / 1024).toFixed(1)

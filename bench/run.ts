@@ -12,6 +12,7 @@ import { type CopyResult, measureCopy } from './copy.ts'
 import { type IdleResult, measureIdleClients } from './idle-clients.ts'
 import { describeMachine, renderMachine } from './machine.ts'
 import type { Bench } from './measure.ts'
+import { measureMoves, wantedMoveRows } from './move-rows.ts'
 import {
   directPeer,
   findPgbouncer,
@@ -30,7 +31,10 @@ import {
   renderCopies,
   renderIdle,
   renderPromotions,
+  renderRebalance,
   renderRows,
+  renderSwitches,
+  renderThrottled,
   type RowResult,
 } from './report.ts'
 import { runRow, warmUp } from './rounds.ts'
@@ -90,9 +94,13 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
     promotion: wanted(flags, promotionRow),
     apply: wanted(flags, applyRow),
     copy: wanted(flags, copyRow),
+    // They take minutes.
+    moves: wantedMoveRows(
+      (name) => wanted(flags, name) && (!flags.quick || flags.rows !== undefined),
+    ),
   }
   const count = plan.plain.length + plan.replicated.length
-  const others = plan.idle || plan.promotion || plan.apply || plan.copy
+  const others = plan.idle || plan.promotion || plan.apply || plan.copy || plan.moves.size > 0
   if (count === 0 && !others) throw new Error('no row has such a name')
   const seconds = flags.seconds ?? (flags.quick ? 1 : 3)
   const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
@@ -106,13 +114,17 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
   const promotions = plan.promotion ? await benchPromotions(setting) : []
   const apply = plan.apply ? await benchApply(setting) : []
   const copies = plan.copy ? await benchCopy(setting) : []
+  const moves = await measureMoves(setting, plan.moves, { rounds, say })
   const results = [...plain.results, ...late.results]
   const shown = { ...machine, peers: { ...plain.versions, ...late.versions } }
   say(renderMachine(shown))
   const tables = [renderRows(results), renderIdle(plain.idle), renderPromotions(promotions)]
-  process.stdout.write([...tables, renderApply(apply), renderCopies(copies)].join(''))
+  const { switches, throttled, rebalance } = moves
+  tables.push(renderApply(apply), renderCopies(copies), renderSwitches(switches))
+  tables.push(renderThrottled(throttled), renderRebalance(rebalance))
+  process.stdout.write(tables.join(''))
   const { idle } = plain
-  const figures = { rows: results.map(withFigures), idle, promotions, apply, copies }
+  const figures = { rows: results.map(withFigures), idle, promotions, apply, copies, moves }
   const report = { machine: shown, rounds, seconds, scale, replayDelayMs, ...figures }
   await writeReport(flags.json ?? defaultFile(), report)
   return results.some(hasFailed) ? 1 : 0
