@@ -3,7 +3,12 @@
 import type { ShardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
 import { systemClock } from '../core/clock.ts'
-import { type CatalogConnection, moveLock, openCatalogConnection } from './connection.ts'
+import {
+  type CatalogConnection,
+  moveLock,
+  moverSession,
+  openCatalogConnection,
+} from './connection.ts'
 import { fenceTriggers, liftFence } from './fence.ts'
 import { advanceMove, type Move, readMove } from './move-store.ts'
 
@@ -36,43 +41,51 @@ export async function liftAbandonedFence(options: AbandonedFenceOptions): Promis
 }
 
 async function lift(
-  { client }: CatalogConnection,
+  catalog: CatalogConnection,
   move: Move,
   urlOf: AbandonedFenceOptions['urlOf'],
 ): Promise<boolean> {
+  const { client } = catalog
   if (move.state === 'fencing' || move.state === 'unfencing') {
     const next = { next: 'unfencing', error: why } as const
     const mine = move.state === 'unfencing' ? move : await advanceMove(client, move, next)
     if (mine === undefined) return false
-    await liftOn(urlOf(move.from), move.id)
+    await liftOn(urlOf(move.from), move, catalog)
     return (await advanceMove(client, mine, { next: 'catching_up', error: why })) !== undefined
   }
   if (move.state === 'rolling_back' || move.state === 'unfencing_back') {
     // Taken away last before the source is given its rows back: without it the target alone must not be opened.
-    if (!(await isFenced(urlOf(move.from), move.id))) return false
+    const ofSource = await countTriggers(urlOf(move.from), move.id)
+    const ofTarget = await countTriggers(urlOf(move.to), move.id)
+    if (ofSource === 0 || ofSource < ofTarget) return false
     const next = { next: 'unfencing_back', error: why } as const
     const mine = move.state === 'unfencing_back' ? move : await advanceMove(client, move, next)
     if (mine === undefined) return false
-    await liftOn(urlOf(move.to), move.id)
+    await liftOn(urlOf(move.to), move, catalog)
     return (await advanceMove(client, mine, { next: 'switched', error: why })) !== undefined
   }
   return false
 }
 
-async function liftOn(url: string, moveId: number): Promise<void> {
+async function liftOn(url: string, move: Move, catalog: CatalogConnection): Promise<void> {
   const shard = await openCatalogConnection(url, queryTimeoutMs)
+  // Without the lock it would be the next runner's fence that is lifted.
+  catalog.client.once('end', shard.destroy)
   try {
+    const name = [moverSession(move)]
+    await shard.client.query(`SELECT set_config('application_name', $1, false)`, name)
     const now = () => systemClock.nowMs()
-    await liftFence(shard.client, { moveId, timeoutMs: liftTimeoutMs, now })
+    await liftFence(shard.client, { moveId: move.id, timeoutMs: liftTimeoutMs, now })
   } finally {
+    catalog.client.off('end', shard.destroy)
     await shard.end()
   }
 }
 
-async function isFenced(url: string, moveId: number): Promise<boolean> {
+async function countTriggers(url: string, moveId: number): Promise<number> {
   const shard = await openCatalogConnection(url, queryTimeoutMs)
   try {
-    return (await fenceTriggers(shard.client, moveId)).length > 0
+    return (await fenceTriggers(shard.client, moveId)).length
   } finally {
     await shard.end()
   }

@@ -28,6 +28,11 @@ export function moveLock(moveId: number): string {
   return `1380337220, ${moveId}`
 }
 
+/** application_name of sessions that act for a move on its shards; who takes a move over ends those of before. */
+export function moverSession(move: { readonly cluster: string; readonly id: number }): string {
+  return `ringfence mover ${move.cluster} ${move.id}`
+}
+
 /**
  * Commits that others act on, or whose place in the log others wait for, must survive a crash also where servers commit
  * asynchronously by default.

@@ -1,6 +1,7 @@
 // The two shards of a move, as its acts reach them: each connection is made where the primary is now, but for those that
 // are kept ready for the cutover, while clients wait.
 import { assert } from '../core/assert.ts'
+import { moverSession } from '../catalog/connection.ts'
 import type { Move } from '../catalog/move-store.ts'
 import type { MoveState } from '../catalog/move-state.ts'
 import type { ShardId } from '../core/ids.ts'
@@ -81,7 +82,7 @@ export class MoveShards {
   async open(move: Move, side: Side, signal = AbortSignal.timeout(actTimeoutMs)) {
     // Whoever has lost the move's lock does nothing more: another runner may be at it.
     const both = AbortSignal.any([this.#signal, signal])
-    return await openShard(await this.url(move, side), both, sessionName(move))
+    return await openShard(await this.url(move, side), both, moverSession(move))
   }
 
   /** Of a side's primary. @throws why there is none */
@@ -91,11 +92,6 @@ export class MoveShards {
     assert(address !== undefined, `shard ${shard} is in the configuration`)
     return await primaryUrl(address)
   }
-}
-
-/** Of sessions that act for a move, at most one runner's at a time. */
-export function sessionName({ cluster, id }: Move): string {
-  return `ringfence mover ${cluster} ${id}`
 }
 
 /** The shard that is on that side. */

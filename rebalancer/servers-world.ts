@@ -9,6 +9,7 @@ import {
   readMove,
   type Transition,
 } from '../catalog/move-store.ts'
+import { moverSession } from '../catalog/connection.ts'
 import { liftFence, placeFence } from '../catalog/fence.ts'
 import { hasEnded } from '../catalog/move-state.ts'
 import { listProxies, silentMs } from '../catalog/proxy-registry.ts'
@@ -33,7 +34,7 @@ import {
 } from './move-objects.ts'
 import { findProblems, slotState } from './readiness.ts'
 import { copyRows, deleteMoved, type OnRows, type RowsContext, verifyRows } from './move-rows.ts'
-import { MoveShards, sessionName, shardOf, sideOf, sides } from './move-shards.ts'
+import { MoveShards, shardOf, sideOf, sides } from './move-shards.ts'
 import type { ShardAddress } from './shard-address.ts'
 import {
   type MovedTable,
@@ -87,7 +88,7 @@ export class ServersWorld implements MoveWorld {
       await shard.client.query(
         `SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity
          WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid()`,
-        [sessionName(move), sessionEndMs],
+        [moverSession(move), sessionEndMs],
       )
     }
   }
@@ -298,8 +299,25 @@ export class ServersWorld implements MoveWorld {
     return await verifyRows(this.#rows(signal), move, follower, direction)
   }
 
-  deleteRows(move: Move, side: Side, signal: AbortSignal): Promise<number> {
-    return deleteMoved(this.#rows(signal), move, side)
+  async deleteRows(move: Move, side: Side, signal: AbortSignal): Promise<number> {
+    await this.#endSilentSessions(move, side)
+    return await deleteMoved(this.#rows(signal), move, side)
+  }
+
+  /**
+   * What a proxy that is cut off has sent may be stuck on its way for minutes and arrive when the fence has gone: its
+   * sessions have been idle for as long as it has been silent. Proxies open others when they need some.
+   */
+  async #endSilentSessions(move: Move, side: Side): Promise<void> {
+    if (!(await this.proxies()).some((proxy) => proxy.silentMs > silentMs)) return
+    await using shard = await this.#shards.open(move, side)
+    await shard.client.query(
+      `SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity
+       WHERE backend_type = 'client backend' AND datname = current_database()
+         AND pid <> pg_backend_pid() AND application_name NOT LIKE 'ringfence %'
+         AND state LIKE 'idle%' AND state_change < clock_timestamp() - $1 * interval '1 ms'`,
+      [silentMs, sessionEndMs],
+    )
   }
 
   #rows(signal: AbortSignal): RowsContext {

@@ -66,5 +66,11 @@ function keysSql(
   // Bytes are what is hashed, whatever the column's collation.
   const compared = keyType === 'text' ? `(${column})::text COLLATE "C"` : column
   const elements = keys.map((key) => `"${key.replaceAll(/["\\]/g, '\\$&')}"`).join(',')
-  return `${compared} ${operator} ('{${elements.replaceAll("'", "''")}}'::${keyType}[])`
+  return `${compared} ${operator} (${literal(`{${elements}}`)}::${keyType}[])`
+}
+
+/** The same whatever standard_conforming_strings is: clients' sessions read it too. */
+function literal(text: string): string {
+  const quoted = text.replaceAll("'", "''")
+  return quoted.includes('\\') ? `E'${quoted.replaceAll('\\', '\\\\')}'` : `'${quoted}'`
 }

@@ -9,6 +9,7 @@ import { lsn, parseLsn } from '../../core/lsn.ts'
 import { openShard } from '../../rebalancer/copy/connection.ts'
 import { lockMove, LockLost } from '../../rebalancer/move-lock.ts'
 import { openCatalog } from '../../rebalancer/run-move.ts'
+import { movedSetSql } from '../../router/moved-set.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 import { askCatalog, finishMove, moverOf, planMove, runUntil } from './mover.ts'
 
@@ -215,5 +216,64 @@ describe.each(inject('servers').slice(0, 1))('moves on PostgreSQL $version', (se
     catalog.client.query('SELECT pg_sleep(60)').catch(() => undefined)
     expect(await lost).toBeInstanceOf(LockLost)
     lock.stop()
+  })
+
+  it('end sessions that a silent proxy may still have a write on its way to', async () => {
+    stack = await startStack(servers, { shards: 2, setupSql })
+    const mover = moverOf(stack)
+    const stuck = new Client(stack.shardUrls[0])
+    const ended = new Promise((resolve) => stuck.on('error', resolve))
+    await stuck.connect()
+    await stuck.query('SELECT 1')
+    const move = await planMove(mover, { from: 's1', to: 's2', vnodes: 2048 })
+    await runUntil(mover, move, 'copying')
+    await askCatalog(
+      mover,
+      `INSERT INTO ringfence.proxy (id, incarnation, address, version, heartbeat)
+       VALUES ('cut off', gen_random_uuid(), 'elsewhere', 'test', clock_timestamp() - interval '7 s')`,
+    )
+    // Idle for longer than any proxy may be silent.
+    await onShard(stack.shardUrls[0], 'SELECT pg_sleep(6.5)')
+    expect(await finishMove(mover, move)).toMatchObject({ state: 'done' })
+    expect(await ended).toMatchObject({ code: '57P01' })
+  })
+
+  it('tell keys with quotes and backslashes apart in any session', async () => {
+    stack = await startStack(servers, { shards: 2, rules: { keyType: 'text' } })
+    const odd = [
+      "it's",
+      "\\'",
+      'a\\b',
+      '"q"',
+      "x'); DROP TABLE t; --",
+      'ключ',
+      '{,}',
+      '',
+      'NULL',
+      '\n',
+    ]
+    const others = ['its', 'ab', 'q', "'", '\\', 'null', ' ', 'n']
+    const client = new Client(stack.shardUrls[0])
+    await client.connect()
+    try {
+      for (const conforming of ['on', 'off']) {
+        await client.query(`SET standard_conforming_strings = ${conforming}`)
+        const none = { vnodes: [], keys: odd, except: [] }
+        const { rows } = await client.query(
+          `SELECT k FROM unnest($1::text[]) k WHERE ${movedSetSql(none, 'k', 'text')}`,
+          [[...odd, ...others]],
+        )
+        expect(rows.map(({ k }) => k)).toEqual(odd)
+        const all = Array.from({ length: 4096 }, (_, at) => vnode(at))
+        const rest = await client.query(
+          `SELECT k FROM unnest($1::text[]) k
+           WHERE ${movedSetSql({ vnodes: all, keys: [], except: odd }, 'k', 'text')}`,
+          [[...odd, ...others]],
+        )
+        expect(rest.rows.map(({ k }) => k)).toEqual(others)
+      }
+    } finally {
+      await client.end()
+    }
   })
 })
