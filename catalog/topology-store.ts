@@ -74,8 +74,10 @@ export class TopologyStore {
       return this.current
     } catch (cause) {
       await this.close()
-      const detail = cause instanceof Error ? cause.message : String(cause)
-      throw pgError('catalogUnavailable', [this.#options.shards[0] ?? ''], { cause, detail })
+      const detail = reasonOf(cause)
+      const extra = cause instanceof CatalogError ? hintOf(cause) : {}
+      const home = this.#options.shards[0] ?? ''
+      throw pgError('catalogUnavailable', [home], { cause, detail, ...extra })
     }
   }
 
@@ -298,6 +300,11 @@ export class TopologyStore {
     this.#timer?.cancel()
     this.#timer = this.#clock.after(delayMs, () => void run())
   }
+}
+
+/** Commands show a hint, but no detail. */
+function hintOf({ message, hint }: CatalogError): { readonly hint?: string } {
+  return hint === undefined ? {} : { hint: `It says that ${message}. ${hint}` }
 }
 
 function reasonOf(error: unknown): string {

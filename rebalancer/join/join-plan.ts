@@ -67,6 +67,8 @@ async function planOver(
   const never = new AbortController().signal
   await using source = await openShard(await primaryUrl(options.home), never)
   await using target = await openShard(await primaryUrl(shard), never)
+  // A look only: whoever changes a table meanwhile is not waited for.
+  for (const { client } of [source, target]) await client.query(`SET lock_timeout = '10s'`)
   const local = await readLocalShard(target.client)
   const plan = { cluster, local, hasJoined, problems: [], steps: [] }
   if (hasJoined) return plan

@@ -113,7 +113,7 @@ async function fill(
 }
 
 async function allHold(
-  { id, say, signal }: JoinOptions,
+  { id, say, signal, timeoutMs }: JoinOptions,
   home: Client,
   epoch: Epoch,
 ): Promise<void> {
@@ -122,7 +122,8 @@ async function allHold(
     waitedFor = proxies.join(', ')
     say(`waiting for ${waitedFor}`)
   }
-  const limit = AbortSignal.timeout(acknowledgeTimeoutMs)
+  // The rest of the time is for copying.
+  const limit = AbortSignal.timeout(Math.min(acknowledgeTimeoutMs, timeoutMs / 2))
   try {
     await awaitProxies(home, epoch, { signal: AbortSignal.any([signal, limit]), late })
   } catch (cause) {

@@ -1,13 +1,18 @@
 // Shards that join and leave a cluster at work, with real proxies and clients that write all the time.
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Client } from 'pg'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest'
+import { makeGid } from '../../catalog/gid.ts'
 import { loadConfig } from '../../config/load.ts'
 import { driftFrom } from '../../cli/schema-drift.ts'
 import { probeServer } from '../../cli/server-probe.ts'
+import { shardId } from '../../core/ids.ts'
 import { askServer, connected, pause, present, until } from '../support/clients.ts'
 import { type ConfigFile, createConfig } from './config-file.ts'
 import { Program, runProgram } from './program.ts'
+
+// Each test starts several processes.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 let file: ConfigFile
 let ports: readonly number[] = []
@@ -64,9 +69,20 @@ async function reload(port: number | undefined): Promise<readonly string[]> {
   return notices
 }
 
+const gid = makeGid(shardId('s2'), 'of this test', shardId('s1'))
+
+/** What may commit yet keeps a shard from joining. */
+async function prepareSomething(home: string): Promise<void> {
+  const one = await connected({ connectionString: home })
+  await one.query('BEGIN; CREATE TABLE unfinished ()')
+  await one.query(`PREPARE TRANSACTION '${gid}'`)
+  await one.end()
+}
+
+type Done = { products: number; orders: number; schema: number }
+
 /** Writes and reads without a pause until it is told to stop. */
-async function work(one: Client, number: number, stop: AbortSignal) {
-  const done = { products: 0, orders: 0, schema: 0 }
+async function work(one: Client, number: number, done: Done, stop: AbortSignal) {
   for (let turn = 0; !stop.aborted; turn += 1) {
     const title = `${number}/${turn}`
     await one.query('INSERT INTO products (title) VALUES ($1)', [title])
@@ -80,7 +96,6 @@ async function work(one: Client, number: number, stop: AbortSignal) {
       done.schema += 1
     }
   }
-  return done
 }
 
 describe('a shard', () => {
@@ -94,7 +109,7 @@ describe('a shard', () => {
     await writeFile(file.path, file.text)
     const notices = await reload(ports[0])
     expect(notices).toEqual(['database "app" has shard s3 now'])
-    const { code, stdout, stderr } = await shard('add', 's3')
+    const { code, stdout, stderr } = await shard('add', 's3', '--timeout', '8s')
     expect(stderr).toMatch(
       /^ringfence: proxy ".*" at 127.0.0.1:0 has not taken up epoch \d+: reload its configuration if that/,
     )
@@ -109,7 +124,7 @@ describe('a shard', () => {
     expect(
       await askServer(present(third), `SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`),
     ).toEqual(['0'])
-  }, 60_000)
+  })
 
   it('prints its steps, or all that is in the way, without changing anything', async () => {
     const dry = await shard('add', 's3', '--dry-run')
@@ -134,16 +149,20 @@ describe('a shard', () => {
     expect(await reload(ports[1])).toEqual(['database "app" has shard s3 now'])
     const stop = new AbortController()
     const clients = await Promise.all([0, 1, 2, 3].map((at) => client(ports[at % 2])))
-    const working = clients.map((one, number) => work(one, number, stop.signal))
-    await pause(300)
+    const done = clients.map((): Done => ({ products: 0, orders: 0, schema: 0 }))
+    const working = clients.map((one, number) =>
+      work(one, number, present(done[number]), stop.signal),
+    )
+    const busy = (times: number) => () => done.every(({ orders }) => orders >= times)
+    await until('all have begun', busy(5), 60_000)
     const added = await shard('add', 's3')
     expect(added).toMatchObject({ code: 0, stderr: '' })
-    expect(added.stdout).toMatch(/done: what goes to every shard was held for \d\.\d\d s/)
-    await pause(500)
+    expect(added.stdout).toMatch(/done: what goes to every shard was held for \d+\.\d\d s/)
+    const [{ orders: then }] = [present(done[0])]
+    await until('all go on', busy(then + 10), 60_000)
     stop.abort()
-    const done = await Promise.all(working)
+    await Promise.all(working)
     await Promise.all(clients.map((one) => one.end()))
-    expect(done.every(({ products, orders }) => products > 5 && orders > 5)).toBe(true)
     const products = done.reduce((sum, each) => sum + each.products, 0)
     const copies = await Promise.all(
       file.urls.map((url) =>
@@ -162,7 +181,7 @@ describe('a shard', () => {
       ),
     )
     expect(tables[2]).toEqual(tables[0])
-  }, 60_000)
+  })
 
   it('has the schema of the home shard as check sees it, and sequences of its own', async () => {
     const loaded = loadConfig(await readFile(file.path, 'utf8'), { file: file.path, env: {} })
@@ -236,19 +255,12 @@ describe('a shard', () => {
     const one = await client()
     const home = present(file.urls[0])
     expect((await shard('remove', 's3')).code).toBe(0)
-    const hold = await connected({ connectionString: home })
-    await hold.query('BEGIN; LOCK TABLE products IN ACCESS EXCLUSIVE MODE')
+    await prepareSomething(home)
     const program = new Program(['shard', 'add', 's3', '--config', file.path])
-    // The copy waits for the lock: the shard is joining.
-    await program.printed('stdout', /is joining/)
-    await until('the copy waits', async () => {
-      const [count] = await askServer(home, `SELECT count(*) FROM pg_locks WHERE NOT granted`)
-      return Number(count) > 0
-    })
+    await program.printed('stdout', /waiting for 1 prepared transactions/)
     program.signal('SIGKILL')
     await program.ended()
-    await hold.query('ROLLBACK')
-    await hold.end()
+    await askServer(home, `ROLLBACK PREPARED '${gid}'`)
     expect((await shard('list')).stdout).toMatch(/^s3 .* joining /m)
     let answered = false
     const held = one.query(`INSERT INTO products (title) VALUES ('held')`).then(() => {
@@ -269,14 +281,12 @@ describe('a shard', () => {
   it('does not join when it takes too long: what was held goes on', async () => {
     expect((await shard('remove', 's3')).code).toBe(0)
     const home = present(file.urls[0])
-    const hold = await connected({ connectionString: home })
-    await hold.query('BEGIN; LOCK TABLE products IN ACCESS EXCLUSIVE MODE')
-    const { code, stderr, stdout } = await shard('add', 's3', '--timeout', '1s')
+    await prepareSomething(home)
+    const { code, stderr, stdout } = await shard('add', 's3', '--timeout', '3s')
+    await askServer(home, `ROLLBACK PREPARED '${gid}'`)
     expect(code).toBe(1)
-    expect(stderr).toContain('it took longer than 1 s (--timeout)')
+    expect(stderr).toContain('it took longer than 3 s (--timeout)')
     expect(stdout).toContain('is out of the catalog again')
-    await hold.query('ROLLBACK')
-    await hold.end()
     const one = await client()
     await one.query(`INSERT INTO products (title) VALUES ('goes on')`)
     await one.end()
