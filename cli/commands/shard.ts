@@ -43,15 +43,15 @@ function addChanges(shard: Command): void {
   withShared(shard.command('list'))
     .description('shards of the catalog and of the file, and what they own')
     .action((flags: ShardFlags) => finish(shardListCommand(flags, out)))
-  withShared(shard.command('add').argument('<shard>', 'id of the shard in the file'))
+  withShared(shard.command('add').argument('<shard...>', 'ids of shards in the file'))
     .description(
-      'let a shard of the file join: schema, reference tables, then a place in the cluster',
+      'let shards of the file join, one after the other: schema, reference tables, then a place in the cluster',
     )
     .option('--timeout <duration>', 'how long statements may be held', milliseconds, 300_000)
     .option('--forget-proxy <id>', 'a proxy that is gone for good, repeatable', collected, [])
     .option('--dry-run', 'print the steps, or all problems; nothing is changed', false)
-    .action((id: string, { timeout: timeoutMs, ...flags }: AddFlags) =>
-      finish(shardAddCommand(id, { ...flags, timeoutMs }, out)),
+    .action((ids: readonly string[], { timeout: timeoutMs, ...flags }: AddFlags) =>
+      finish(addAll(ids, { ...flags, timeoutMs })),
     )
   withShared(shard.command('drain').argument('<shard>', 'id of the shard'))
     .description('let plans give away everything that a shard owns')
@@ -62,6 +62,15 @@ function addChanges(shard: Command): void {
     .description('take a shard out of the cluster that nothing lives on')
     .option('--dry-run', 'only look for what lives there', false)
     .action((id: string, flags: RemoveFlags) => finish(shardRemoveCommand(id, flags, out)))
+}
+
+/** The first that cannot join ends it; those before it have joined. */
+async function addAll(ids: readonly string[], flags: ShardAddFlags): Promise<number> {
+  for (const id of ids) {
+    const code = await shardAddCommand(id, flags, out)
+    if (code !== 0) return code
+  }
+  return 0
 }
 
 function withShared(command: Command): Command {
@@ -82,6 +91,7 @@ Examples:
   $ ringfence shard list
   $ ringfence shard add s4 --dry-run
   $ ringfence shard add s4
+  $ ringfence shard add s2 s3 s4
   $ ringfence shard drain s2
   $ ringfence shard remove s2
   $ ringfence shard pause s2 --proxy 10.0.1.1:6432 --proxy 10.0.1.2:6432
