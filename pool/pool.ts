@@ -45,6 +45,8 @@ export type PoolOptions = {
 
 // After a login that the server refused, new statements fail fast for a moment instead of dialling again each.
 const retryAfterMs = 500
+// A login costs what many statements do: the first connections serve who waits while the next ones are opened.
+const openingMax = 4
 
 export class Pool implements ServerOwner {
   readonly shard: ShardId
@@ -161,6 +163,11 @@ export class Pool implements ServerOwner {
     return null
   }
 
+  /** Opens some connections, unless there are `count` already: who comes later need not wait for logins. */
+  warm(count: number): void {
+    while (this.#outage === null && this.#open(count));
+  }
+
   /** Takes `waiter` out of the queue; it hears nothing any more. */
   leave(waiter: Waiter): void {
     this.#waiters.leave(waiter)
@@ -204,8 +211,7 @@ export class Pool implements ServerOwner {
   sweep(): void {
     const now = this.#options.clock.nowMs()
     for (const server of this.#idle.slice()) {
-      const idleMs = now - server.idleSinceMs
-      if (idleMs > this.#options.serverIdleTimeoutMs || this.#expired(server)) {
+      if (now - server.idleSinceMs > this.#options.serverIdleTimeoutMs || this.#expired(server)) {
         server.close('idle for too long')
       }
     }
@@ -281,12 +287,13 @@ export class Pool implements ServerOwner {
     return failure !== null && now < failure.untilMs ? failure.error : null
   }
 
-  /** Dials when somebody waits for whom no connection is being opened yet. True when it does. */
-  #open(): boolean {
+  /** Dials when somebody waits for whom no connection is being opened yet, or there are not `count`. True when it does. */
+  #open(count = 0): boolean {
     const target = this.#target
-    if (this.#closed || target === null || this.#opening >= this.#waiters.size) return false
-    if (this.#paused !== null) return false
-    if (this.#all.size + this.#opening >= this.#options.size) return false
+    if (this.#closed || target === null || this.#paused !== null) return false
+    const there = this.#all.size + this.#opening
+    const wanted = Math.max(this.#waiters.size, this.#opening + count - there)
+    if (this.#opening >= Math.min(wanted, openingMax) || there >= this.#options.size) return false
     if (this.#outage !== null) {
       if (this.#opening > 0 || !this.#outage.mayTry(this.#options.clock.nowMs())) return false
     }

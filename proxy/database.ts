@@ -161,11 +161,10 @@ export class Database {
     }
     const ids = () => this.options.shards.map((shard) => shard.id)
     const homeUrl = () => this.homeUrl()
-    const { gate } = this
     const proxy = {
       identity: this.#context.identity,
-      seen: () => gate?.seen ?? epoch(0),
-      beaten: (sentMs: number) => gate?.beaten(sentMs),
+      seen: () => this.gate?.seen ?? epoch(0),
+      beaten: (sentMs: number) => this.gate?.beaten(sentMs),
     }
     const store = new TopologyStore({
       clock: this.clock,
@@ -182,11 +181,11 @@ export class Database {
     })
     this.#topology = await store.start()
     this.#store = store
-    gate?.adopt(this.#topology)
+    this.gate?.adopt(this.#topology)
     store.onChange((topology) => {
       this.#topology = topology
       this.version += 1
-      gate?.adopt(topology)
+      this.gate?.adopt(topology)
       log.info({ database: this.options.name, epoch: topology.epoch }, 'topology changed')
     })
     store.onSchemaChange(() => {
@@ -246,9 +245,7 @@ export class Database {
   }
 
   homeUrl(): string {
-    const home = this.options.shards[0]
-    if (home === undefined) throw pgError('internal', ['a database without shards'])
-    return this.urlOf(home)
+    return this.#urlOfId(this.home)
   }
 
   /** What the router may know for a client with `settings`; `schema` overrides the shared one. */
@@ -308,6 +305,9 @@ export class Database {
     this.#followSchema()
     this.#fences.look(this.#topology, this.clock.nowMs())
     for (const servers of this.#servers.values()) servers.sweep()
+    // Clients that wait for a switch would wait for logins too.
+    for (const { from, to } of this.#topology.moves)
+      this.serversOf(to).warmLike(this.serversOf(from))
   }
 
   /** Of the primary; while there is none, any replica knows settings as well, and who only reads can go on. */

@@ -104,6 +104,13 @@ export class ShardServers {
     }
   }
 
+  /** Opens some connections for every user who has more of them to `other`. */
+  warmLike(other: ShardServers): void {
+    for (const { pool, login } of other.#primaries.values()) {
+      this.primaryPool(login).warm(pool.connections.size)
+    }
+  }
+
   get pools(): readonly Pool[] {
     const replicas = [...this.#replicas.values()].flatMap((pools) => [...pools.values()])
     return [...[...this.#primaries.values()].map(({ pool }) => pool), ...replicas]
