@@ -87,7 +87,11 @@ function createSql(
     FOR EACH ROW WHEN (${when}) EXECUTE FUNCTION ringfence.reject_fenced()`
 }
 
-/** All of `ddl` in one transaction. Autovacuum is told to give way as soon as it is in the way. */
+/** Autovacuum is told to give way as soon as it is in the way; only superusers may have it told so early. */
+const giveWaySql = `SELECT pg_catalog.set_config('deadlock_timeout', '10', true)
+  FROM pg_catalog.pg_roles WHERE rolname = current_user AND rolsuper`
+
+/** All of `ddl` in one transaction. */
 async function inShortTries(
   client: Client,
   ddl: readonly string[],
@@ -97,8 +101,8 @@ async function inShortTries(
   for (let tryMs = tryMsMin; ; tryMs = Math.min(tryMs * 2, tryMsMax)) {
     try {
       // One message: clients wait for its end.
-      const limits = `SET LOCAL lock_timeout = ${tryMs}; SET LOCAL deadlock_timeout = 10`
-      await client.query(['BEGIN', limits, ...ddl, 'COMMIT'].join(';\n'))
+      const limits = `SET LOCAL lock_timeout = ${tryMs}`
+      await client.query(['BEGIN', limits, giveWaySql, ...ddl, 'COMMIT'].join(';\n'))
       return
     } catch (error) {
       await client.query('ROLLBACK').catch(() => undefined)

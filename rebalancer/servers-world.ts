@@ -315,7 +315,12 @@ export class ServersWorld implements MoveWorld {
       `SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity
        WHERE backend_type = 'client backend' AND datname = current_database()
          AND pid <> pg_backend_pid() AND application_name NOT LIKE 'ringfence %'
-         AND state LIKE 'idle%' AND state_change < clock_timestamp() - $1 * interval '1 ms'`,
+         AND state LIKE 'idle%' AND state_change < clock_timestamp() - $1 * interval '1 ms'
+         AND EXISTS (SELECT FROM pg_roles me, pg_roles other
+                     WHERE me.rolname = current_user AND other.oid = usesysid
+                       AND (me.rolsuper OR NOT other.rolsuper AND
+                            (pg_has_role(usesysid, 'MEMBER')
+                             OR pg_has_role('pg_signal_backend', 'MEMBER'))))`,
       [silentMs, sessionEndMs],
     )
   }

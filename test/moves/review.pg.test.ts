@@ -276,4 +276,43 @@ describe.each(inject('servers').slice(0, 1))('moves on PostgreSQL $version', (se
       await client.end()
     }
   })
+
+  it('can be run by a login that is no superuser', async () => {
+    stack = await startStack(servers, { shards: 2, setupSql })
+    const role = `mover_${process.pid}`
+    const shards = stack.shardUrls.map((text) => {
+      const url = new URL(text)
+      url.username = role
+      url.password = 'secret'
+      return url.href
+    })
+    try {
+      for (const url of stack.shardUrls) {
+        await onShard(
+          url,
+          `CREATE ROLE ${role} LOGIN REPLICATION PASSWORD 'secret'`,
+          `GRANT SET ON PARAMETER session_replication_role TO ${role}`,
+          `DO $$ DECLARE f regprocedure; BEGIN
+             FOR f IN SELECT oid FROM pg_proc WHERE proname ~ '^pg_replication_origin_' LOOP
+               EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO ${role}', f);
+             END LOOP;
+             EXECUTE format('GRANT CREATE ON DATABASE %I TO ${role}', current_database());
+           END $$`,
+          `GRANT ALL ON SCHEMA ringfence TO ${role}`,
+          `GRANT ALL ON ALL TABLES IN SCHEMA ringfence TO ${role}`,
+          `GRANT ALL ON ALL SEQUENCES IN SCHEMA ringfence TO ${role}`,
+          `ALTER TABLE orders OWNER TO ${role}`,
+          `INSERT INTO orders SELECT g, 1, '' FROM generate_series(1, 50) g`,
+        )
+      }
+      const mover = moverOf({ ...stack, shardUrls: shards })
+      const move = await planMove(mover, { from: 's1', to: 's2', vnodes: 2048 })
+      expect(await finishMove(mover, move)).toMatchObject({ error: null, state: 'done' })
+    } finally {
+      for (const url of stack.shardUrls) {
+        await onShard(url, 'ALTER TABLE orders OWNER TO CURRENT_USER', `DROP OWNED BY ${role}`)
+        await onShard(url, `DROP ROLE ${role}`)
+      }
+    }
+  })
 })
