@@ -26,11 +26,12 @@ export function watch(
   const run = async () => {
     while (!end.signal.aborted && !controller.signal.aborted) {
       await world.sleep(lookMs, end.signal)
-      const reason = await reasonToStop(runner, move)
+      // What cannot be read now may be read the next time: a step may take hours, and must be stopped then as well.
+      const reason = await reasonToStop(runner, move).catch(() => null)
       if (reason !== null && !end.signal.aborted) controller.abort(reason)
     }
   }
-  // What the watch cannot read, the step cannot either, and says so.
+  // Its sleep ends with the step.
   const running = run().catch(() => undefined)
   return {
     stop: async () => {

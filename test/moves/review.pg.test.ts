@@ -315,4 +315,34 @@ describe.each(inject('servers').slice(0, 1))('moves on PostgreSQL $version', (se
       }
     }
   })
+
+  it('hear of an abort also after a moment in which nothing could be read', async () => {
+    stack = await startStack(servers, { shards: 2, setupSql })
+    const mover = moverOf(stack)
+    const [s1] = stack.shardUrls
+    const move = await planMove(mover, { from: 's1', to: 's2', vnodes: 2048 })
+    const blocker = new Client(s1)
+    await blocker.connect()
+    const seen: Move['state'][] = []
+    let hindering = Promise.resolve()
+    const ended = await finishMove(mover, move, ({ state }) => {
+      if (seen.includes(state)) return
+      seen.push(state)
+      if (state === 'copying') hindering = hinder()
+    })
+    // The snapshot of the copy waits for this; meanwhile the guard's own questions fail for a while.
+    async function hinder() {
+      await blocker.query(`BEGIN; INSERT INTO orders VALUES (1, 2, 'not kept')`)
+      await askCatalog(mover, 'ALTER TABLE ringfence.move RENAME COLUMN hint TO hint_away')
+      await onShard(s1, 'SELECT pg_sleep(1.2)')
+      await askCatalog(mover, 'ALTER TABLE ringfence.move RENAME COLUMN hint_away TO hint')
+      await askCatalog(mover, `UPDATE ringfence.move SET wish = 'abort'`)
+      await onShard(s1, 'SELECT pg_sleep(3)')
+      await blocker.query('ROLLBACK')
+    }
+    await hindering
+    await blocker.end()
+    expect(seen).not.toContain('catching_up')
+    expect(ended.state).toBe('aborted')
+  })
 })
