@@ -152,15 +152,19 @@ export class MoveGate {
   #obligationsOf(before: Topology | null, now: Topology): readonly Obligation[] {
     const spanning = [...this.#spanning].map((token) => () => !this.#spanning.has(token))
     const found: Obligation[] = spanning
-    const phaseBefore = new Map(before?.moves.map(({ id, phase }) => [id, phase]))
+    const movesBefore = new Map(before?.moves.map((move) => [move.id, move]))
     for (const session of this.#options.sessions) {
       const { transaction } = session
       // It has gone to all shards there were, or has changed the schema.
       if (transaction?.everywhere === true) found.push(() => session.transaction !== transaction)
       for (const move of now.moves) {
-        if (phaseBefore.get(move.id) === move.phase) continue
-        if (move.phase === 'fenced') found.push(...passing(session, move))
-        if (move.phase === 'switched') found.push(...leaving(session, move.from))
+        const earlier = movesBefore.get(move.id)
+        if (earlier?.phase !== move.phase && move.phase === 'fenced') {
+          found.push(...passing(session, move))
+        }
+        // After the switch, and after the way back.
+        const servedBy = earlier?.serving ?? move.from
+        if (servedBy !== move.serving) found.push(...leaving(session, servedBy))
       }
     }
     return found

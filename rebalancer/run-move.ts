@@ -109,7 +109,9 @@ export async function verifySwitched(options: RunMoveOptions): Promise<Verified>
     const move = await world.readMove()
     const following = await runner.following(move, 'reverse', inner)
     try {
-      return await whileFollowing(following, () => world.verify(move, following, inner, 'reverse'))
+      return await whileFollowing(following, inner, (signal) =>
+        world.verify(move, following, signal, 'reverse'),
+      )
     } finally {
       await runner.stopFollowing()
     }

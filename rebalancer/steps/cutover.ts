@@ -90,11 +90,11 @@ async function drain(
   )
   try {
     const following = await runner.following(move, direction, both)
-    return await whileFollowing(following, async () => {
-      const late = await acknowledged(world, { whom: 'living', timeoutMs: left(), signal: both })
+    return await whileFollowing(following, both, async (signal) => {
+      const late = await acknowledged(world, { whom: 'living', timeoutMs: left(), signal })
       if (late.length > 0) return `transactions were still open in ${describeLate(late)}`
       const lsn = await world.fence(move, side, left())
-      await following.reached(lsn, both)
+      await following.reached(lsn, signal)
       return null
     })
   } catch (error) {

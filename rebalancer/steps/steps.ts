@@ -117,7 +117,7 @@ async function catchUp(
     )
   }
   const following = await runner.following(move, 'forward', signal)
-  await whileFollowing(following, async () => {
+  await whileFollowing(following, signal, async (signal) => {
     if (tries > 0) {
       await world.sleep(Math.min(cutoverPauseMsMin * 2 ** (tries - 1), cutoverPauseMsMax), signal)
     }
@@ -137,7 +137,9 @@ async function catchUp(
     return { next: 'fencing', progress: { fencedAt: world.wallMs() } }
   }
   // Before the fence: a new slot waits for transactions of the target, and clients would wait with it.
-  const { slot } = await whileFollowing(following, () => world.openStream(move, 'reverse', signal))
+  const { slot } = await whileFollowing(following, signal, (signal) =>
+    world.openStream(move, 'reverse', signal),
+  )
   return { next: 'fencing', progress: { reverseSlot: slot, fencedAt: world.wallMs() } }
 }
 
@@ -150,7 +152,9 @@ async function verify(
   if (move.wish === 'abort') return aborting
   if (move.wish === 'pause') return paused(world, signal)
   const following = await runner.following(move, 'forward', signal)
-  const found = await whileFollowing(following, () => world.verify(move, following, signal))
+  const found = await whileFollowing(following, signal, (signal) =>
+    world.verify(move, following, signal),
+  )
   const { rows, differing, differences } = found
   if (differing > 0) {
     await world.note(move, { differences, rowsVerified: rows })
@@ -163,7 +167,9 @@ async function verify(
     )
   }
   await refuseFailover(world, move)
-  const { slot } = await whileFollowing(following, () => world.openStream(move, 'reverse', signal))
+  const { slot } = await whileFollowing(following, signal, (signal) =>
+    world.openStream(move, 'reverse', signal),
+  )
   const progress = {
     isVerified: true,
     rowsVerified: rows,
@@ -191,7 +197,9 @@ async function serve(
   if (move.wish === 'rollback' || move.wish === 'abort')
     return { next: 'rolling_back', progress: { fencedAt: world.wallMs() }, granted: true }
   const leftMs = keepSourceMs === null ? Number.POSITIVE_INFINITY : keepSourceMs - age
-  await whileFollowing(following, () => world.sleep(Math.min(Math.max(leftMs, 0), 1_000), signal))
+  await whileFollowing(following, signal, (signal) =>
+    world.sleep(Math.min(Math.max(leftMs, 0), 1_000), signal),
+  )
   return null
 }
 

@@ -86,8 +86,8 @@ export class Catalog extends Server {
   create({ from, to, vnodes, keys, options }: NewMove): Move {
     const at = new Date(this.#environment.scheduler.nowMs)
     const move: Move = {
-      cluster: '00000000',
       id: this.moves.size + 1,
+      cluster: '00000000',
       set: { vnodes, keys, except: [] },
       from,
       to,
@@ -261,7 +261,7 @@ export function moveOptions(own: Partial<MoveOptions>): MoveOptions {
     maxReplicaLagBytes: null,
     maxLatencyFactor: null,
     cutoverTimeoutMs: 600,
-    cutoverTries: 5,
+    cutoverTries: 9,
     prepareTimeoutMs: 9_000,
     verify: true,
     keepSourceMs: 500,

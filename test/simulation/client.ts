@@ -8,10 +8,10 @@ import { holdMs, type SimulatedProxy } from './proxy.ts'
 import { ProxySession } from './proxy-session.ts'
 import { type Row, tables, type Value } from './rows.ts'
 
-const thinkMsMax = 220
-const idleMsMax = 7_000
+const thinkMsMax = 160
+const idleMsMax = 14_000
 /** Beside what a statement may be held: locks, servers, the network. */
-const otherWaitMsMax = 8_000
+const otherWaitMsMax = 25_000
 
 export type ClientOptions = {
   readonly cluster: Cluster
@@ -101,7 +101,7 @@ async function transact(options: ClientOptions, session: ProxySession): Promise<
     if (random.oneIn(8) && !session.hasWritten) await scatter(options, session)
     else if (random.oneIn(2)) await append(options, session, row)
     else await read(options, session, row)
-    await pause(options, random.oneIn(12) ? idleMsMax : thinkMsMax)
+    await pause(options, random.oneIn(9) ? idleMsMax : thinkMsMax)
   }
   await timed(options, 'end', () => (random.oneIn(6) ? session.rollback() : session.commit()))
 }

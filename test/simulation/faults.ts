@@ -6,7 +6,8 @@ import type { Fleet } from './fleet.ts'
 
 type Fault = (cluster: Cluster, fleet: Fleet) => string
 
-const cutMs = { least: 50, most: 11_000 }
+const cutMs = { least: 50, most: 14_000 }
+const silenceMs = { least: 4_000, most: 14_000 }
 const badNetworkMs = { least: 200, most: 5_000 }
 const downMs = { least: 50, most: 3_000 }
 const pauseMsMax = 2_000
@@ -55,6 +56,16 @@ const cut: Fault = ({ environment, network, shards, catalog }, fleet) => {
   return `${a} and ${b} are cut apart`
 }
 
+/** Clients and shards hear of the proxy, the catalog does not. */
+const silence: Fault = ({ environment, network, catalog }, fleet) => {
+  const proxies = fleet.names.filter((name) => name.startsWith('p'))
+  const proxy = proxies[environment.scheduler.random.below(proxies.length)] ?? ''
+  network.cut(proxy, catalog.name)
+  const forMs = later(environment, silenceMs)
+  environment.scheduler.after(forMs, () => network.heal(proxy, catalog.name))
+  return `the catalog does not hear ${proxy}`
+}
+
 const badNetwork: Fault = ({ environment, network }) => {
   network.lossOneIn = 12
   environment.scheduler.after(later(environment, badNetworkMs), () => {
@@ -79,6 +90,14 @@ const loseLock: Fault = ({ catalog, environment }, fleet) => {
   return `the lock of move ${move.id} is lost`
 }
 
+const stopRunner: Fault = ({ catalog, environment }, fleet) => {
+  const { active } = catalog
+  const move = active[environment.scheduler.random.below(Math.max(1, active.length))]
+  if (move === undefined) return 'none'
+  fleet.stopRunner(move.id)
+  return `the runner of move ${move.id} is asked to leave`
+}
+
 const wish: Fault = ({ catalog, environment }) => {
   const { scheduler } = environment
   const { active } = catalog
@@ -100,10 +119,13 @@ const faults: readonly [Fault, ...Fault[]] = [
   crashServer,
   cut,
   cut,
-  cut,
+  silence,
+  silence,
   badNetwork,
   lateMessages,
   loseLock,
+  loseLock,
+  stopRunner,
   wish,
   wish,
 ]

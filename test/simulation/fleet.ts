@@ -54,6 +54,10 @@ export class Fleet {
     for (const host of this.#hosts.values()) host?.loseLock(moveId)
   }
 
+  stopRunner(moveId: number): void {
+    for (const host of this.#hosts.values()) host?.stop(moveId)
+  }
+
   restartAll(): void {
     for (const name of this.#hosts.keys()) this.#startHost(name)
     for (const name of this.#proxies.keys()) this.#startProxy(name)

@@ -8,9 +8,15 @@ import { ConnectionBroken } from './network.ts'
 import { Process } from './process.ts'
 import { SimulatedWorld } from './world.ts'
 
+type Running = {
+  readonly runner: number
+  readonly lose: () => void
+  readonly stop: () => void
+}
+
 const lookMs = 400
 const giveUpAfterMs = 8_000
-const staleMsMax = 6_000
+const staleMsMax = 10_000
 const unlockMsMax = 1_500
 
 export class Host {
@@ -20,7 +26,7 @@ export class Host {
   /** By move: number of its runner here, and what stops it. */
   /** Locks that it may have been given and has not heard of. */
   #looking: readonly { readonly move: Move; readonly runner: number }[] = []
-  readonly #running = new Map<number, { readonly runner: number; readonly stop: () => void }>()
+  readonly #running = new Map<number, Running>()
 
   constructor(cluster: Cluster, name: string, log: Log) {
     this.#cluster = cluster
@@ -55,7 +61,12 @@ export class Host {
     scheduler.after(scheduler.between(0, unlockMsMax), () => {
       catalog.unlock(moveId, running.runner)
     })
-    this.process.after(scheduler.between(0, staleMsMax), running.stop)
+    this.process.after(scheduler.between(0, staleMsMax), running.lose)
+  }
+
+  /** An operator stops the command that runs the move. */
+  stop(moveId: number): void {
+    this.#running.get(moveId)?.stop()
   }
 
   async #look(): Promise<void> {
@@ -85,19 +96,22 @@ export class Host {
   }
 
   async #run({ id }: Move, runner: number): Promise<void> {
-    const controller = new AbortController()
-    const stop = () => controller.abort(new Error('the lock was lost'))
-    this.#running.set(id, { runner, stop })
+    const lost = new AbortController()
+    const leave = new AbortController()
+    const lose = () => lost.abort(new Error('the lock was lost'))
+    const stop = () => leave.abort(new Error('the runner was asked to leave'))
+    this.#running.set(id, { runner, lose, stop })
     const { process } = this
     const cluster = this.#cluster
     cluster.environment.trace(`${process.name} runs move ${id} as runner ${runner}`)
-    let lost = false
+    let isTold = false
     const world = new SimulatedWorld({ cluster, process, moveId: id, runner }, () => {
-      if (!lost) this.loseLock(id)
-      lost = true
+      if (!isTold) this.loseLock(id)
+      isTold = true
     })
     try {
-      await new MoveRunner(world, { log: this.#log, giveUpAfterMs }).run(controller.signal)
+      const options = { log: this.#log, giveUpAfterMs, lost: lost.signal }
+      await new MoveRunner(world, options).run(leave.signal)
     } catch (error) {
       cluster.environment.trace(`runner ${runner} of move ${id} ended: ${String(error)}`)
     }

@@ -21,6 +21,8 @@ export class MoverSessions {
   readonly #shard: Aborting
   readonly #environment: Environment
   readonly #sessions = new Map<string, MoverSession>()
+  /** Also those that others have taken the place of. */
+  readonly #all = new Set<MoverSession>()
   readonly #newest = new Map<number, number>()
 
   constructor(shard: Aborting, environment: Environment) {
@@ -42,6 +44,7 @@ export class MoverSessions {
     if (earlier !== undefined && mutation !== 'sessionsNotEnded') this.end(earlier)
     const session: MoverSession = { moveId, runner, ended: false, transaction: null }
     this.#sessions.set(name, session)
+    this.#all.add(session)
     return session
   }
 
@@ -53,22 +56,23 @@ export class MoverSessions {
   /** Its client is gone. */
   end(session: MoverSession): void {
     session.ended = true
+    this.#all.delete(session)
     if (session.transaction !== null) this.#shard.abort(session.transaction)
     session.transaction = null
   }
 
   /** Every session of a process that has died. */
   endOfRunner(runner: number): void {
-    for (const session of this.#sessions.values()) if (session.runner === runner) this.end(session)
+    for (const session of this.#all) if (session.runner === runner) this.end(session)
   }
 
   /** The server crashes. */
   endAll(): void {
-    for (const session of this.#sessions.values()) this.end(session)
+    for (const session of this.#all) this.end(session)
   }
 
   #endOf(moveId: number): void {
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#all) {
       if (session.moveId === moveId) this.end(session)
     }
   }

@@ -28,7 +28,9 @@ type SessionTransaction = {
 type Place = { readonly shard: ShardId; readonly moves: readonly TopologyMove[] }
 
 const poolWaitOneIn = 6
-const poolWaitMsMax = 900
+const poolWaitMsMax = 600
+const longWaitOneIn = 8
+const longWaitMsMax = 6_000
 const noticedMsMax = 2_500
 /** A statement may wait on its server before it looks at anything, as for a lock of its table. */
 const slowOneIn = 12
@@ -136,7 +138,9 @@ export class ProxySession {
       if (!this.leases.has(shard) && (await this.#waitsForPool())) hasWaited = true
     }
     if (hasWaited && mutation !== 'leaseCheckedEarly') {
-      if (this.#proxy.gate.holds(topology.moves, this.leases)) return null
+      // Without a lease meanwhile nobody has waited for what was planned before.
+      const { gate, topology: now } = this.#proxy
+      if (now !== topology || gate.holds(topology.moves, this.leases)) return null
     }
     return topology.shards.map((shard) => {
       return this.#join(this.leases.get(shard) ?? this.#hold(shard), shard, false)
@@ -155,6 +159,7 @@ export class ProxySession {
       const isHeld = mutation !== 'notHeld' && gate.holds(moves, this.leases)
       if (!isHeld) return topology
       await gate.hold(sinceMs)
+      if (mutation === 'planKept') return topology
     }
   }
 
@@ -182,7 +187,8 @@ export class ProxySession {
   async #waitsForPool(): Promise<boolean> {
     const { scheduler } = this.#cluster.environment
     if (!scheduler.random.oneIn(poolWaitOneIn)) return false
-    await this.#proxy.process.sleep(scheduler.between(0, poolWaitMsMax))
+    const isLong = scheduler.random.oneIn(longWaitOneIn)
+    await this.#proxy.process.sleep(scheduler.between(0, isLong ? longWaitMsMax : poolWaitMsMax))
     return true
   }
 

@@ -15,6 +15,7 @@ const { values } = parseArgs({
 })
 
 const say = (line: string) => void process.stdout.write(`${line}\n`)
+process.stdout.on('error', () => process.exit())
 const mutation = isMutation(values.mutation) ? values.mutation : null
 if (values.mutation !== '' && mutation === null) {
   say(`no such mutation; there are:`)

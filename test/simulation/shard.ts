@@ -12,6 +12,13 @@ export type Contains = (row: Row) => boolean
 
 export type Slot = { confirmed: number; holder: object | null }
 
+/** What clients' statements come to. */
+export type ShardEvents = {
+  readonly committed: (shard: Shard, change: Change) => void
+  /** By the fence of a move. */
+  readonly refused: (shard: Shard, moveId: number) => void
+}
+
 const lockWaitMs = 1_000
 const recordBytes = 8
 
@@ -23,7 +30,7 @@ export function rowsOf(set: MovedSet): Contains {
 
 export class Shard extends Server {
   readonly #environment: Environment
-  readonly #onCommit: (shard: Shard, change: Change) => void
+  readonly #events: ShardEvents
   readonly rows = new Map<Row, Value>()
   readonly log: LogRecord[] = []
   readonly slots = new Map<string, Slot>()
@@ -39,14 +46,10 @@ export class Shard extends Server {
   #appended: (() => void)[] = []
   endLsn = 1_000
 
-  constructor(
-    name: string,
-    environment: Environment,
-    onCommit: (shard: Shard, change: Change) => void,
-  ) {
+  constructor(name: string, environment: Environment, events: ShardEvents) {
     super(name)
     this.#environment = environment
-    this.#onCommit = onCommit
+    this.#events = events
     this.movers = new MoverSessions(this, environment)
   }
 
@@ -80,9 +83,10 @@ export class Shard extends Server {
     mustBeOpen(transaction)
     transaction.isWriting = true
     if (transaction.author.kind === 'client') {
-      for (const fenced of this.fences.values()) {
+      for (const [moveId, fenced] of this.fences) {
         if (!fenced(row)) continue
         this.abort(transaction)
+        this.#events.refused(this, moveId)
         throw new ServerRefusal('40001', `row ${row.name} has moved or is about to`)
       }
     }
@@ -137,7 +141,7 @@ export class Shard extends Server {
       this.log.push({ startLsn, endLsn: this.endLsn, origin, changes })
     }
     this.#release(transaction, 'committed')
-    if (author.kind === 'client') for (const change of changes) this.#onCommit(this, change)
+    if (author.kind === 'client') for (const change of changes) this.#events.committed(this, change)
     const waiting = this.#appended
     if (changes.length === 0 || waiting.length === 0) return
     this.#appended = []
@@ -157,15 +161,15 @@ export class Shard extends Server {
 
   /** Resolves when every transaction that writes now has ended: a consistent point. */
   async consistentPoint(): Promise<void> {
-    if (this.#environment.mutation === 'slotDoesNotWait') return
     const writing = [...this.open].filter(({ isWriting }) => isWriting)
     for (const transaction of writing) await transaction.ended()
   }
 
   /** Fences rows unless somebody is writing; gives the end of the log. */
   tryFence(moveId: number, contains: Contains): number | null {
+    if (this.#environment.mutation === 'fenceDropped') return this.endLsn
     for (const { isWriting } of this.open) if (isWriting) return null
-    if (this.#environment.mutation !== 'fenceDropped') this.fences.set(moveId, contains)
+    this.fences.set(moveId, contains)
     return this.endLsn
   }
 

@@ -2,7 +2,8 @@
 // look at what is there.
 import { type ShardId, shardId } from '../../core/ids.ts'
 import { createLog } from '../../core/log.ts'
-import { hasEnded } from '../../catalog/move-state.ts'
+import { hasEnded, isFenced, isSwitched } from '../../catalog/move-state.ts'
+import type { Move } from '../../catalog/move-store.ts'
 import { keyText } from '../../router/moved-set.ts'
 import { Catalog, moveOptions } from './catalog.ts'
 import { type ClientOptions, runClient } from './client.ts'
@@ -40,12 +41,14 @@ export type SimulationResult = {
   }
 }
 
-const keyCount = 10
+const keyCount = 6
 const clientCount = 4
 const faultsUntilMs = 22_000
 const clientsUntilMs = 26_000
 /** From the end of all faults to the end of all moves. */
 const peaceMsMax = 120_000
+/** The lifting of a fence may be on its way. */
+const fenceMsMax = 2_000
 const shards = ['s1', 's2', 's3'].map(shardId)
 const log = createLog('silent')
 
@@ -92,9 +95,12 @@ function createCluster(environment: Environment): Cluster {
   const oracle = new Oracle(environment, initial)
   const servers = new Map(
     shards.map((id) => {
-      const shard = new Shard(id, environment, ({ name }, { row, before, after }) => {
-        if (environment.tracing) environment.trace(`${row.name} is written on ${name}`)
-        oracle.committed(row, { before, after, shard: name, owner: catalog.ownerOf(row) })
+      const shard = new Shard(id, environment, {
+        committed: ({ name }, { row, before, after }) => {
+          if (environment.tracing) environment.trace(`${row.name} is written on ${name}`)
+          oracle.committed(row, { before, after, shard: name, owner: catalog.ownerOf(row) })
+        },
+        refused: ({ name }, moveId) => mustBeFenced(environment, catalog.read(moveId), name),
       })
       for (const [row, value] of initial)
         if (catalog.ownerOf(row) === id) shard.rows.set(row, value)
@@ -103,6 +109,14 @@ function createCluster(environment: Environment): Cluster {
   )
   const network = new Network(environment)
   return { environment, network, catalog, shards: servers, rows, oracle }
+}
+
+/** A fence that stays up where rows are served turns clients away for nothing. */
+function mustBeFenced({ scheduler, violate }: Environment, move: Move, shard: string): void {
+  const serving = isSwitched(move.state) ? move.to : move.from
+  const sinceMs = scheduler.nowMs - move.changedAt.getTime()
+  if (serving !== shard || isFenced(move.state) || sinceMs < fenceMsMax) return
+  violate(`${shard} refuses writes while move ${move.id} is ${move.state}`)
 }
 
 /** Some moves, of virtual nodes or of single keys, at times chosen by the seed; later ones may go back. */

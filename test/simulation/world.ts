@@ -12,6 +12,7 @@ import { shardOf } from './cluster.ts'
 import { SimulatedFollower } from './follower.ts'
 import { ConnectionBroken, ServerRefusal } from './network.ts'
 import { type Row, type Table, tables, type Value } from './rows.ts'
+import type { Scheduler } from './scheduler.ts'
 import { rowsOf, type Shard } from './shard.ts'
 import type { Work } from './mover-sessions.ts'
 
@@ -24,6 +25,10 @@ type Snapshot = {
 const lookMs = 10
 const liftTimeoutMs = 10_000
 const rowsPerBatch = 2
+const rowsMsMax = 60
+const longOneIn = 10
+const longMsMax = 4_000
+const pauseMsMax = 300
 
 export class SimulatedWorld implements MoveWorld {
   readonly #actor: Actor
@@ -182,9 +187,10 @@ export class SimulatedWorld implements MoveWorld {
       for (const rows of batches(ofTable(snapshot, move, table))) {
         signal.throwIfAborted()
         await this.#mustLive(move, snapshot)
+        await this.#takeTime()
         await act.write((put, shard) => {
           for (const [row, value] of rows) {
-            if (shard.rows.has(row)) throw new ServerRefusal('23505', `${row.name} is there`)
+            if (shard.rows.has(row)) this.#violate(`${row.name} is copied to where it is`)
             put(row, value)
           }
         })
@@ -206,6 +212,9 @@ export class SimulatedWorld implements MoveWorld {
       const names = [...new Set([...source.rows.keys(), ...target.keys()])].filter(contains)
       const differences = names.filter((row) => source.rows.get(row) !== target.get(row))
       const found = differences.map(({ name }) => name)
+      if (found.length > 0) {
+        this.#violate(`verifying move ${move.id} found ${found.join(', ')}`)
+      }
       return { rows: names.length, differing: differences.length, differences: found }
     } finally {
       follower.resume()
@@ -232,6 +241,7 @@ export class SimulatedWorld implements MoveWorld {
   async #deleteFrom(move: Move, table: Table, act: Act): Promise<number> {
     const contains = rowsOf(move.set)
     for (let total = 0; ; ) {
+      await this.#takeTime()
       let deleted = 0
       await act.write((put, shard) => {
         const found = [...shard.rows.keys()].filter((row) => row.table === table && contains(row))
@@ -243,11 +253,29 @@ export class SimulatedWorld implements MoveWorld {
     }
   }
 
+  #violate(what: string): void {
+    this.#actor.cluster.environment.violate(what)
+  }
+
+  /** Rows take their time, now and then a long one. */
+  async #takeTime(): Promise<void> {
+    const { process, cluster } = this.#actor
+    const { scheduler } = cluster.environment
+    const isLong = scheduler.random.oneIn(longOneIn)
+    await process.sleep(scheduler.between(0, isLong ? longMsMax : rowsMsMax))
+  }
+
   /** Valid as long as the shard does not restart. */
   #snapshot(move: Move): Promise<Snapshot> {
+    const { mutation, scheduler } = this.#actor.cluster.environment
     return this.#read(move, 'source', async (shard) => {
+      await pause(scheduler)
       await shard.consistentPoint()
-      return { lsn: shard.endLsn, life: shard.life, rows: new Map(shard.rows) }
+      const { life, endLsn } = shard
+      const rows = new Map(shard.rows)
+      if (mutation !== 'snapshotOlder') return { lsn: endLsn, life, rows }
+      await pause(scheduler)
+      return { lsn: shard.endLsn, life, rows }
     })
   }
 
@@ -312,6 +340,12 @@ function slotName({ id }: Move, direction: Direction): string {
 
 function toLsn(position: number): Lsn {
   return lsn(BigInt(position))
+}
+
+function pause(scheduler: Scheduler): Promise<void> {
+  return new Promise((resolve) => {
+    scheduler.after(scheduler.between(0, pauseMsMax), resolve)
+  })
 }
 
 function lockTimeout(): ServerRefusal {
