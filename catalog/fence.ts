@@ -9,7 +9,7 @@ import type { KeyType } from '../router/schema.ts'
 import { sqlstateOf } from './connection.ts'
 
 /** A sharded table, its topmost parent, and the column of its key. */
-export type FencedTable = { readonly schema: string; readonly name: string; readonly key: string }
+type FencedTable = { readonly schema: string; readonly name: string; readonly key: string }
 
 export type FenceOptions = {
   readonly moveId: number

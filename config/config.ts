@@ -55,7 +55,7 @@ export type AuthRule = {
 
 /** One name that clients connect to. */
 /** Measuring load, and moves unasked. */
-export type RebalanceConfig = {
+type RebalanceConfig = {
   readonly measure: boolean
   readonly auto: boolean
   readonly start: number

@@ -19,7 +19,7 @@ import { readMovedTables } from './tables.ts'
 import { strangers } from './strangers.ts'
 
 /** One thing that is not as it should be. */
-export type Finding = {
+type Finding = {
   /** Shard, or `catalog`. */
   readonly where: string
   readonly what: string
