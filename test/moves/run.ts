@@ -34,6 +34,8 @@ const report = await runChaos({
   movers: Number(values.movers),
   version: Number(values.postgres),
   paceMs: pace === 0 ? null : pace * 1_000,
+  stormMs: 40_000,
+  calmMs: 15_000,
   pauseMs: Number(values.pause),
   logDir,
   say: (line) => process.stdout.write(`${line}\n`),

@@ -21,14 +21,15 @@ export type ChaosOptions = {
   readonly version: number
   /** Mean time between two faults in a storm; null: none at all. */
   readonly paceMs: number | null
+  /** How long storms last, and the calms before and between them. */
+  readonly stormMs: number
+  readonly calmMs: number
   readonly pauseMs: number
   readonly logDir: string
   readonly say: (line: string) => void
 }
 
 const progressMs = 10_000
-const stormMs = 40_000
-const calmMs = 15_000
 const settleMs = 120_000
 
 /** Starts everything, runs, checks, stops everything. */
@@ -58,7 +59,7 @@ class ChaosRun {
   #isOver = false
 
   constructor(stack: ChaosStack, options: ChaosOptions) {
-    const { seed, paceMs } = options
+    const { seed, paceMs, stormMs, calmMs } = options
     this.#stack = stack
     this.#options = options
     const violation = (what: string) => this.#ledger.violation(what)

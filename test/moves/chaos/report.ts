@@ -70,7 +70,7 @@ export function reportOf(run: {
       ledger.violationCount === 0 &&
       forbidden === 0 &&
       share <= unexplainedShareMax &&
-      (moves['done'] ?? 0) > 0,
+      (moves['done'] ?? 0) + (moves['rolled back'] ?? 0) > 0,
   }
 }
 

@@ -17,9 +17,11 @@ const afterwardsMs = 3_000
 /** A proxy whose catalog was away tries again after 5 s at most. */
 const afterwardsOfCatalogMs = 8_000
 /** Cut connections, servers that start, transactions that were lost with a server. */
-const ofServers = /^(?:08006|08001|08007|57P0[123]|40001|25P02)$/
-/** Held for too long, met the fence behind the back of a proxy that knew nothing of it. */
-const ofHolding = /^(?:57P03|53300|40001)$/
+const ofServers = /^(?:08006|08001|08007|57P0[123]|40001)$/
+/** A statement that waited for the end of a switch, and waited too long. */
+const ofHolding = /^(?:57P03|53300)$/
+/** The fence, met behind the back of a proxy that could not hear of it. */
+const ofFence = /has moved to another shard, or is about to/
 const home = 's1'
 
 /** The oldest fault that explains it; undefined: none does. */
@@ -35,23 +37,19 @@ function isDuring({ beginMs, endMs }: Failure, fault: Fault): boolean {
 
 function mayCause({ kind, victims }: Fault, { sqlstate, message, proxy }: Failure): boolean {
   const self = `proxy-${proxy}`
-  const names = /shard "(\w+)"/.exec(message)?.[1]
-  switch (kind) {
-    case 'proxy':
-      return victims.includes(self)
-        ? sqlstate === 'refused' || sqlstate === 'closed'
-        : ofHolding.test(sqlstate)
-    case 'mover':
-      return ofHolding.test(sqlstate)
-    case 'server':
-    case 'backend':
-      if (names !== undefined && !victims.includes(names)) return false
-      return ofServers.test(sqlstate) || ofHolding.test(sqlstate)
-    case 'way':
-      if (!victims.includes(self)) return ofHolding.test(sqlstate)
-      if (names !== undefined && !victims.includes(names)) return false
-      return ofServers.test(sqlstate) || ofHolding.test(sqlstate)
+  if (sqlstate === 'refused' || sqlstate === 'closed') {
+    return kind === 'proxy' && victims.includes(self)
   }
+  const isServers = kind === 'server' || kind === 'backend'
+  const isOwnWay = kind === 'way' && victims.includes(self)
+  if (ofFence.test(message)) return (isServers || isOwnWay) && victims.includes(home)
+  // Most errors of servers name the shard.
+  const shard = /shard "(\w+)"/.exec(message)?.[1]
+  if (shard !== undefined && ofServers.test(sqlstate)) {
+    return (isServers || isOwnWay) && victims.includes(shard)
+  }
+  if (isServers && /^57P0[123]$/.test(sqlstate)) return true
+  return ofHolding.test(sqlstate)
 }
 
 /** Errors that a client may retry, as documented, whatever happened. */
