@@ -8,7 +8,7 @@ import type { Client } from 'pg'
 import { assert } from '../core/assert.ts'
 import { type Epoch, type ShardId, shardId } from '../core/ids.ts'
 import { CatalogError } from './catalog-error.ts'
-import { advisoryLocks } from './connection.ts'
+import { advisoryLocks, openCatalogConnection } from './connection.ts'
 import { publish } from './move-store.ts'
 import { readEpoch } from './topology-query.ts'
 
@@ -36,6 +36,7 @@ export type LocalShard = {
 
 /** Sequences step by 1,024, one residue per ordinal. */
 const ordinalsMax = 1024
+const queryTimeoutMs = 15_000
 
 const shardsSql = `
   SELECT s.id, s.ordinal, s.weight, s.state,
@@ -50,6 +51,22 @@ const shardsSql = `
 export async function listShards(home: Client): Promise<readonly CatalogShard[]> {
   const { rows } = await home.query<Omit<CatalogShard, 'id'> & { id: string }>(shardsSql)
   return rows.map(({ id, ...rest }) => ({ ...rest, id: shardId(id) }))
+}
+
+/** Ids of the shards that the catalog at `url` has; null where there is no catalog yet. @throws what pg throws */
+export async function registeredShards(url: string): Promise<ReadonlySet<string> | null> {
+  const { client, end } = await openCatalogConnection(url, queryTimeoutMs)
+  try {
+    const { rows: found } = await client.query<{ present: boolean }>(
+      `SELECT to_regclass('ringfence.shard') IS NOT NULL AS present`,
+    )
+    if (found[0]?.present !== true) return null
+    const { rows } = await client.query<{ id: string }>('SELECT id FROM ringfence.shard')
+    // A run of init that was cut short has placed nothing.
+    return rows.length === 0 ? null : new Set(rows.map(({ id }) => id))
+  } finally {
+    await end()
+  }
 }
 
 /** Identity of the cluster. @throws CatalogError when init has not been run */

@@ -111,7 +111,8 @@ export function catalogVerdicts(
   }
   const ids = shards.map(({ id }) => id)
   for (const id of ids.filter((id) => shardIds?.includes(id) === false)) {
-    found.push(wrong(`shard "${id}" is not registered in the catalog`, runInit))
+    const remedy = `run "ringfence shard add ${id}"`
+    found.push(wrong(`shard "${id}" does not belong to the cluster yet`, remedy))
   }
   for (const id of shardIds?.filter((id) => !ids.includes(id)) ?? []) {
     const message = `shard "${id}" of the catalog is not in the file`

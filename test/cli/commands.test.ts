@@ -83,7 +83,7 @@ describe('ringfence init', () => {
     expect(again).toMatchObject({ code: 0, stderr: '' })
     expect(again.stdout).toBe('nothing to do: every shard is up to date\n')
     const json = await runProgram(['init', '--json', '--config', file.path])
-    expect(JSON.parse(json.stdout)).toEqual({ applied: [] })
+    expect(JSON.parse(json.stdout)).toEqual({ applied: [], waiting: [] })
     expect(await Promise.all(file.urls.map((url) => askServer(url, state)))).toEqual(before)
   })
 })

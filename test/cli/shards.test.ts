@@ -145,6 +145,14 @@ describe('a shard', () => {
     await askServer(third, 'DROP TABLE orders, more')
   })
 
+  it('is not registered by init: it would have neither schema nor reference tables', async () => {
+    const { code, stdout } = await runProgram(['init', '--config', file.path])
+    expect(code).toBe(0)
+    expect(stdout).toContain('"s3" does not belong to the cluster yet: ringfence shard add s3')
+    const { shards } = JSON.parse((await shard('list', '--json')).stdout)
+    expect(shards).toMatchObject([{}, {}, { id: 's3', state: 'not joined', ordinal: null }])
+  })
+
   it('joins while clients write through two proxies without a single error', async () => {
     expect(await reload(ports[1])).toEqual(['database "app" has shard s3 now'])
     const stop = new AbortController()

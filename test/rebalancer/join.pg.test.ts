@@ -10,6 +10,7 @@ import { joinCluster, type JoinOptions } from '../../rebalancer/join/join.ts'
 import { JoinRefused } from '../../rebalancer/join/join-refused.ts'
 import { makeGid } from '../../catalog/gid.ts'
 import { strideSequencesSql } from '../../catalog/sequences.ts'
+import { until } from '../support/clients.ts'
 import { type CatalogFixture, column, openFixture, rules } from '../catalog/fixture.ts'
 
 const s3 = shardId('s3')
@@ -115,8 +116,8 @@ describe.each(inject('servers'))('a shard that joins, on PostgreSQL $version', (
     await writer.query(`PREPARE TRANSACTION '${gid}'`)
     const said: string[] = []
     const joining = joinCluster(options({ say: (line) => said.push(line) }))
-    await new Promise((resolve) => setTimeout(resolve, 1_000))
-    expect(said.at(-1)).toBe('waiting for 1 prepared transactions on the home shard')
+    const waiting = 'waiting for 1 prepared transactions on the home shard'
+    await until(waiting, () => said.includes(waiting))
     await writer.query(`COMMIT PREPARED '${gid}'`)
     expect(await joining).toMatchObject({ tables: [{ rows: 501 }] })
   })
