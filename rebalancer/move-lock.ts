@@ -1,7 +1,7 @@
 // The lock of a move belongs to a session on the home shard. A runner that is cut off from it must have stopped before the server
 // gives the lock to another one: here a session counts as lost sooner than the server takes it for lost.
-import type { CatalogConnection } from '../catalog/connection.ts'
-import { moveLock } from '../catalog/connection.ts'
+import { type CatalogConnection, moveLock } from '../catalog/connection.ts'
+import { systemClock } from '../core/clock.ts'
 
 /** What ends everything that is done under the lock. */
 export class LockLost extends Error {
@@ -21,8 +21,10 @@ export type MoveLock = {
 /** After so much silence the server ends the session: 5 + 3 × 2 s, or 11 s without an acknowledgement. */
 const keepaliveSql = `SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;
   SET tcp_keepalives_count = 3; SET tcp_user_timeout = 11000`
-const askEveryMs = 1_000
-const answerMsMax = 5_000
+const lookMs = 250
+/** Whatever else is answered tells as much. */
+const askAfterMs = 1_000
+const answerMsMax = 4_000
 
 /** Null: somebody else has it. @throws what pg throws */
 export async function lockMove(
@@ -37,22 +39,23 @@ export async function lockMove(
     `SELECT pg_try_advisory_lock(${moveLock(moveId)}) AS won`,
   )
   if (rows[0]?.won !== true) return null
-  let unanswered: NodeJS.Timeout | null = null
-  const answered = () => {
-    if (unanswered !== null) clearTimeout(unanswered)
-    unanswered = null
+  let heardMs = systemClock.nowMs()
+  let askedMs: number | null = null
+  const heard = () => {
+    heardMs = systemClock.nowMs()
+    askedMs = null
   }
-  const asking = setInterval(() => {
-    if (unanswered !== null) return
-    unanswered = setTimeout(() => {
+  client.connection.stream.on('data', heard)
+  const look = () => {
+    const now = systemClock.nowMs()
+    if (askedMs !== null && now - askedMs >= answerMsMax) {
       loss.abort(new LockLost())
       destroy()
-    }, answerMsMax)
-    client.query('SELECT').then(answered, () => undefined)
-  }, askEveryMs)
-  const stop = () => {
-    clearInterval(asking)
-    answered()
+    } else if (askedMs === null && now - heardMs >= askAfterMs) {
+      askedMs = now
+      client.query('SELECT').catch(() => undefined)
+    }
   }
-  return { lost: loss.signal, stop }
+  const looking = setInterval(look, lookMs)
+  return { lost: loss.signal, stop: () => clearInterval(looking) }
 }
