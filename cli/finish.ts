@@ -12,7 +12,7 @@ export async function finish(command: Promise<number>): Promise<void> {
     process.exitCode = await command
   } catch (error) {
     process.exitCode = 1
-    const known = error instanceof CommandFailure || hasCode(error)
+    const known = error instanceof CommandFailure || hasCode(error) || isLoss(error)
     const text = error instanceof Error ? (known ? error.message : error.stack) : String(error)
     process.stderr.write(`ringfence: ${text}\n`)
     const hint = error instanceof Error && 'hint' in error ? error.hint : undefined
@@ -23,4 +23,10 @@ export async function finish(command: Promise<number>): Promise<void> {
 /** Errors of servers and of the system carry a code, ours a SQLSTATE or a hint: their message says enough. */
 function hasCode(error: unknown): boolean {
   return error instanceof Error && ('code' in error || 'sqlstate' in error || 'hint' in error)
+}
+
+/** Lost connections and servers that do not answer, which pg tells by their text alone. */
+function isLoss(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return /^(?:Connection terminated|timeout expired|Query read timeout)/.test(error.message)
 }
