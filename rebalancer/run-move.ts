@@ -37,7 +37,7 @@ export type RunMoveOptions = {
 }
 
 /** Another process holds the lock of the move. */
-export class MoveBusy extends Error {
+class MoveBusy extends Error {
   readonly hint = 'One process runs a move; see "ringfence rebalance status".'
 
   constructor(moveId: number) {
