@@ -1,5 +1,5 @@
 // What an adversarial reading of moves has found, each as a test of its own on real servers.
-import { Client } from 'pg'
+import { Client, DatabaseError } from 'pg'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { openCatalogConnection } from '../../catalog/connection.ts'
 import { placeFence } from '../../catalog/fence.ts'
@@ -9,7 +9,8 @@ import { lsn, parseLsn } from '../../core/lsn.ts'
 import { openShard } from '../../rebalancer/copy/connection.ts'
 import { lockMove, LockLost } from '../../rebalancer/move-lock.ts'
 import { openCatalog } from '../../rebalancer/run-move.ts'
-import { movedSetSql } from '../../router/moved-set.ts'
+import { vnodeOfKey } from '../../router/key-hash.ts'
+import { movedSetSql, setMembership } from '../../router/moved-set.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 import { askCatalog, finishMove, moverOf, planMove, runUntil } from './mover.ts'
 
@@ -32,6 +33,17 @@ async function onShard<Row extends object>(
     return rows
   } finally {
     await client.end()
+  }
+}
+
+/** True when the fence has refused it. */
+async function isFenced(client: Client, sql: string): Promise<boolean> {
+  try {
+    await client.query(sql)
+    return false
+  } catch (error) {
+    if (error instanceof DatabaseError && error.constraint === 'ringfence_fence') return true
+    throw error
   }
 }
 
@@ -344,5 +356,30 @@ describe.each(inject('servers').slice(0, 1))('moves on PostgreSQL $version', (se
     await blocker.end()
     expect(seen).not.toContain('catching_up')
     expect(ended.state).toBe('aborted')
+  })
+
+  it('fence the rows of their set and no others', async () => {
+    stack = await startStack(servers, { shards: 2, setupSql })
+    const [url = ''] = stack.shardUrls
+    const chosen = Array.from({ length: 300 }, (_, at) => vnode((at * 13) % 4000))
+    const set = { vnodes: chosen, keys: ['7', '8', '1000'], except: ['20', '21', '22', '23', '24'] }
+    await using shard = await openShard(url, AbortSignal.timeout(20_000))
+    await placeFence(shard.client, {
+      moveId: 1,
+      tables: [{ schema: 'public', name: 'orders', key: 'tenant_id' }],
+      set,
+      keyType: 'bigint',
+      timeoutMs: 5_000,
+      now: () => performance.now(),
+    })
+    const isMember = setMembership(set)
+    const wrong: number[] = []
+    for (let tenant = 1; tenant <= 1_000; tenant += 1) {
+      const key = { kind: 'bigint', value: BigInt(tenant) } as const
+      const sql = `INSERT INTO public.orders VALUES (${tenant}, 1, '')`
+      const isRefused = await isFenced(shard.client, sql)
+      if (isRefused !== isMember(key, vnodeOfKey(key, 12))) wrong.push(tenant)
+    }
+    expect(wrong).toEqual([])
   })
 })
