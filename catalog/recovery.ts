@@ -1,7 +1,8 @@
-// Finishes two-phase transactions that a crash of proxy, decider or participant left prepared. The gid names the
-// decider, its commit record is the decision; a shard that cannot be asked means "leave it alone, try later".
-// Order matters: records are read before the prepared transactions are listed for the last time. All participants
-// prepare before the decider commits, so a record with no prepared transaction left behind it has done its work.
+// Finishes two-phase transactions that a crash of proxy, decider or participant left prepared. The
+// gid names the decider, its commit record is the decision; a shard that cannot be asked means
+// "leave it alone, try later". Order matters: records are read before the prepared transactions are
+// listed for the last time. All participants prepare before the decider commits, so a record with
+// no prepared transaction left behind it has done its work.
 import { escapeLiteral, type Client } from 'pg'
 import { systemClock, type Clock, type Timer } from '../core/clock.ts'
 import type { ShardId } from '../core/ids.ts'
@@ -17,8 +18,8 @@ import { gidPrefix, parseGid, type Gid } from './gid.ts'
 
 export type RecoveryOptions = {
   /**
-   * Home shard first, read at every round; those that the catalog does not have (yet) are left alone. The logins are
-   * superusers or the roles that prepare.
+   * Home shard first, read at every round; those that the catalog does not have (yet) are left
+   * alone. The logins are superusers or the roles that prepare.
    */
   readonly shards: readonly { readonly id: ShardId; readonly url: string }[]
   /** Younger transactions are left alone: their proxy is probably at work on them. */
@@ -43,8 +44,8 @@ const tombstoneAgeMs = 3_600_000
 const undefinedObject = '42704'
 
 /**
- * One round over all shards; rounds of other proxies at the same time do nothing. Nothing is thrown for a shard
- * that is down: what it holds or decides waits for a later round.
+ * One round over all shards; rounds of other proxies at the same time do nothing. Nothing is thrown
+ * for a shard that is down: what it holds or decides waits for a later round.
  */
 export async function recoverPrepared(options: RecoveryOptions): Promise<RecoveryResult> {
   const reached: Reached[] = []
@@ -186,8 +187,8 @@ async function listPrepared(client: Client): Promise<readonly Prepared[]> {
 }
 
 /**
- * A record may go only when no shard has its transaction. Asked after the records were read: a shard that has joined since
- * has no part in what they decided.
+ * A record may go only when no shard has its transaction. Asked after the records were read: a
+ * shard that has joined since has no part in what they decided.
  */
 async function isComplete(reached: readonly Reached[]): Promise<boolean> {
   const [home] = reached

@@ -1,4 +1,5 @@
-// Shards that join and leave, in the catalog: each change is one transaction with its epoch, history and notification.
+// Shards that join and leave, in the catalog: each change is one transaction with its epoch,
+// history and notification.
 //
 //   (not there) → joining → active ⇄ draining → (not there)
 //       ↑____________|         |________________↑
@@ -53,7 +54,10 @@ export async function listShards(home: Client): Promise<readonly CatalogShard[]>
   return rows.map(({ id, ...rest }) => ({ ...rest, id: shardId(id) }))
 }
 
-/** Ids of the shards that the catalog at `url` has; null where there is no catalog yet. @throws what pg throws */
+/**
+ * Ids of the shards that the catalog at `url` has; null where there is no catalog yet. @throws what
+ * pg throws
+ */
 export async function registeredShards(url: string): Promise<ReadonlySet<string> | null> {
   const { client, end } = await openCatalogConnection(url, queryTimeoutMs)
   try {
@@ -89,7 +93,10 @@ export async function readLocalShard(client: Client): Promise<LocalShard> {
   return rows[0] ?? null
 }
 
-/** One who changes the set of shards at a time, init included; held until the session ends. @throws CatalogError */
+/**
+ * One who changes the set of shards at a time, init included; held until the session ends. @throws
+ * CatalogError
+ */
 export async function lockShards(home: Client): Promise<void> {
   const { rows } = await home.query<{ won: boolean }>(
     `SELECT pg_try_advisory_lock(${advisoryLocks.initialise}) AS won`,
@@ -102,8 +109,9 @@ export async function lockShards(home: Client): Promise<void> {
 }
 
 /**
- * Registers a shard that is about to join, or finds it registered by a run that was cut short. `ordinal`: the one that its
- * database has from an earlier time in this cluster; it gets that again unless another shard has it.
+ * Registers a shard that is about to join, or finds it registered by a run that was cut short.
+ * `ordinal`: the one that its database has from an earlier time in this cluster; it gets that again
+ * unless another shard has it.
  */
 export async function beginJoin(
   home: Client,
@@ -145,7 +153,10 @@ export async function finishJoin(home: Client, id: ShardId): Promise<Epoch> {
   })
 }
 
-/** Takes a shard out that has not joined; null when it is not joining. Its number was never used, so it is free again. */
+/**
+ * Takes a shard out that has not joined; null when it is not joining. Its number was never used, so
+ * it is free again.
+ */
 export async function withdrawJoin(home: Client, id: ShardId): Promise<Epoch | null> {
   return await changing(home, async () => {
     const { rows } = await home.query<{ ordinal: number }>(
@@ -200,7 +211,9 @@ export function removalProblems(shard: CatalogShard): readonly string[] {
   return problems
 }
 
-/** Takes a shard out of the catalog that nothing lives on. @throws CatalogError naming all that does */
+/**
+ * Takes a shard out of the catalog that nothing lives on. @throws CatalogError naming all that does
+ */
 export async function removeShard(home: Client, id: ShardId): Promise<Epoch> {
   return await changing(home, async (shards) => {
     const problems = removalProblems(knownShard(shards, id))
@@ -238,7 +251,9 @@ async function changing<T>(
   }
 }
 
-/** The mover's triggers and replica identities are on the tables meanwhile: they would be copied. */
+/**
+ * The mover's triggers and replica identities are on the tables meanwhile: they would be copied.
+ */
 async function refuseDuringMoves(home: Client): Promise<void> {
   const { rows } = await home.query<{ ids: string }>(
     `SELECT string_agg(id::text, ', ' ORDER BY id) AS ids FROM ringfence.move

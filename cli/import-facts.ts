@@ -1,4 +1,5 @@
-// What `ringfence import` asks a PostgreSQL that is to become the first shard of a cluster, besides what `check` asks.
+// What `ringfence import` asks a PostgreSQL that is to become the first shard of a cluster, besides
+// what `check` asks.
 import type { Client } from 'pg'
 import { loadSchema } from '../catalog/schema-loader.ts'
 import { openShard } from '../rebalancer/copy/connection.ts'
@@ -30,7 +31,8 @@ export type ImportFacts = {
 }
 
 const foreignKeysSql = `
-  SELECT k.conname AS name, n.nspname || '.' || c.relname AS "from", fn.nspname || '.' || f.relname AS "to",
+  SELECT k.conname AS name, n.nspname || '.' || c.relname AS "from",
+    fn.nspname || '.' || f.relname AS "to",
     ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u (number, place)
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.number ORDER BY place)
       AS "fromColumns",
@@ -45,7 +47,8 @@ const foreignKeysSql = `
 
 const triggersSql = `
   SELECT g.tgname AS name, n.nspname || '.' || c.relname AS table
-  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE NOT g.tgisinternal AND g.tgparentid = 0 ORDER BY 2, 1`
 
 const strangersSql = `
@@ -60,7 +63,8 @@ const settingsSql = `
   SELECT current_setting('max_replication_slots')::int AS "replicationSlotsMax",
     current_setting('max_wal_senders')::int AS "walSendersMax",
     r.rolsuper OR r.rolreplication AS "canReplicate", r.rolsuper AS "isSuperuser",
-    ARRAY(SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1) AS extensions
+    ARRAY(SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1)
+      AS extensions
   FROM pg_roles r WHERE r.rolname = current_user`
 
 type Settings = Pick<

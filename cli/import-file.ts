@@ -24,7 +24,7 @@ export function importFile(from: ImportedDatabase): string {
     const [[what, value] = ['', '']] = Object.entries(rule)
     return `        ${quoted(name)}: { ${what}: ${quoted(value)} }`
   })
-  return `# Written by "ringfence import". Passwords stand in it: \${NAME} takes one from the environment.
+  return `# Written by "ringfence import". Passwords stand in it; \${NAME} is the environment's.
 listen: { host: 127.0.0.1, port: 6432 }
 
 # Who may log in to the proxy.

@@ -1,4 +1,5 @@
-// What stands in the way of a PostgreSQL that is to become the first shard of a cluster, and what will once there are more. Pure.
+// What stands in the way of a PostgreSQL that is to become the first shard of a cluster, and what
+// will once there are more. Pure.
 import type { DatabaseConfig } from '../config/config.ts'
 import type { Relation } from '../router/schema.ts'
 import { doubtful, type Verdict, wrong } from './finding.ts'
@@ -64,7 +65,8 @@ function rightVerdicts({ strangers }: ImportFacts, { user }: Login): Verdict[] {
   const [first, ...others] = strangers
   if (first === undefined) return []
   const more = others.length === 0 ? '' : ` and ${others.length} more tables`
-  const message = `role "${user}" does not own table "${first}"${more}: it cannot change their sequences`
+  const owns = `role "${user}" does not own table "${first}"${more}`
+  const message = `${owns}: it cannot change their sequences`
   return [wrong(message, 'name the owner, or a superuser, in the URL')]
 }
 
@@ -72,11 +74,13 @@ function serverLater(server: Answered['facts'], facts: ImportFacts): Verdict[] {
   const found: Verdict[] = []
   const { preparedTransactionsMax: prepared, connectionsMax } = server
   if (prepared === 0) {
-    const remedy = `set max_prepared_transactions = ${connectionsMax} and restart it before you add a shard`
+    const raise = `set max_prepared_transactions = ${connectionsMax}`
+    const remedy = `${raise} and restart it before you add a shard`
     found.push(doubtful('max_prepared_transactions is 0', remedy))
   }
   if (facts.replicationSlotsMax < 4 || facts.walSendersMax < 4) {
-    const message = `max_replication_slots is ${facts.replicationSlotsMax}, max_wal_senders ${facts.walSendersMax}`
+    const { replicationSlotsMax: slots, walSendersMax: senders } = facts
+    const message = `max_replication_slots is ${slots}, max_wal_senders ${senders}`
     found.push(doubtful(message, 'a move takes two of each: set both to 10 before you move'))
   }
   if (!facts.canReplicate) {
@@ -90,7 +94,9 @@ function serverLater(server: Answered['facts'], facts: ImportFacts): Verdict[] {
   return found
 }
 
-/** With one shard every foreign key holds; these are about rows that will lie on different shards. */
+/**
+ * With one shard every foreign key holds; these are about rows that will lie on different shards.
+ */
 function foreignKeyVerdict(key: ForeignKey, { schema }: ImportFacts): Verdict[] {
   const from = schema.relations.get(key.from)
   const to = schema.relations.get(key.to)
@@ -101,7 +107,7 @@ function foreignKeyVerdict(key: ForeignKey, { schema }: ImportFacts): Verdict[] 
       ? []
       : [
           doubtful(
-            `${both} "${key.to}" without its shard key: it holds as long as both rows have the same`,
+            `${both} "${key.to}" without its shard key: it holds while both rows have the same`,
             `add "${from.key}" to its columns on both sides`,
           ),
         ]
@@ -125,7 +131,8 @@ function isTied({ fromColumns, toColumns }: ForeignKey, from: Relation, to: Rela
 function triggerVerdicts({ triggers, schema }: ImportFacts): Verdict[] {
   return triggers.flatMap(({ name, table }) => {
     if (schema.relations.get(table)?.placement !== 'reference') return []
-    const message = `reference table "${table}" has trigger "${name}", which runs on every shard for itself`
+    const has = `reference table "${table}" has trigger "${name}"`
+    const message = `${has}, which runs on every shard for itself`
     return [doubtful(message, 'see that it computes the same everywhere, or drop it')]
   })
 }

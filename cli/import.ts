@@ -1,5 +1,6 @@
-// `ringfence import`: one PostgreSQL that is there becomes the first shard of a cluster, with all virtual nodes. Nothing of its
-// rows and tables changes but the step of sequences. A look at everything first, then the catalog, then the file.
+// `ringfence import`: one PostgreSQL that is there becomes the first shard of a cluster, with all
+// virtual nodes. Nothing of its rows and tables changes but the step of sequences. A look at
+// everything first, then the catalog, then the file.
 import { randomBytes } from 'node:crypto'
 import { access, writeFile } from 'node:fs/promises'
 import { readMigrations } from '../catalog/migrations.ts'
@@ -91,7 +92,9 @@ async function refuseToOverwrite({ output, force }: ImportOptions): Promise<void
   if (exists) throw new CommandFailure(`"${output}" is there already: --force replaces it`)
 }
 
-/** What `importFile` needs of the URL; without a password in it PGPASSWORD is taken, as psql does. */
+/**
+ * What `importFile` needs of the URL; without a password in it PGPASSWORD is taken, as psql does.
+ */
 function addressOf(text: string) {
   const url = URL.canParse(text) ? new URL(text) : null
   if (url === null || !['postgres:', 'postgresql:'].includes(url.protocol)) {
@@ -132,7 +135,9 @@ function placementsOf({
   return { key, tables }
 }
 
-/** The type that the key's columns have; where they differ, the verdicts name those that do not fit. */
+/**
+ * The type that the key's columns have; where they differ, the verdicts name those that do not fit.
+ */
 function keyTypeOf(tables: readonly TableFacts[], { key }: ImportOptions): KeyType {
   const types = tables.flatMap(({ columns }) =>
     columns.filter(({ name }) => name === key).map(({ baseType }) => baseType),

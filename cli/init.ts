@@ -1,4 +1,5 @@
-// `ringfence init`: the catalog on the home shard and the functions on every shard, for each sharded database.
+// `ringfence init`: the catalog on the home shard and the functions on every shard, for each
+// sharded database.
 import { initialise } from '../catalog/migrate.ts'
 import { registeredShards } from '../catalog/shards.ts'
 import type { Config } from '../config/config.ts'
@@ -31,8 +32,9 @@ export async function initialiseAll(config: Config): Promise<readonly string[]> 
 }
 
 /**
- * `waiting`: shards that are new to a cluster which is there. They join it by `shard add`, which gives them schema and
- * reference tables; registered here, they would be sent statements that they cannot answer.
+ * `waiting`: shards that are new to a cluster which is there. They join it by `shard add`, which
+ * gives them schema and reference tables; registered here, they would be sent statements that they
+ * cannot answer.
  */
 async function initialiseEach(
   config: Config,

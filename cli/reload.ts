@@ -1,5 +1,6 @@
-// A running proxy reads its file again: SIGHUP of `serve`, RELOAD in the admin console. Applied are new shards of sharded
-// databases and log.level; whatever else differs is named, and waits for a restart. A wrong file changes nothing.
+// A running proxy reads its file again: SIGHUP of `serve`, RELOAD in the admin console. Applied are
+// new shards of sharded databases and log.level; whatever else differs is named, and waits for a
+// restart. A wrong file changes nothing.
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../config/config.ts'
 import { parseConfig } from '../config/document.ts'
@@ -33,15 +34,19 @@ export class ConfigReload {
     this.#inForce = inForce
   }
 
-  /** `target` runs with what stands in `file` now. @throws CommandFailure naming what is wrong with it */
+  /**
+   * `target` runs with what stands in `file` now. @throws CommandFailure naming what is wrong with
+   * it
+   */
   static async watch(file: string, target: Reloadable): Promise<ConfigReload> {
     const { settings } = await readVersion(file)
     return new ConfigReload(file, target, settings)
   }
 
   /**
-   * One sentence for each thing done and for each that needs a restart; runs of several callers come one after the other.
-   * @throws CommandFailure naming everything that is wrong with the file; nothing has changed then
+   * One sentence for each thing done and for each that needs a restart; runs of several callers
+   * come one after the other. @throws CommandFailure naming everything that is wrong with the file;
+   * nothing has changed then
    */
   async run(): Promise<readonly string[]> {
     const turn = this.#running.then(() => this.#apply())
@@ -103,12 +108,16 @@ async function readVersion(file: string): Promise<Version> {
   })
   const loaded = loadConfig(text, { file, env: process.env })
   if (!loaded.ok) throw new CommandFailure(loaded.problems.map(formatProblem).join('\n'))
-  // Under the names of the file, with defaults filled in: what is only written out differs in nothing.
+  // Under the names of the file, with defaults filled in: what is only written out differs in
+  // nothing.
   const settings = fileSchema.parse(parseConfig(text, process.env).value ?? {})
   return { settings, config: loaded.config }
 }
 
-/** Paths at which two versions differ, as deep as both have them; lists are compared as a whole, shards by their id. */
+/**
+ * Paths at which two versions differ, as deep as both have them; lists are compared as a whole,
+ * shards by their id.
+ */
 function differences(before: unknown, after: unknown, path: Path): readonly Path[] {
   if (isMapping(before) && isMapping(after)) {
     const names = [...new Set([...Object.keys(before), ...Object.keys(after)])]

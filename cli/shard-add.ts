@@ -59,7 +59,10 @@ export async function shardAddCommand(
   }
 }
 
-/** Prints what would be done; or, when the server itself will not do, that together with all other problems. */
+/**
+ * Prints what would be done; or, when the server itself will not do, that together with all other
+ * problems.
+ */
 async function planOnly(
   options: JoinOptions,
   errors: readonly string[],

@@ -1,5 +1,5 @@
-// A database of the file for the commands that add and remove shards. They log in as `init` does, so that one role owns what is
-// made on every shard.
+// A database of the file for the commands that add and remove shards. They log in as `init` does,
+// so that one role owns what is made on every shard.
 import type { DatabaseConfig } from '../config/config.ts'
 import { type ShardId, shardId } from '../core/ids.ts'
 import { catalogUrl } from '../proxy/catalog-url.ts'

@@ -52,7 +52,10 @@ export async function shardDrainCommand(
   return say(out, flags, { ...done, state: wanted, epoch }, next)
 }
 
-/** Takes a shard out that nothing lives on, or one whose joining was cut short. Exit code 0, or 1 with all that lives there. */
+/**
+ * Takes a shard out that nothing lives on, or one whose joining was cut short. Exit code 0, or 1
+ * with all that lives there.
+ */
 export async function shardRemoveCommand(
   name: string,
   flags: RemoveFlags,

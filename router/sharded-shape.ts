@@ -69,8 +69,9 @@ function routeOf(analysis: Analysis, node: Node, output: QueryOutput, writes: bo
 }
 
 /**
- * Whether one shard with all rows may run it: a read that several could not answer exactly, or a write to sharded tables
- * that is not tied to one key. Not what may write a reference table by itself: a shard that joins would miss it.
+ * Whether one shard with all rows may run it: a read that several could not answer exactly, or a
+ * write to sharded tables that is not tied to one key. Not what may write a reference table by
+ * itself: a shard that joins would miss it.
  */
 function isFineAlone(analysis: Analysis, error: PgError, writes: boolean): boolean {
   const { functions, locks, uses, refusal } = analysis

@@ -1,4 +1,5 @@
-// Waiting until every proxy has understood an epoch: nothing that any of them still runs was routed by an older topology.
+// Waiting until every proxy has understood an epoch: nothing that any of them still runs was routed
+// by an older topology.
 import type { Client } from 'pg'
 import {
   forgetProxy,
@@ -11,7 +12,10 @@ import type { Epoch } from '../../core/ids.ts'
 const pollMs = 50
 const patienceMs = 2_000
 
-/** Takes proxies off the list that are gone for good. Gives what is wrong with each of `ids` that is not. */
+/**
+ * Takes proxies off the list that are gone for good. Gives what is wrong with each of `ids` that is
+ * not.
+ */
 export async function forgetProxies(
   home: Client,
   ids: readonly string[],
@@ -32,8 +36,8 @@ export async function silentProxies(home: Client): Promise<readonly string[]> {
 }
 
 /**
- * Resolves when all have. `late` is told once who is waited for. @throws the signal's reason; Error naming a proxy that has
- * fallen silent meanwhile
+ * Resolves when all have. `late` is told once who is waited for. @throws the signal's reason; Error
+ * naming a proxy that has fallen silent meanwhile
  */
 export async function awaitProxies(
   home: Client,

@@ -1,5 +1,6 @@
-// Pieces of SQL over the system catalogs that the readers of a schema share (schema-parts.ts). All of them run under
-// search_path = pg_catalog, so that names come out qualified unless they are the system's own.
+// Pieces of SQL over the system catalogs that the readers of a schema share (schema-parts.ts). All
+// of them run under search_path = pg_catalog, so that names come out qualified unless they are the
+// system's own.
 
 /** Of `n`: a schema of users. */
 export const userSchema = `(n.nspname NOT IN ('pg_catalog', 'information_schema', 'ringfence')
@@ -21,8 +22,8 @@ export function isInner(catalog: string, oid: string): string {
 export const relation = `format('%I.%I', n.nspname, c.relname)`
 
 /**
- * FROM and WHERE of tables `c` in schemas `n` that are copied: not children by inheritance and not of a type, which are
- * refused (uncopied.ts).
+ * FROM and WHERE of tables `c` in schemas `n` that are copied: not children by inheritance and not
+ * of a type, which are refused (uncopied.ts).
  */
 export function userTables(joined = ''): string {
   return `pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace ${joined}
@@ -33,7 +34,8 @@ export function userTables(joined = ''): string {
 }
 
 /**
- * Oids of materialized and foreign tables, which are on the home shard alone, and so of the views that read them.
+ * Oids of materialized and foreign tables, which are on the home shard alone, and so of the views
+ * that read them.
  */
 export const homeOnlyOids = `(WITH RECURSIVE home_only (oid) AS (
     SELECT m.oid FROM pg_class m WHERE m.relkind IN ('m', 'f')

@@ -1,5 +1,5 @@
-// What runs by itself or is shown to clients: views, rules, triggers, policies. Made last, so that nothing of it runs for the
-// rows that are copied.
+// What runs by itself or is shown to clients: views, rules, triggers, policies. Made last, so that
+// nothing of it runs for the rows that are copied.
 import {
   homeOnlyOids,
   ofExtension,

@@ -1,5 +1,5 @@
-// Everything that a new shard is given, in one transaction of its own and out of one snapshot of the home shard: it has all of
-// it or nothing. Run only while no proxy writes to every shard.
+// Everything that a new shard is given, in one transaction of its own and out of one snapshot of
+// the home shard: it has all of it or nothing. Run only while no proxy writes to every shard.
 import type { Client } from 'pg'
 import { strideSequencesSql } from '../../catalog/sequences.ts'
 import type { ShardId } from '../../core/ids.ts'
@@ -36,15 +36,18 @@ export type Copied = {
   readonly notes: readonly string[]
 }
 
-/** @throws JoinRefused for what cannot be made or has come out differently, else what pg throws; the shard is as before then */
+/**
+ * @throws JoinRefused for what cannot be made or has come out differently, else what pg throws; the
+ * shard is as before then
+ */
 export async function copyToShard(options: CopyOptions): Promise<Copied> {
   const { home, shard, signal } = options
   await using source = await openShard(await primaryUrl(home), signal)
   await using target = await openShard(await primaryUrl(shard), signal)
   await source.client.query('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY')
   await target.client.query('BEGIN')
-  // Triggers and foreign keys that are there already are to be left alone. A login that may not say so can do without where
-  // there are none.
+  // Triggers and foreign keys that are there already are to be left alone. A login that may not say
+  // so can do without where there are none.
   await attempt(target.client, 'SET LOCAL session_replication_role = replica')
   const copied = await copyInside(source.client, target.client, options)
   await target.client.query('COMMIT')

@@ -1,4 +1,5 @@
-// A look at home shard, new shard and proxies before anything changes: what will be done, and everything that is in the way.
+// A look at home shard, new shard and proxies before anything changes: what will be done, and
+// everything that is in the way.
 import type { Client } from 'pg'
 import { openCatalogConnection } from '../../catalog/connection.ts'
 import { missingMigrations, readMigrations } from '../../catalog/migrations.ts'
@@ -42,7 +43,10 @@ type PlanOptions = {
 
 const queryTimeoutMs = 15_000
 
-/** @throws CatalogError when there is no catalog, or another command changes the shards; else what pg throws */
+/**
+ * @throws CatalogError when there is no catalog, or another command changes the shards; else what
+ * pg throws
+ */
 export async function planJoin(options: PlanOptions): Promise<JoinPlan> {
   const url = await primaryUrl(options.home)
   const { client: home, end } = await openCatalogConnection(url, queryTimeoutMs)

@@ -1,10 +1,12 @@
-// A shard joins a cluster that is at work: it gets schema, reference tables and strides, and belongs to it from one epoch on.
+// A shard joins a cluster that is at work: it gets schema, reference tables and strides, and
+// belongs to it from one epoch on.
 //
-//   look for problems → joining: proxies hold what goes to every shard, and say so → copy, in one transaction of the shard
-//   → active: proxies go on, on all shards
+//   look for problems → joining: proxies hold what goes to every shard, and say so
+//   → copy, in one transaction of the shard → active: proxies go on, on all shards
 //
-// Whatever fails in between, the shard is taken out of the catalog again and its transaction is rolled back: nothing is left
-// but the schema "ringfence" there. A run that was killed leaves it joining: the same command takes that up.
+// Whatever fails in between, the shard is taken out of the catalog again and its transaction is
+// rolled back: nothing is left but the schema "ringfence" there. A run that was killed leaves it
+// joining: the same command takes that up.
 import type { Client } from 'pg'
 import { gidPrefix } from '../../catalog/gid.ts'
 import { applyMigration, missingMigrations, readMigrations } from '../../catalog/migrations.ts'
@@ -48,7 +50,8 @@ const withdrawTimeoutMs = 30_000
 const pollMs = 100
 
 /**
- * Null when the shard has joined before. @throws JoinRefused naming every problem at once; else why it was undone
+ * Null when the shard has joined before. @throws JoinRefused naming every problem at once; else why
+ * it was undone
  */
 export async function joinCluster(options: JoinOptions): Promise<Joined | null> {
   const { id, weight, say, signal } = options
@@ -129,8 +132,8 @@ async function allHold(
   } catch (cause) {
     if (!limit.aborted || signal.aborted) throw cause
     const problem =
-      `${waitedFor} has not taken up epoch ${epoch}: reload its configuration if that lacks shard ` +
-      `"${id}"; else a transaction with DDL or a write to a reference table is open there`
+      `${waitedFor} has not taken up epoch ${epoch}: reload its configuration if that lacks ` +
+      `shard "${id}"; else a transaction with DDL or a write to a reference table is open there`
     throw new JoinRefused([problem], { cause })
   }
 }
@@ -177,7 +180,8 @@ async function withdraw({ id, home, say }: JoinOptions, client: Client, why: unk
       const reason = why instanceof Error ? why.message : String(why)
       throw new Error(
         `shard "${id}" could not be taken out of the catalog: DDL and writes to reference tables ` +
-          `are held until the same command is run again, or "ringfence shard remove ${id}": ${reason}`,
+          'are held until the same command is run again, or ' +
+          `"ringfence shard remove ${id}": ${reason}`,
         { cause },
       )
     }

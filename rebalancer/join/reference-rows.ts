@@ -1,4 +1,5 @@
-// Rows of reference tables, from the home shard to one that joins: out of one snapshot, compared afterwards as wholes.
+// Rows of reference tables, from the home shard to one that joins: out of one snapshot, compared
+// afterwards as wholes.
 import { pipeline } from 'node:stream/promises'
 import type { Client } from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
@@ -37,8 +38,9 @@ export async function readReferenceTables(
 }
 
 /**
- * Leaves `target` with the rows that `home` sees; both are in a transaction, and `target` writes as a replica does. Text, not
- * binary: it is right for types whose numbers differ between servers, too.
+ * Leaves `target` with the rows that `home` sees; both are in a transaction, and `target` writes as
+ * a replica does. Text, not binary: it is right for types whose numbers differ between servers,
+ * too.
  */
 export async function copyReferenceRows(
   home: Client,
@@ -68,7 +70,8 @@ export async function compareReferenceRows(
   ])
   const [wanted, found] = [one.rows[0], other.rows[0]]
   if (wanted?.rows !== found?.rows) {
-    return `table ${name} has ${wanted?.rows} rows on the home shard and ${found?.rows} on the new one`
+    const counts = `${wanted?.rows} rows on the home shard and ${found?.rows} on the new one`
+    return `table ${name} has ${counts}`
   }
   return wanted?.hash === found?.hash
     ? null

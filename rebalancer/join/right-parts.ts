@@ -1,5 +1,5 @@
-// Comments, rights and owners. They are carried over as far as the roles are there: who may not read a table on one shard is
-// told so by that shard. Running them again changes nothing.
+// Comments, rights and owners. They are carried over as far as the roles are there: who may not
+// read a table on one shard is told so by that shard. Running them again changes nothing.
 import {
   homeOnlyOids,
   ofExtension,
@@ -17,13 +17,15 @@ const comments = `
       WHEN o.type LIKE '% column' THEN 'COLUMN ' || o.identity
       WHEN o.type = 'table constraint' THEN 'CONSTRAINT ' || o.identity
       WHEN o.type = 'domain constraint'
-        THEN 'CONSTRAINT ' || regexp_replace(o.identity, ' on (?=[^"]*$|"[^"]*"\\.|[^ ]*$)', ' ON DOMAIN ')
+        THEN 'CONSTRAINT ' || regexp_replace(o.identity,
+          ' on (?=[^"]*$|"[^"]*"\\.|[^ ]*$)', ' ON DOMAIN ')
       WHEN o.type = 'composite type' THEN 'TYPE ' || o.identity
       ELSE upper(o.type) || ' ' || o.identity END, d.description) AS sql
   FROM pg_description d
   CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) o
   LEFT JOIN pg_namespace n ON n.nspname = coalesce(o.schema,
-    CASE WHEN o.type = 'schema' THEN o.name ELSE split_part(regexp_replace(o.identity, '^.* on ', ''), '.', 1) END)
+    CASE WHEN o.type = 'schema' THEN o.name
+      ELSE split_part(regexp_replace(o.identity, '^.* on ', ''), '.', 1) END)
   WHERE d.objoid >= 16384 AND n.oid IS NOT NULL AND ${userSchema}
     AND o.type NOT IN ('materialized view', 'extension', 'foreign table', 'foreign table column')
     AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classoid AND e.objid = d.objoid

@@ -1,9 +1,9 @@
-// The schema of a shard as statements, and the making of what another shard lacks of it. pg_dump is not on every machine, and
-// its text cannot be compared part by part.
+// The schema of a shard as statements, and the making of what another shard lacks of it. pg_dump is
+// not on every machine, and its text cannot be compared part by part.
 //
-// Statements are grouped so that nearly every one finds what it needs; one that does not is tried again after the next group.
-// Between the groups `before` and `after` the rows of reference tables are copied: no trigger, no view and no foreign key is
-// there yet, and indexes are built once.
+// Statements are grouped so that nearly every one finds what it needs; one that does not is tried
+// again after the next group. Between the groups `before` and `after` the rows of reference tables
+// are copied: no trigger, no view and no foreign key is there yet, and indexes are built once.
 import type { Client } from 'pg'
 import { codeParts, homeOnlySql, viewParts } from './code-parts.ts'
 import { rightParts } from './right-parts.ts'
@@ -37,7 +37,9 @@ export type FailedPart = { readonly part: SchemaPart; readonly reason: string }
 const beforeRows = [...typeParts, ...tableParts, ...functionParts, ...columnParts]
 const afterRows = [...constraintParts, ...viewParts, ...foreignKeyParts, ...codeParts]
 
-/** Reads all of it; `client` has search_path = pg_catalog, and is in a transaction of one snapshot. */
+/**
+ * Reads all of it; `client` has search_path = pg_catalog, and is in a transaction of one snapshot.
+ */
 export async function readSchema(client: Client): Promise<ShardSchema> {
   const read = async (queries: readonly string[]) => {
     const found: SchemaPart[] = []
@@ -67,7 +69,10 @@ export type SchemaPlan = {
 /** Kinds of which a shard may have more than the home shard. */
 const mayBeMore = new Set(['schema', 'extension', 'statistics', 'index', 'index setting'])
 
-/** Compares part by part. Numbers of sequences differ between shards: each counts in steps of its own. */
+/**
+ * Compares part by part. Numbers of sequences differ between shards: each counts in steps of its
+ * own.
+ */
 export function planSchema(wanted: ShardSchema, present: ShardSchema, shard: string): SchemaPlan {
   const problems: string[] = []
   const keyOf = ({ kind, name }: Pick<SchemaPart, 'kind' | 'name'>) => `${kind} ${name}`
@@ -102,8 +107,8 @@ export function planSchema(wanted: ShardSchema, present: ShardSchema, shard: str
 }
 
 /**
- * Makes `parts` in order, in the transaction that is open. Those that fail are tried again as long as others succeed; gives
- * those that never did. The transaction stays usable.
+ * Makes `parts` in order, in the transaction that is open. Those that fail are tried again as long
+ * as others succeed; gives those that never did. The transaction stays usable.
  */
 export async function createParts(
   client: Client,
@@ -122,7 +127,10 @@ export async function createParts(
   }
 }
 
-/** Runs a statement inside of the transaction that is open. Gives why it failed, and null when it did not. */
+/**
+ * Runs a statement inside of the transaction that is open. Gives why it failed, and null when it
+ * did not.
+ */
 export async function attempt(client: Client, sql: string): Promise<string | null> {
   await client.query('SAVEPOINT ringfence_part')
   try {

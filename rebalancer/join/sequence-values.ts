@@ -1,5 +1,6 @@
-// Where the sequences of a shard that joins begin. Rows that were numbered before the cluster had strides may bear any number up
-// to the home shard's last one: the new shard goes on behind it, in its own stride.
+// Where the sequences of a shard that joins begin. Rows that were numbered before the cluster had
+// strides may bear any number up to the home shard's last one: the new shard goes on behind it, in
+// its own stride.
 import { type Client, escapeIdentifier } from 'pg'
 import { ofExtension, userSchema } from './catalog-sql.ts'
 

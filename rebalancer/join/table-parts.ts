@@ -1,5 +1,6 @@
-// Tables with their columns, and what stands on them once they have rows: constraints, indexes, views, triggers, policies.
-// Everything is made apart from the table itself that may need a function or another table.
+// Tables with their columns, and what stands on them once they have rows: constraints, indexes,
+// views, triggers, policies. Everything is made apart from the table itself that may need a
+// function or another table.
 import {
   columnCollation,
   homeOnlyOids,
@@ -116,7 +117,8 @@ const defaults = parts('default', {
 
 const owned = parts('sequence owner', {
   name: `format('%I.%I', sn.nspname, s.relname)`,
-  sql: `format('ALTER SEQUENCE %I.%I OWNED BY %s.%I', sn.nspname, s.relname, ${relation}, a.attname)`,
+  sql: `format('ALTER SEQUENCE %I.%I OWNED BY %s.%I', sn.nspname, s.relname, ${relation},
+    a.attname)`,
   from: `pg_depend d
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
     JOIN pg_namespace sn ON sn.oid = s.relnamespace
@@ -131,7 +133,8 @@ const owned = parts('sequence owner', {
 const columnSetting = (name: string, set: string, condition: string) =>
   parts('column setting', {
     name: `format('%s.%I ${name}', ${relation}, a.attname)`,
-    sql: `format('ALTER TABLE ONLY %s ALTER COLUMN %I SET ${name} %s', ${relation}, a.attname, ${set})`,
+    sql: `format('ALTER TABLE ONLY %s ALTER COLUMN %I SET ${name} %s', ${relation}, a.attname,
+      ${set})`,
     from: `${userTables(
       `JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
        JOIN pg_type t ON t.oid = a.atttypid`,
@@ -204,7 +207,8 @@ const identities = parts('table setting', {
   name: `${relation} || ' REPLICA IDENTITY'`,
   sql: `format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', ${relation},
     CASE c.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' ELSE (
-      SELECT format('USING INDEX %I', i.relname) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+      SELECT format('USING INDEX %I', i.relname)
+      FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
       WHERE x.indrelid = c.oid AND x.indisreplident) END)`,
   from: `${userTables()} AND (c.relreplident IN ('f', 'n') OR c.relreplident = 'i' AND EXISTS (
     SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisreplident))`,

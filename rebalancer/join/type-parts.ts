@@ -1,4 +1,5 @@
-// What tables are made of: schemas, extensions, types, sequences, functions. Objects of extensions come with these.
+// What tables are made of: schemas, extensions, types, sequences, functions. Objects of extensions
+// come with these.
 import {
   collate,
   columnCollation,

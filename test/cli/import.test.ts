@@ -1,4 +1,5 @@
-// One PostgreSQL becomes the first shard of a cluster, and a second one joins: as a user would, with real processes.
+// One PostgreSQL becomes the first shard of a cluster, and a second one joins: as a user would,
+// with real processes.
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

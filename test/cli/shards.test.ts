@@ -1,4 +1,5 @@
-// Shards that join and leave a cluster at work, with real proxies and clients that write all the time.
+// Shards that join and leave a cluster at work, with real proxies and clients that write all the
+// time.
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest'

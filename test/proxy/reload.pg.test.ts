@@ -1,5 +1,6 @@
-// A running proxy reads its file again: it takes new shards and the level of the log, names what needs a restart, and keeps all
-// that it has when the file is wrong. What the catalog says meanwhile it does not take up before it can.
+// A running proxy reads its file again: it takes new shards and the level of the log, names what
+// needs a restart, and keeps all that it has when the file is wrong. What the catalog says
+// meanwhile it does not take up before it can.
 import { writeFile } from 'node:fs/promises'
 import type { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'

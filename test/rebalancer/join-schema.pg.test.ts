@@ -1,4 +1,5 @@
-// A schema read from one server and made on another is the same: part by part, in what depends on what, and for pg_dump.
+// A schema read from one server and made on another is the same: part by part, in what depends on
+// what, and for pg_dump.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -104,7 +105,10 @@ describe.each(inject('servers'))('a copied schema on PostgreSQL $version', (serv
   })
 })
 
-/** Statements without their comments, in any order; columns of a partition may be said to be its parent's. */
+/**
+ * Statements without their comments, in any order; columns of a partition may be said to be its
+ * parent's.
+ */
 function statementsOf(dump: string): readonly string[] {
   return dump
     .split(/;\n/)

@@ -1,5 +1,5 @@
-// A shard joins: what it is given, what is refused, and that nothing is left behind when it fails. Without proxies; those are
-// in test/cli/shards.test.ts.
+// A shard joins: what it is given, what is refused, and that nothing is left behind when it fails.
+// Without proxies; those are in test/cli/shards.test.ts.
 import type { Client } from 'pg'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { registerProxy } from '../../catalog/proxy-registry.ts'
@@ -123,7 +123,8 @@ describe.each(inject('servers'))('a shard that joins, on PostgreSQL $version', (
   })
 
   it('is out of the catalog again when it fails, with nothing left of what was made', async () => {
-    // A view of a type that the copy cannot make: its function is in C and its library is not there.
+    // A view of a type that the copy cannot make: its function is in C and its library is not
+    // there.
     await home.query(`CREATE FUNCTION gone() RETURNS integer LANGUAGE internal AS 'pg_backend_pid'`)
     await home.query(`UPDATE pg_proc SET prosrc = 'no_such_function' WHERE proname = 'gone'`)
     await home.query(`CREATE VIEW of_gone AS SELECT 1 AS a WHERE false AND gone() = 1`)

@@ -1,5 +1,6 @@
-// A sharded database that has one shard yet, as after "ringfence import": what several shards could not answer exactly, one that
-// has all rows answers; what the cluster could not keep once it has more is refused from the start.
+// A sharded database that has one shard yet, as after "ringfence import": what several shards could
+// not answer exactly, one that has all rows answers; what the cluster could not keep once it has
+// more is refused from the start.
 import { beforeAll, describe, expect, it } from 'vitest'
 import { epoch, shardId } from '../../core/ids.ts'
 import { loadParser } from '../../router/parser.ts'
