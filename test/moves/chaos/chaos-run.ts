@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { assert } from '../../../core/assert.ts'
 import { work } from './client-loop.ts'
 import { Faults } from './faults.ts'
+import { HeldStatements } from './held.ts'
 import { Ledger } from './ledger.ts'
 import { MoverLoop } from './mover-loop.ts'
 import { reckon } from './reckoning.ts'
@@ -55,6 +56,7 @@ class ChaosRun {
   readonly #movers: readonly MoverLoop[]
   readonly #faults: Faults
   readonly #tally: Tally
+  readonly #held: HeldStatements
   readonly #startMs = performance.now()
   #isOver = false
 
@@ -76,6 +78,7 @@ class ChaosRun {
       say: (what) => this.#say(what),
     })
     this.#tally = new Tally(this.#faults.all)
+    this.#held = new HeldStatements(stack)
   }
 
   async toEnd(): Promise<RunReport> {
@@ -85,6 +88,7 @@ class ChaosRun {
     try {
       for (const mover of this.#movers) mover.start()
       this.#faults.start()
+      this.#held.start()
       const { seed, pauseMs } = this.#options
       const shared = { stack: this.#stack, ledger: this.#ledger, tally: this.#tally, seed, pauseMs }
       const isOver = () => this.#isOver
@@ -103,6 +107,7 @@ class ChaosRun {
     } finally {
       this.#isOver = true
       clearInterval(progress)
+      this.#held.stop()
     }
   }
 
@@ -130,6 +135,7 @@ class ChaosRun {
       tally: this.#tally,
       faults: this.#faults,
       movers: this.#movers,
+      held: this.#held,
       rows,
     })
   }

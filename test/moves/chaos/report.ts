@@ -1,6 +1,7 @@
 // What a run has shown, for people and as JSON.
 import Table from 'cli-table3'
 import type { Faults } from './faults.ts'
+import type { HeldStatements } from './held.ts'
 import type { Ledger } from './ledger.ts'
 import type { MoverLoop } from './mover-loop.ts'
 import type { Tally, Unexplained } from './tally.ts'
@@ -15,6 +16,8 @@ export type RunReport = {
   readonly moves: Readonly<Record<string, number>>
   /** Waits at switches, milliseconds: the median and the longest. */
   readonly heldMs: { readonly median: number; readonly max: number }
+  /** By proxies, for moves; and for how long on the average. */
+  readonly heldStatements: { readonly count: number; readonly meanMs: number }
   readonly longestMs: number
   readonly faults: Readonly<Record<string, number>>
   /** By SQLSTATE and what explains them. */
@@ -43,10 +46,11 @@ export function reportOf(run: {
   readonly tally: Tally
   readonly faults: Faults
   readonly movers: readonly MoverLoop[]
+  readonly held: HeldStatements
   readonly rows: number
 }): RunReport {
-  const { seed, seconds, ledger, tally, faults, movers, rows } = run
-  const held = movers.flatMap(({ heldMs }) => heldMs).sort((a, b) => a - b)
+  const { seed, seconds, ledger, tally, faults, movers, held, rows } = run
+  const waits = movers.flatMap(({ heldMs }) => heldMs).sort((a, b) => a - b)
   const { unexplainedCount: count, unexplainedShare: share, forbidden } = tally
   const moves = summed(movers.map(({ ends }) => ends))
   return {
@@ -56,7 +60,11 @@ export function reportOf(run: {
     writes: ledger.writes,
     rows,
     moves,
-    heldMs: { median: held[Math.floor(held.length / 2)] ?? 0, max: held.at(-1) ?? 0 },
+    heldMs: { median: waits[Math.floor(waits.length / 2)] ?? 0, max: waits.at(-1) ?? 0 },
+    heldStatements: {
+      count: held.statements,
+      meanMs: Math.round((held.seconds * 1_000) / Math.max(1, held.statements)),
+    },
     longestMs: Math.round(tally.longestMs),
     faults: summed([faults.counts()]),
     errors: summed([tally.errors]),
@@ -89,7 +97,7 @@ export function textOf(report: RunReport): string {
     Object.entries(record)
       .map(([what, count]) => `${count} × ${what}`)
       .join('\n') || 'none'
-  const { unexplained, heldMs } = report
+  const { unexplained, heldMs, heldStatements } = report
   const share = `${(unexplained.share * 100).toFixed(4)} %`
   table.push(
     ['seed', report.seed],
@@ -98,6 +106,7 @@ export function textOf(report: RunReport): string {
     ['rows compared', report.rows],
     ['moves', counts(report.moves)],
     ['switch', `median ${heldMs.median} ms, longest ${heldMs.max} ms`],
+    ['held', `${heldStatements.count} statements, ${heldStatements.meanMs} ms on the average`],
     ['longest answer', `${report.longestMs} ms`],
     ['faults', counts(report.faults)],
     ['errors', counts(report.errors)],

@@ -63,6 +63,7 @@ export class ChaosStack {
   readonly #run: Run
   readonly #options: StackOptions
   readonly #proxyPorts: number[] = []
+  readonly #httpPorts: number[] = []
   readonly #proxies: (Child | null)[] = []
   readonly ways: Way[] = []
   #shards: readonly ChaosShard[] = []
@@ -97,6 +98,11 @@ export class ChaosStack {
   place(proxy: number): Place {
     const { name: user, password, database } = demoRole
     return { host, port: this.#proxyPorts[proxy] ?? 0, user, password, database }
+  }
+
+  /** Of a proxy's metrics. */
+  httpPort(proxy: number): number {
+    return this.#httpPorts[proxy] ?? 0
   }
 
   /** Starts the command line for mover `at`. */
@@ -154,11 +160,12 @@ export class ChaosStack {
     await this.#fill()
     for (let at = 0; at < proxyCount; at += 1) {
       this.#proxyPorts.push(await freePort())
+      this.#httpPorts.push(await freePort())
       this.#proxies.push(null)
-      await this.#configure(`proxy-${at}`, this.#proxyPorts[at] ?? 0)
+      await this.#configure(`proxy-${at}`, this.#proxyPorts[at], this.#httpPorts[at])
       await this.startProxy(at, 1)
     }
-    for (let at = 0; at < this.#options.movers; at += 1) await this.#configure(`mover-${at}`, 0)
+    for (let at = 0; at < this.#options.movers; at += 1) await this.#configure(`mover-${at}`)
   }
 
   /** Ends every process and every relay; safe to call again. */
@@ -200,7 +207,7 @@ export class ChaosStack {
   }
 
   /** A configuration of its own, in which each shard is found behind a relay of its own. */
-  async #configure(who: string, port: number): Promise<void> {
+  async #configure(who: string, port = 0, httpPort = 0): Promise<void> {
     const { name, password, database } = demoRole
     const shards: { id: string; primary: string }[] = []
     for (const { id, server } of this.#shards) {
@@ -211,7 +218,7 @@ export class ChaosStack {
     }
     const settings = {
       listen: { host, port },
-      http: { host, port: 0 },
+      http: { host, port: httpPort },
       users: [{ name, password, admin: true }],
       log: { level: 'info' },
       databases: {
