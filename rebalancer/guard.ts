@@ -47,6 +47,8 @@ async function reasonToStop(runner: MoveRunner, move: Move): Promise<Error | nul
   runner.tell(now)
   if (now.state !== move.state || now.wish !== move.wish) return new Interrupted()
   if (isFenced(move.state)) return null
+  const late = tooLate(move, world.wallMs())
+  if (late !== null) return late
   const direction = isSwitched(move.state) ? 'reverse' : 'forward'
   const slot = direction === 'forward' ? move.progress.slot : move.progress.reverseSlot
   const bytes = slot === undefined ? null : await world.retained(move, direction)
@@ -60,4 +62,14 @@ async function reasonToStop(runner: MoveRunner, move: Move): Promise<Error | nul
       hint: 'Move fewer virtual nodes at once, raise --max-wal-retained, or find out why changes are applied slowly.',
     },
   )
+}
+
+/** After the switch there is no way back but the operator's. */
+function tooLate({ state, options, createdAt }: Move, wallMs: number): MoveProblem | null {
+  const { maxMs } = options
+  if (maxMs === null || isSwitched(state) || state === 'aborting') return null
+  if (wallMs - createdAt.getTime() <= maxMs) return null
+  return new MoveProblem('takesTooLong', `the move has taken longer than ${maxMs} ms`, {
+    hint: 'Move fewer virtual nodes at once, or raise --max-time.',
+  })
 }

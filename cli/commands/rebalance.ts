@@ -52,6 +52,7 @@ type LimitFlags = {
   readonly cutoverTries: number
   readonly prepareTimeout: number
   readonly verify: boolean
+  readonly maxTime?: number
   readonly keepSource: number
 }
 
@@ -184,6 +185,11 @@ function addLimits(command: Command): Command {
       milliseconds,
       30_000,
     )
+    .option(
+      '--max-time <duration>',
+      'time until the switch, after which the move is aborted',
+      milliseconds,
+    )
     .option('--no-verify', 'do not compare rows before the switch')
     .addOption(
       new Option(
@@ -207,7 +213,7 @@ function limitsOf(flags: LimitFlags): MoveOptions {
     prepareTimeoutMs: flags.prepareTimeout,
     verify: flags.verify,
     keepSourceMs: flags.keepSource === untilTold ? null : flags.keepSource,
-    maxMs: null,
+    maxMs: flags.maxTime ?? null,
   }
 }
 
