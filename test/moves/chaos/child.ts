@@ -73,6 +73,15 @@ export class Child {
     return found
   }
 
+  /** SIGSTOP and SIGCONT: it does nothing meanwhile and does not know of it afterwards. */
+  freeze(): void {
+    this.#process.kill('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.#process.kill('SIGCONT')
+  }
+
   /** SIGKILL, and waits until it is gone. */
   async kill(): Promise<void> {
     if (this.running) this.#process.kill('SIGKILL')

@@ -10,8 +10,11 @@ import { createRandom, type Random, seedOf } from '../../support/random.ts'
 import type { MoverLoop } from './mover-loop.ts'
 import { type ChaosStack, proxyCount, type Way } from './stack.ts'
 
-/** `backend`: one process of a server, which makes the server end all others and recover. */
-export type FaultKind = 'mover' | 'proxy' | 'server' | 'backend' | 'way'
+/**
+ * `backend`: one process of a server, which makes the server end all others and recover. `frozen`: a proxy or a mover that
+ * does nothing for a while and then goes on as if nothing had happened.
+ */
+export type FaultKind = 'mover' | 'proxy' | 'server' | 'backend' | 'way' | 'frozen'
 
 /** Something that went wrong; milliseconds of `performance.now()`. */
 export type Fault = {
@@ -37,6 +40,8 @@ export type FaultsOptions = {
 }
 
 const downMsMax = 1_500
+/** Longer than a lease. */
+const frozenMsMax = 10_000
 const recoveryDeadlineMs = 60_000
 const looseMs = 50
 
@@ -104,7 +109,9 @@ export class Faults {
     const random = this.#random
     const kind = random.below(100)
     const shard = `s${1 + random.below(3)}`
-    if (kind < 25) this.#killMover()
+    if (kind < 20) this.#killMover()
+    else if (kind < 25) this.#freezeMover()
+    else if (kind < 30) this.#freezeProxy(random.below(proxyCount))
     else if (kind < 40) this.#killProxy(random.below(proxyCount))
     else if (kind < 60) this.#killServer(shard)
     else if (kind < 65) this.#killBackend(shard)
@@ -133,6 +140,22 @@ export class Faults {
       await delay(downMs)
       await stack.startProxy(at)
     })
+  }
+
+  /** Clients whose statements are held for its switch wait for it. */
+  #freezeMover(): void {
+    const at = this.#random.below(this.#options.movers.length)
+    const mover = this.#options.movers[at]
+    const ms = this.#random.below(frozenMsMax)
+    if (mover === undefined || !mover.running) return
+    this.#during('frozen', 'mover frozen', [`mover-${at}`], () => mover.freeze(ms))
+  }
+
+  /** Moves go on without it, and it must not go on with what it knew. */
+  #freezeProxy(at: number): void {
+    const ms = 500 + this.#random.below(frozenMsMax)
+    const { stack } = this.#options
+    this.#during('frozen', 'proxy frozen', [`proxy-${at}`], () => stack.freezeProxy(at, ms))
   }
 
   #killServer(id: string): void {

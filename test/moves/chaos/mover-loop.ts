@@ -17,6 +17,7 @@ import { withClient } from '../../../demo/sql.ts'
 import { defaultMoveOptions } from '../../../rebalancer/run-move.ts'
 import { createRandom, type Random, seedOf } from '../../support/random.ts'
 import type { Child } from './child.ts'
+import { tenants } from './schema.ts'
 import type { ChaosStack } from './stack.ts'
 
 export type MoverOptions = {
@@ -93,6 +94,14 @@ export class MoverLoop {
     await delay(downMs)
   }
 
+  /** Lets the mover do nothing for `ms`; its locks stay. */
+  async freeze(ms: number): Promise<void> {
+    const child = this.#child
+    child?.freeze()
+    await delay(ms)
+    child?.thaw()
+  }
+
   /** At once, when the run is over before the move is. */
   async abandon(): Promise<void> {
     this.#stopping = true
@@ -106,7 +115,7 @@ export class MoverLoop {
       const intent = random.pick<Intent>(['abort', 'pause', ...throughIntents, ...waitingIntents])
       const wanted = await this.#choose(intent)
       if (wanted === null) continue
-      const byHand = intent === 'through' && random.oneIn(2)
+      const byHand = intent === 'through' && wanted.keys.length === 0 && random.oneIn(2)
       if (byHand) await this.#runByHand(wanted)
       else {
         const move = await this.#inCatalog((client) => createMove(client, wanted))
@@ -119,12 +128,18 @@ export class MoverLoop {
     }
   }
 
-  /** Some of the virtual nodes that a shard has and no other move wants. */
+  /** Some of the virtual nodes that a shard has and no other move wants, or some tenants. */
   async #choose(intent: Intent): Promise<NewMove | null> {
     const random = this.#random
     const [from, to] = random.pick(pairs)
     const count = 1 + random.below(random.oneIn(4) ? 1_200 : 200)
     const keepSourceMs = waitingIntents.includes(intent) ? null : random.below(3) * 500
+    const options = { ...defaultMoveOptions, bytesPerSecond, keepSourceMs }
+    if (random.oneIn(4)) {
+      const keys = await this.#chooseKeys(from)
+      const isNone = keys.length === 0
+      return isNone ? null : { from: shardId(from), to: shardId(to), vnodes: [], keys, options }
+    }
     const free = await this.#inCatalog(async (client) => {
       const { rows } = await client.query<{ vnode: number }>(
         `SELECT vnode FROM ringfence.vnode v WHERE shard = $1 AND move_id IS NULL
@@ -142,8 +157,26 @@ export class MoverLoop {
       to: shardId(to),
       vnodes: chosen.map((row) => vnode(row.vnode)).sort((a, b) => a - b),
       keys: [],
-      options: { ...defaultMoveOptions, bytesPerSecond, keepSourceMs },
+      options,
     }
+  }
+
+  /** One or a few tenants of a shard that no other move wants. */
+  async #chooseKeys(from: string): Promise<readonly string[]> {
+    const random = this.#random
+    const free = await this.#inCatalog(async (client) => {
+      const { rows } = await client.query<{ key: string }>(
+        `SELECT k.key::text FROM generate_series(1::bigint, $2::bigint) k (key)
+         JOIN ringfence.vnode v ON v.vnode = ringfence.vnode(k.key)
+         LEFT JOIN ringfence.pin p ON p.key = k.key::text
+         WHERE coalesce(p.shard, v.shard) = $1 AND v.move_id IS NULL
+           AND NOT EXISTS (SELECT FROM ringfence.move m WHERE m.state NOT IN ('done', 'aborted')
+                           AND (v.vnode = ANY (m.vnodes) OR k.key::text = ANY (m.keys)))`,
+        [from, tenants],
+      )
+      return rows
+    })
+    return sample(free, 1 + random.below(3), random).map(({ key }) => key)
   }
 
   /** As an operator types it. A mover that is killed early enough has not even made the move. */

@@ -36,19 +36,23 @@ function rowsOf(contents: Contents, table: string): ReadonlyMap<string, Row> {
 /** Owners are the catalog's. */
 async function readContents(stack: ChaosStack, ledger: Ledger): Promise<Contents> {
   const owners = await withClient(stack.catalogUrl, async (client) => {
-    const { rows } = await client.query<{ vnode: number; shard: string }>(
-      'SELECT vnode, shard FROM ringfence.vnode',
+    const { rows } = await client.query<{ tenant: string; shard: string }>(
+      `SELECT t.id::text AS tenant, coalesce(p.shard, v.shard) AS shard
+       FROM generate_series(1::bigint, $1::bigint) t (id)
+       JOIN ringfence.vnode v ON v.vnode = ringfence.vnode(t.id)
+       LEFT JOIN ringfence.pin p ON p.key = t.id::text`,
+      [tenants],
     )
-    return new Map(rows.map(({ vnode, shard }) => [vnode, shard]))
+    return new Map(rows.map(({ tenant, shard }) => [tenant, shard]))
   })
   const contents = new Map<string, Map<string, Row>>()
   for (const { id } of stack.shards) {
     for (const [table, identity] of Object.entries(identities)) {
       const found = contents.get(table) ?? new Map<string, Row>()
       contents.set(table, found)
-      for (const { vnode, row } of await readTable(stack.url(id), table)) {
+      for (const row of await readTable(stack.url(id), table)) {
         const name = identity.map((column) => row[column]).join('/')
-        const owner = owners.get(vnode)
+        const owner = owners.get(row['tenant_id'] ?? '')
         if (owner !== id) ledger.violation(`${table} ${name} is on ${id}, but ${owner} owns it`)
         if (found.has(name)) ledger.violation(`${table} ${name} is there twice`)
         found.set(name, row)
@@ -60,12 +64,11 @@ async function readContents(stack: ChaosStack, ledger: Ledger): Promise<Contents
 
 async function readTable(url: string, table: string) {
   return await withClient(url, async (client) => {
-    const { rows } = await client.query<{ vnode: number; row: string }>(
-      `SELECT ringfence.vnode(tenant_id) AS vnode,
-              (SELECT json_object_agg(key, value) FROM json_each_text(row_to_json(t)))::text AS row
+    const { rows } = await client.query<{ row: string }>(
+      `SELECT (SELECT json_object_agg(key, value) FROM json_each_text(row_to_json(t)))::text AS row
        FROM ${table} t`,
     )
-    return rows.map(({ vnode, row }) => ({ vnode, row: rowOf(JSON.parse(row)) }))
+    return rows.map(({ row }) => rowOf(JSON.parse(row)))
   })
 }
 

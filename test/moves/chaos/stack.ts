@@ -124,6 +124,14 @@ export class ChaosStack {
     return child !== null
   }
 
+  /** Lets the proxy do nothing for `ms`. */
+  async freezeProxy(at: number, ms: number): Promise<void> {
+    const child = this.#proxies[at] ?? null
+    child?.freeze()
+    await delay(ms)
+    child?.thaw()
+  }
+
   /** As whoever supervises it would: without the catalog it does not start, and is started again. */
   async startProxy(at: number, triesMax = startTriesMax): Promise<void> {
     for (let tries = 1; !this.#stopped; tries += 1) {

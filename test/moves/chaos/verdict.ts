@@ -42,7 +42,10 @@ function mayCause({ kind, victims }: Fault, { sqlstate, message, proxy }: Failur
   }
   const isServers = kind === 'server' || kind === 'backend'
   const isOwnWay = kind === 'way' && victims.includes(self)
-  if (ofFence.test(message)) return (isServers || isOwnWay) && victims.includes(home)
+  if (ofFence.test(message)) {
+    if (kind === 'frozen') return victims.includes(self)
+    return (isServers || isOwnWay) && victims.includes(home)
+  }
   // Most errors of servers name the shard.
   const shard = /shard "(\w+)"/.exec(message)?.[1]
   if (shard !== undefined && ofServers.test(sqlstate)) {
