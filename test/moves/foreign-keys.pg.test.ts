@@ -2,7 +2,8 @@
 // follow by ON DELETE CASCADE and SET NULL: afterwards there is what one server has to which the
 // same was done.
 import type { Client } from 'pg'
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { hasEnded, type MoveState } from '../../catalog/move-state.ts'
 import { createMove } from '../../catalog/move-store.ts'
 import { createLog } from '../../core/log.ts'
@@ -39,7 +40,7 @@ function moverOf({ instance, shardUrls }: Stack): MoverDatabase {
   return { name: options.name, rules: database.options.rules, home, shards }
 }
 
-describe.each(inject('servers'))('foreign keys on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('foreign keys on PostgreSQL $version', (servers) => {
   let stack: Stack
   let proxy: Client
   let oracle: Client

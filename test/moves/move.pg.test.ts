@@ -1,7 +1,8 @@
 // Moves on real servers while clients read and write through a proxy: nothing is lost, doubled or left behind, whichever way
 // a move ends.
 import { Client } from 'pg'
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { sqlstateOf } from '../../catalog/connection.ts'
 import { wish } from '../../catalog/move-store.ts'
 import { examine } from '../../rebalancer/doctor.ts'
@@ -76,7 +77,7 @@ async function expectNothingLeft(database: MoverDatabase): Promise<void> {
   expect(findings).toEqual([])
 }
 
-describe.each(inject('servers'))('a move on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('a move on PostgreSQL $version', (servers) => {
   it('takes rows to another shard while clients write, without an error', async () => {
     const { mover, client } = await start(servers)
     const before = await owned(mover)

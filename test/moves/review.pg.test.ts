@@ -1,6 +1,7 @@
 // What an adversarial reading of moves has found, each as a test of its own on real servers.
 import { Client, DatabaseError } from 'pg'
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { openCatalogConnection } from '../../catalog/connection.ts'
 import { placeFence } from '../../catalog/fence.ts'
 import { advanceMove, type Move } from '../../catalog/move-store.ts'
@@ -47,7 +48,7 @@ async function isFenced(client: Client, sql: string): Promise<boolean> {
   }
 }
 
-describe.each(inject('servers').slice(0, 1))('moves on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('moves on PostgreSQL $version', (servers) => {
   it('wait for what was committed asynchronously before the fence', async () => {
     stack = await startStack(servers, { shards: 2, setupSql })
     const [url = ''] = stack.shardUrls

@@ -1,6 +1,7 @@
 // What following cannot go on with ends it, with a code and a remedy, and leaves the target as it
 // was.
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { lsn } from '../../core/lsn.ts'
 import { Follower } from '../../rebalancer/apply/follower.ts'
 import { type FixtureOptions, type FollowFixture, openFollowFixture } from './apply-fixture.ts'
@@ -10,7 +11,7 @@ const ddl = `CREATE TABLE t (tenant_id bigint NOT NULL, id int NOT NULL, v text,
 const tables = [{ name: 't', key: 'tenant_id', identity: ['tenant_id', 'id'] }]
 const set = { vnodes: [], keys: ['1'], except: [] }
 
-describe.each(inject('servers').map((servers) => [servers.version, servers] as const))(
+describe.each(moverServers().map((servers) => [servers.version, servers] as const))(
   'problems of a move on PostgreSQL %i',
   (_, servers) => {
     let fixture: FollowFixture | null = null

@@ -1,7 +1,8 @@
 // Random histories of several tables: after each of them the target has the set's rows as the
 // source has them, whatever the order, the batches and the size of what is streamed.
 import * as fc from 'fast-check'
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { type FollowFixture, openFollowFixture } from './apply-fixture.ts'
 
 /** Plain, with another unique index, with the whole old rows, and partitioned. */
@@ -57,7 +58,7 @@ const transactionArbitrary = fc.record({
   waits: fc.integer({ min: 0, max: 3 }).map((dice) => dice === 0),
 })
 
-describe.each(inject('servers').map((servers) => [servers.version, servers] as const))(
+describe.each(moverServers().map((servers) => [servers.version, servers] as const))(
   'random histories on PostgreSQL %i',
   (_, servers) => {
     let fixture: FollowFixture | null = null

@@ -1,6 +1,7 @@
 // Values of every kind arrive as they are, in the form that is safe for them; columns that
 // PostgreSQL computes or guards are left to it, or written in spite of it.
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { type FixtureOptions, type FollowFixture, openFollowFixture } from './apply-fixture.ts'
 
 const set = { vnodes: [], keys: ['1'], except: [] }
@@ -79,7 +80,7 @@ function insertOf(types: typeof scalars): string {
   return `INSERT INTO t VALUES ${rows.join(', ')}`
 }
 
-describe.each(inject('servers').map((servers) => [servers.version, servers] as const))(
+describe.each(moverServers().map((servers) => [servers.version, servers] as const))(
   'values applied on PostgreSQL %i',
   (version, servers) => {
     let fixture: FollowFixture | null = null

@@ -1,6 +1,7 @@
 // A follower between two real servers: what the source does to the moved rows happens on the
 // target, and nothing else.
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { lsn } from '../../core/lsn.ts'
 import {
   currentLsn,
@@ -17,7 +18,7 @@ const fullIdentity = 'ALTER TABLE t REPLICA IDENTITY FULL'
 const inside = 'SELECT g FROM generate_series(1, 1000) g WHERE ringfence.vnode(g) % 2 = 0'
 const outside = 'SELECT g FROM generate_series(1, 1000) g WHERE ringfence.vnode(g) % 2 = 1'
 
-describe.each(inject('servers').map((servers) => [servers.version, servers] as const))(
+describe.each(moverServers().map((servers) => [servers.version, servers] as const))(
   'a follower on PostgreSQL %i',
   (_, servers) => {
     let fixture: FollowFixture | null = null

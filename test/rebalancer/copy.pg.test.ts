@@ -1,6 +1,7 @@
 // Copying rows of a set between real servers, of the same and of different versions.
 import type { Client } from 'pg'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { systemClock } from '../../core/clock.ts'
 import { openReader, openWriter } from '../../rebalancer/copy/connection.ts'
 import { countRows } from '../../rebalancer/copy/count-rows.ts'
@@ -28,7 +29,7 @@ import {
 
 const inHalf = `ringfence.vnode(tenant_id) < 32`
 
-describe.each(pairsOf(inject('servers')))('copying from PostgreSQL $name', ({ from, to }) => {
+describe.each(pairsOf(moverServers()))('copying from PostgreSQL $name', ({ from, to }) => {
   let fixture: MoveFixture
   beforeAll(async () => {
     fixture = await openMove(from, to)
@@ -194,7 +195,7 @@ describe.each(pairsOf(inject('servers')))('copying from PostgreSQL $name', ({ fr
   })
 })
 
-describe.each(inject('servers'))('the mover on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('the mover on PostgreSQL $version', (servers) => {
   let fixture: MoveFixture
   beforeAll(async () => {
     fixture = await openMove(servers, servers)

@@ -1,5 +1,6 @@
 // What a lost connection looks like to the runner of a move: something to wait for, never a reason to abort.
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { systemClock } from '../../core/clock.ts'
 import { waitUntil } from '../../demo/process.ts'
 import { isTransient } from '../../rebalancer/failure.ts'
@@ -25,7 +26,7 @@ const victims = {
   all: `application_name LIKE 'ringfence%'`,
 } as const
 
-describe.each(inject('servers'))('a copy on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('a copy on PostgreSQL $version', (servers) => {
   it.each([
     ['copying', 'source'],
     ['copying', 'target'],

@@ -5,7 +5,8 @@ import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { randomBytes } from 'node:crypto'
 import type { Client } from 'pg'
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { openShard } from '../../rebalancer/copy/connection.ts'
 import {
   createParts,
@@ -21,7 +22,7 @@ import { sample18Sql, sampleSql } from './join-sample.ts'
 const run = promisify(execFile)
 const { signal } = new AbortController()
 
-describe.each(inject('servers'))('a copied schema on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('a copied schema on PostgreSQL $version', (servers) => {
   const opened: { [Symbol.asyncDispose](): Promise<void> }[] = []
   const dropped: TestDatabases[] = []
   const roles: string[] = []

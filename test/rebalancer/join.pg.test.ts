@@ -1,7 +1,8 @@
 // A shard joins: what it is given, what is refused, and that nothing is left behind when it fails.
 // Without proxies; those are in test/cli/shards.test.ts.
 import type { Client } from 'pg'
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { registerProxy } from '../../catalog/proxy-registry.ts'
 import { finishJoin, listShards, removeShard } from '../../catalog/shards.ts'
 import { initialise } from '../../catalog/migrate.ts'
@@ -22,7 +23,7 @@ const schema = `
   CREATE FUNCTION complain() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
   CREATE VIEW titles AS SELECT title FROM products`
 
-describe.each(inject('servers'))('a shard that joins, on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('a shard that joins, on PostgreSQL $version', (servers) => {
   let fixture: CatalogFixture
   let home: Client
   let third: Client

@@ -1,7 +1,8 @@
 // `auto` mode on a real catalog: it moves what makes the load even, one move at a time, in one process of several, and
 // says why. What a move changes in the catalog is done by the tests themselves.
 import type { Client } from 'pg'
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { openCatalogConnection } from '../../catalog/connection.ts'
 import { writeLoad } from '../../catalog/load-store.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -24,7 +25,7 @@ const policy: AutoPolicy = {
   window: null,
 }
 
-describe.each(inject('servers'))('auto mode on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('auto mode on PostgreSQL $version', (servers) => {
   let fixture: CatalogFixture
   let home: Client
   beforeAll(async () => {

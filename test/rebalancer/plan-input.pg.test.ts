@@ -1,6 +1,7 @@
 // What plans are made from: sizes per virtual node on real tables, and the catalog's owners, pins and measured load.
 import type { Client } from 'pg'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { writeLoad } from '../../catalog/load-store.ts'
 import type { Vnode } from '../../core/ids.ts'
 import { readPlanInput } from '../../rebalancer/load/read-plan-input.ts'
@@ -32,7 +33,7 @@ const of = (key: number): Vnode => vnodeOfInt(key, 12)
 const sumOf = ({ vnodes, keys }: Sizes, what: 'rows' | 'bytes') =>
   [...vnodes.values(), ...keys.values()].reduce((sum, size) => sum + size[what], 0)
 
-describe.each(inject('servers'))('input of plans on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('input of plans on PostgreSQL $version', (servers) => {
   let fixture: CatalogFixture
   let home: Client
   let database: MoverDatabase

@@ -1,6 +1,7 @@
 // What keeps a move from starting, found on real servers: all at once, each with its remedy.
 import { type Client, escapeIdentifier } from 'pg'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { initialise } from '../../catalog/migrate.ts'
 import { shardId } from '../../core/ids.ts'
 import { findInstallation } from '../../demo/installation.ts'
@@ -11,7 +12,7 @@ import { findProblems, type Problem, slotState, walRetained } from '../../rebala
 import { askServer, connected } from '../support/clients.ts'
 import { type MoveFixture, never, openMove, rules } from './copy-fixture.ts'
 
-describe.each(inject('servers'))('readiness on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('readiness on PostgreSQL $version', (servers) => {
   let fixture: MoveFixture
   beforeAll(async () => {
     fixture = await openMove(servers, servers)

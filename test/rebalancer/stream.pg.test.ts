@@ -1,7 +1,8 @@
 // The stream itself: large transactions that come before they have ended, what of them was rolled
 // back, back-pressure, positions without changes, pauses, and ends.
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import { lsn } from '../../core/lsn.ts'
 import {
   connect,
@@ -16,7 +17,7 @@ const ddl = `CREATE TABLE t (tenant_id bigint NOT NULL, id int NOT NULL, v text,
 const pollOptions = { timeout: 10_000 }
 const tables = [{ name: 't', key: 'tenant_id', identity: ['tenant_id', 'id'] }]
 
-describe.each(inject('servers').map((servers) => [servers.version, servers] as const))(
+describe.each(moverServers().map((servers) => [servers.version, servers] as const))(
   'the stream of PostgreSQL %i',
   (_, servers) => {
     let fixture: FollowFixture | null = null

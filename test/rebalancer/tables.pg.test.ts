@@ -1,5 +1,6 @@
 // Sharded tables as the mover reads them from real servers, and what keeps one from being moved.
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import {
   needsFullIdentity,
   readMovedTables,
@@ -9,7 +10,7 @@ import {
 import { present } from '../support/clients.ts'
 import { type MoveFixture, openMove, rules } from './copy-fixture.ts'
 
-describe.each(inject('servers'))('sharded tables of PostgreSQL $version', (servers) => {
+describe.each(moverServers())('sharded tables of PostgreSQL $version', (servers) => {
   let fixture: MoveFixture
   beforeEach(async () => {
     fixture = await openMove(servers, servers)

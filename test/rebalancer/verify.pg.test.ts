@@ -1,6 +1,7 @@
 // Comparing source and target over a pair of snapshots, on real servers of the same and of
 // different versions.
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { moverServers } from '../support/mover-servers.ts'
 import {
   type VerifyOptions,
   type VerifyProgress,
@@ -48,7 +49,7 @@ async function verifyNow(
   })
 }
 
-describe.each(pairsOf(inject('servers')))('comparing PostgreSQL $name', ({ from, to }) => {
+describe.each(pairsOf(moverServers()))('comparing PostgreSQL $name', ({ from, to }) => {
   let fixture: MoveFixture
   beforeAll(async () => {
     fixture = await openMove(from, to)
@@ -117,7 +118,7 @@ describe.each(pairsOf(inject('servers')))('comparing PostgreSQL $name', ({ from,
   })
 })
 
-describe.each(inject('servers'))('comparing on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('comparing on PostgreSQL $version', (servers) => {
   let fixture: MoveFixture
   beforeAll(async () => {
     fixture = await openMove(servers, servers)
