@@ -78,7 +78,7 @@ export function isLocked({ proxies, orphan }: CutoverState, side: Side): boolean
 }
 
 /** Who owns the key by a topology. */
-export function servingBy(state: MoveState): Side {
+function servingBy(state: MoveState): Side {
   return isSwitched(state) || state === 'done' ? 'b' : 'a'
 }
 
