@@ -39,7 +39,7 @@ export const proxyCount = 2
 const readyDeadlineMs = 30_000
 const startTriesMax = 200
 const program = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url))
-export const rules: ShardingRules = {
+const rules: ShardingRules = {
   key: 'tenant_id',
   keyType: 'bigint',
   vnodeCount: 4096,
