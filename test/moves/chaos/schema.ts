@@ -6,8 +6,6 @@
 export const tenants = 300
 export const accountsPerTenant = 4
 export const openingBalance = 1_000
-/** Lists of a tenant that are appended to, one after the other. */
-const listsPerTenant = 400
 export const prices = 8
 /** Of each tenant: entries of client 0, which nobody ever changes. */
 export const openingEntries = 100
