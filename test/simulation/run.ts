@@ -23,6 +23,8 @@ if (values.mutation !== '' && mutation === null) {
   process.exit(2)
 }
 
+// Errors are a way to answer here, tens of thousands of times.
+Error.stackTraceLimit = 0
 const from = Number(values.from)
 const total = { seeds: 0, events: 0, commits: 0, reads: 0, scatters: 0, moves: 0, failed: 0 }
 const beginMs = performance.now()
