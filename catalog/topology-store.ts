@@ -33,6 +33,9 @@ export type TopologyStoreOptions = {
   }
 }
 
+/** Epoch that was in force after `sentMs`. */
+type Heard = { readonly epoch: Epoch; readonly sentMs: number }
+
 /** Takes a listener away again. */
 export type Unsubscribe = () => void
 
@@ -157,8 +160,9 @@ export class TopologyStore {
     })
     try {
       await client.query('LISTEN ringfence_topology; LISTEN ringfence_schema')
-      await this.#epochNow(client)
+      const now = await this.#epochNow(client)
       await this.#read(client)
+      this.#renew(now)
     } catch (cause) {
       if (this.#connection === connection) this.#connection = undefined
       connection.destroy()
@@ -199,8 +203,11 @@ export class TopologyStore {
     this.#refreshing = true
     const { client } = connection
     try {
-      if (why === 'told' || (await this.#epochNow(client)) !== this.#topology?.epoch) {
-        await this.#read(client)
+      if (why === 'told') await this.#read(client)
+      else {
+        const now = await this.#epochNow(client)
+        if (now.epoch !== this.#topology?.epoch) await this.#read(client)
+        this.#renew(now)
       }
     } catch (error) {
       this.#lost(connection, reasonOf(error))
@@ -227,24 +234,30 @@ export class TopologyStore {
     }
   }
 
+  /**
+   * The proxy may go on with what is on the move only under a topology that is as new as its heartbeat: one that comes back
+   * after a silence would let statements go where rows were before it.
+   */
+  #renew({ epoch: known, sentMs }: Heard): void {
+    if (this.#topology !== undefined && this.#topology.epoch >= known) {
+      this.#options.proxy?.beaten(sentMs)
+    }
+  }
+
   /** Epoch in force; a proxy says with the same question that it lives. */
-  async #epochNow(client: CatalogConnection['client']): Promise<Epoch> {
+  async #epochNow(client: CatalogConnection['client']): Promise<Heard> {
     const { proxy } = this.#options
-    if (proxy === undefined) return readEpoch(client)
-    const { identity, seen, beaten } = proxy
     const sentMs = this.#clock.nowMs()
+    if (proxy === undefined) return { epoch: await readEpoch(client), sentMs }
+    const { identity, seen } = proxy
     const known =
       this.#registeredAs === '' ? null : await beat(client, identity, this.#registeredAs, seen())
-    if (known !== null) {
-      beaten(sentMs)
-      return known
-    }
+    if (known !== null) return { epoch: known, sentMs }
     // Not on the list, or not any more: what was published meanwhile may not have waited for us.
     this.#registeredAs = await registerProxy(client, identity)
     const first = await beat(client, identity, this.#registeredAs, epoch(0))
     if (first === null) throw new CatalogError('the catalog is empty')
-    beaten(sentMs)
-    return first
+    return { epoch: first, sentMs }
   }
 
   #adopt(topology: Topology): void {
