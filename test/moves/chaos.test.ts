@@ -20,6 +20,7 @@ const slice: Omit<ChaosOptions, 'logDir'> = {
   stormMs: isSlow ? 40_000 : 10_000,
   calmMs: isSlow ? 15_000 : 5_000,
   pauseMs: 8,
+  logStatements: false,
   say: () => undefined,
 }
 

@@ -21,6 +21,8 @@ const { values } = parseArgs({
     json: { type: 'string' },
     /** Where programs write their logs; without, they are kept only if the run fails. */
     logs: { type: 'string' },
+    /** Servers log every statement. */
+    statements: { type: 'boolean', default: false },
   },
 })
 
@@ -38,6 +40,7 @@ const report = await runChaos({
   calmMs: 15_000,
   pauseMs: Number(values.pause),
   logDir,
+  logStatements: values.statements,
   say: (line) => process.stdout.write(`${line}\n`),
 })
 process.stdout.write(`${textOf(report)}\n`)

@@ -27,6 +27,8 @@ export type ChaosOptions = {
   readonly calmMs: number
   readonly pauseMs: number
   readonly logDir: string
+  /** Servers log every statement: to find out about a violation. */
+  readonly logStatements: boolean
   readonly say: (line: string) => void
 }
 
@@ -35,11 +37,11 @@ const settleMs = 120_000
 
 /** Starts everything, runs, checks, stops everything. */
 export async function runChaos(options: ChaosOptions): Promise<RunReport> {
-  const { seed, version, movers, logDir, say } = options
+  const { seed, version, movers, logDir, logStatements, say } = options
   say(
     `seed ${seed}: 3 shards of PostgreSQL ${version}, 2 proxies, ${movers} movers; logs in ${logDir}`,
   )
-  const stack = await startStack({ version, logDir, movers })
+  const stack = await startStack({ version, logDir, logStatements, movers })
   const run = new ChaosRun(stack, options)
   try {
     return await run.toEnd()
@@ -52,7 +54,7 @@ export async function runChaos(options: ChaosOptions): Promise<RunReport> {
 class ChaosRun {
   readonly #stack: ChaosStack
   readonly #options: ChaosOptions
-  readonly #ledger = new Ledger()
+  readonly #ledger: Ledger
   readonly #movers: readonly MoverLoop[]
   readonly #faults: Faults
   readonly #tally: Tally
@@ -64,6 +66,7 @@ class ChaosRun {
     const { seed, paceMs, stormMs, calmMs } = options
     this.#stack = stack
     this.#options = options
+    this.#ledger = new Ledger((what) => this.#say(`VIOLATION ${what}`))
     const violation = (what: string) => this.#ledger.violation(what)
     this.#movers = Array.from({ length: options.movers }, (_, at) => {
       return new MoverLoop({ at, stack, seed, violation })
@@ -150,7 +153,8 @@ class ChaosRun {
   }
 
   get #hasFailed(): boolean {
-    return this.#faults.failure !== null || this.#movers.some(({ failure }) => failure !== null)
+    if (this.#faults.failure !== null || this.#ledger.violationCount > 0) return true
+    return this.#movers.some(({ failure }) => failure !== null)
   }
 
   #tellProgress(): void {

@@ -40,6 +40,7 @@ const violationsMax = 200
 
 export class Ledger {
   #now = 0
+  readonly #onViolation: (what: string) => void
   /** By client, then by number; the tenant is a part of each. */
   readonly entries = new Map<number, Map<number, Write & { readonly tenant: number }>>()
   readonly lists = new Map<string, ListHistory>()
@@ -50,6 +51,11 @@ export class Ledger {
   readonly violations: string[] = []
   violationCount = 0
   writes = 0
+
+  /** `onViolation`: told of the first ones at once. */
+  constructor(onViolation: (what: string) => void) {
+    this.#onViolation = onViolation
+  }
 
   /** The next instant. */
   tick(): number {
@@ -82,7 +88,9 @@ export class Ledger {
 
   violation(what: string): void {
     this.violationCount += 1
-    if (this.violations.length < violationsMax) this.violations.push(what)
+    if (this.violations.length >= violationsMax) return
+    this.violations.push(what)
+    this.#onViolation(what)
   }
 
   entriesOf(client: number): Map<number, Write & { readonly tenant: number }> {

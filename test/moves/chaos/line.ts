@@ -37,6 +37,8 @@ function leavesOpen(sqlstate: string): boolean {
 export class Line {
   readonly #place: () => Place
   #client: Client | null = null
+  /** What begins on one connection does not go on on another. */
+  #inTransaction = false
   #socket: Socket | null = null
 
   /** `place` is asked at every new connection. */
@@ -65,12 +67,17 @@ export class Line {
   /** Nothing of a transaction stays whose COMMIT was not sent, or not carried out. @throws LineError */
   async transaction(work: () => Promise<void>): Promise<void> {
     await this.query('BEGIN')
+    this.#inTransaction = true
     try {
       await work()
+      // Nothing was sent where the connection is gone already.
+      if (this.#client === null) await this.#connect()
     } catch (error) {
       await this.#rollBack()
       if (!(error instanceof LineError)) throw error
       throw new LineError(error.sqlstate, error.message, 'failed')
+    } finally {
+      this.#inTransaction = false
     }
     const { command } = await this.query('COMMIT')
     if (command === 'COMMIT') return
@@ -105,6 +112,9 @@ export class Line {
   }
 
   async #connect(): Promise<Client> {
+    if (this.#inTransaction) {
+      throw new LineError('closed', 'the connection was lost between two statements')
+    }
     // Kept, because a client of pg that waits for an answer cannot be made to hang up.
     const socket = new Socket()
     const client = new Client({

@@ -1,6 +1,6 @@
 // What the run happens on: three shards, two proxies on ports of their own, and movers. All are processes; between each
 // proxy or mover and each shard there is a relay that can misbehave. The first shard has the catalog.
-import { mkdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -24,6 +24,8 @@ export type StackOptions = {
   readonly version: number
   /** Where programs write what they have to say. */
   readonly logDir: string
+  /** Servers log every statement. */
+  readonly logStatements: boolean
   /** How many movers may run at once. */
   readonly movers: number
 }
@@ -157,7 +159,13 @@ export class ChaosStack {
         installation,
         dir: join(this.#run.dir, id),
         port: await freePort(),
-        settings: { shared_buffers: '32MB', max_wal_size: '128MB', checkpoint_timeout: '30s' },
+        settings: {
+          shared_buffers: '32MB',
+          max_wal_size: '128MB',
+          checkpoint_timeout: '30s',
+          log_line_prefix: '%m [%p] %x %a ',
+          log_statement: this.#options.logStatements ? 'all' : 'none',
+        },
       })
       await server.start()
       return { id, server }
@@ -182,6 +190,9 @@ export class ChaosStack {
     await Promise.all(this.#proxies.map((_, at) => this.killProxy(at)))
     await Promise.all(this.#shards.map(({ server }) => server.stop('immediate')))
     await Promise.all(this.ways.map(({ relay }) => relay.close()))
+    for (const { id, server } of this.#shards) {
+      await copyFile(join(server.dir, 'log'), join(this.#options.logDir, `${id}.log`))
+    }
     await this.#run.end()
   }
 
