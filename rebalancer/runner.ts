@@ -148,8 +148,10 @@ export class MoveRunner {
       if (lasting) throw error
       return false
     }
+    // What a move is aborted for is told in the end, not what went wrong meanwhile.
+    const noted = move.state === 'aborting' ? undefined : failure
     if (isTransient(error) && !lasting) {
-      await world.note(move, {}, failure).catch(() => undefined)
+      await world.note(move, {}, noted).catch(() => undefined)
       return false
     }
     const next = afterFailure(move.state)
@@ -157,7 +159,7 @@ export class MoveRunner {
       const advanced = await world.advance(move, { next, error: failure }).catch(() => undefined)
       return advanced !== undefined
     }
-    await world.note(move, {}, failure).catch(() => undefined)
+    await world.note(move, {}, noted).catch(() => undefined)
     if (lasting || (isSwitched(move.state) && error instanceof MoveProblem)) throw error
     return false
   }

@@ -2,7 +2,8 @@
 // written the same way on every server; and a connection that is closed while a statement runs ends
 // that statement within a second.
 import { Socket } from 'node:net'
-import { Client, escapeLiteral } from 'pg'
+import { Client, DatabaseError, escapeLiteral } from 'pg'
+import { ConnectionLost } from '../stream/connection-lost.ts'
 import { durableCommitsSql } from '../../catalog/connection.ts'
 
 /** A connection that is closed at the end of its block, or as soon as `signal` aborts. */
@@ -13,6 +14,8 @@ export type ShardConnection = {
 
 const connectTimeoutMs = 10_000
 const endTimeoutMs = 2_000
+/** undefined_object, and before version 17 invalid_parameter_value. */
+const snapshotGone = new Set(['42704', '22023'])
 
 /**
  * Names mean the system's own; text forms depend on no setting; nothing but the signal ends a long
@@ -107,7 +110,13 @@ export async function openReader(
   const connection = await openShard(url, signal)
   const sql = `BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
                SET TRANSACTION SNAPSHOT ${escapeLiteral(snapshot)}`
-  return setUp(connection, sql)
+  try {
+    return await setUp(connection, sql)
+  } catch (thrown) {
+    // It goes with the connection that has exported it.
+    if (!(thrown instanceof DatabaseError) || !snapshotGone.has(thrown.code ?? '')) throw thrown
+    throw new ConnectionLost('the connection with the snapshot was lost', thrown)
+  }
 }
 
 async function setUp(connection: ShardConnection, sql: string): Promise<ShardConnection> {
