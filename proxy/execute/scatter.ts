@@ -10,6 +10,7 @@ import type { Lease } from '../leases.ts'
 import { ownNames } from '../own-settings.ts'
 import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
+import { isHeld } from '../where.ts'
 import { joinShard } from './join-shard.ts'
 import { runReadUnit } from './read-unit.ts'
 import { ResultHeader } from './result-header.ts'
@@ -26,6 +27,8 @@ export async function runScatter(session: Session, unit: Unit, plan: Scatter): P
   const facts = unitFacts(unit)
   const rewritten = withoutHidden(session, unit, plan)
   const leases = await leaseAll(session, plan.shards, unit)
+  // Heard of nothing while it waited for servers: what it would read may be another shard's by now.
+  if (isHeld(plan, session.state)) throw pgError('vnodesHeld', ['the catalog cannot be reached'])
   const outcomes: Outcome[] = []
   const gate = new RowGate((bytes) => session.output.forward(bytes))
   const header = new ResultHeader()

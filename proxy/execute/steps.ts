@@ -195,7 +195,7 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
   const facts = unitFacts(unit)
   const { version } = state.database
   const lease = await joinShard(session, shard, plan.writes, facts)
-  if (state.database.version !== version) {
+  if (state.database.version !== version || isHeld(plan, state)) {
     // While it waited for a server, its virtual node may have gone elsewhere.
     const now = planNow(session, unit)
     const same = now.kind === 'single' && now.shard === plan.shard && !isHeld(now, state)
