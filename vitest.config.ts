@@ -1,10 +1,21 @@
 // One run for everything: pure tests, and tests against real servers that test/support/global-setup.ts starts once.
 import { defineConfig } from 'vitest/config'
 
+/** Each takes most of a minute; `npm run test:slow` has them, on all versions of PostgreSQL. */
+const slow = [
+  'test/rebalancer/{apply*,copy,failure,stream}.pg.test.ts',
+  'test/moves/{lost-connections,review}.pg.test.ts',
+  'test/simulation/simulation.test.ts',
+]
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/clients/**', '**/node_modules/**'],
+    exclude: [
+      'test/clients/**',
+      '**/node_modules/**',
+      ...(process.env['RINGFENCE_SLOW'] === '1' ? [] : slow),
+    ],
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', './test/support/closing-line-reporter.ts'],
     testTimeout: 30_000,
