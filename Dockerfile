@@ -13,6 +13,7 @@ COPY core ./core
 COPY demo ./demo
 COPY pool ./pool
 COPY proxy ./proxy
+COPY rebalancer ./rebalancer
 COPY router ./router
 COPY wire ./wire
 COPY LICENSE README.md ./
