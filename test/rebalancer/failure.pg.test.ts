@@ -15,9 +15,9 @@ afterEach(async () => await fixture.close())
 const setupSql = `
   CREATE TABLE large (tenant_id bigint, id bigint, note text, PRIMARY KEY (tenant_id, id))`
 const rowsSql = `
-  INSERT INTO large SELECT g % 500, g, repeat('x', 100) FROM generate_series(1, 50000) g`
+  INSERT INTO large SELECT g % 500, g, repeat('x', 500) FROM generate_series(1, 50000) g`
 const deadlineMs = 10_000
-/** Some seconds for all of it. */
+/** Ten seconds and more for all of it: more than the sockets between could hold. */
 const slow = new Throttle({ ...unlimited, bytesPerSecondMax: 2_000_000 }, systemClock)
 /** COPY's sessions; of the claim, which waits in between; and all together. */
 const victims = {
@@ -45,7 +45,8 @@ describe.each(moverServers())('a copy on PostgreSQL $version', (servers) => {
       (error: Error) => error,
     )
     const isUnderWay = async () => {
-      const under = `SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY %' AND state = 'active'`
+      const under = `SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND query LIKE 'COPY %' AND state = 'active'`
       return (await askServer(fixture[side].url, under))[0] !== '0'
     }
     expect(await waitUntil(isUnderWay, deadlineMs)).toBe(true)
