@@ -1,29 +1,18 @@
-// One accepted connection until it is somebody: startup packet, authentication, then a session or the admin
-// console takes the socket over. Everything here is bounded in bytes and in time.
+// One accepted connection until it is somebody: startup packet, authentication (authentication.ts), then a
+// session or the admin console takes the socket over. Everything here is bounded in bytes and in time.
 //
-// States: startup → (scram | md5) → opening (settings are validated) → done
-import { randomBytes } from 'node:crypto'
+// States: startup → authenticating → opening (settings are validated) → done
 import type { Socket } from 'node:net'
 import type { Timer } from '../core/clock.ts'
 import { PgError, pgError, toPgError } from '../core/errors.ts'
 import type { Outbox } from '../pool/outbox.ts'
-import {
-  writeAuthenticationMd5Password,
-  writeAuthenticationOk,
-  writeAuthenticationSasl,
-  writeAuthenticationSaslContinue,
-  writeAuthenticationSaslFinal,
-  writeErrorResponse,
-  writeNegotiateProtocolVersion,
-} from '../wire/backend.ts'
+import { writeErrorResponse, writeNegotiateProtocolVersion } from '../wire/backend.ts'
 import { frontend } from '../wire/codes.ts'
 import { Framer } from '../wire/framer.ts'
-import { decodePassword, decodeSaslInitial, decodeSaslResponse } from '../wire/frontend.ts'
-import { verifyMd5 } from '../wire/md5.ts'
-import { ScramServer } from '../wire/scram.ts'
 import { decodeStartupPacket, startupPacketLength } from '../wire/startup.ts'
 import { Writer } from '../wire/writer.ts'
 import type { Account, Accounts } from './accounts.ts'
+import { Authentication } from './authentication.ts'
 import type { ProxyContext } from './context.ts'
 import { type ClientStartup, readStartup } from './startup-parameters.ts'
 
@@ -49,9 +38,7 @@ export type LoginOptions = {
 
 type State =
   | { readonly kind: 'startup' }
-  | { readonly kind: 'scramFirst' }
-  | { readonly kind: 'scramFinal'; readonly exchange: ScramServer }
-  | { readonly kind: 'md5'; readonly salt: Uint8Array }
+  | { readonly kind: 'authenticating'; readonly authentication: Authentication }
   | { readonly kind: 'done' }
 
 const latestMinor = 2
@@ -65,8 +52,6 @@ export class Login {
   readonly #deadline: Timer
   #state: State = { kind: 'startup' }
   #early: Buffer = Buffer.alloc(0)
-  #startup: ClientStartup | null = null
-  #account: Account | null = null
 
   constructor(options: LoginOptions, context: ProxyContext) {
     this.#options = options
@@ -146,79 +131,33 @@ export class Login {
     if (minor > latestMinor || startup.unknownOptions.length > 0) {
       this.#send((w) => writeNegotiateProtocolVersion(w, startup.minor, startup.unknownOptions))
     }
-    this.#startup = startup
     const { accounts, address } = this.#options
-    const account = accounts.find(startup.user)
-    this.#account = account
-    const method = accounts.methodFor(startup.database, startup.user, address)
-    if (method === 'reject')
-      throw pgError('loginRejected', [address, startup.user, startup.database])
-    // Trusted is who has an account: as in PostgreSQL, not every name that somebody thinks of.
-    if (method === 'trust') return account.known ? this.#accept() : this.#wrongPassword()
-    if (method === 'md5' && (account.md5 !== null || !account.known)) {
-      const salt = randomBytes(4)
-      this.#state = { kind: 'md5', salt }
-      return this.#send((writer) => writeAuthenticationMd5Password(writer, salt))
-    }
-    this.#state = { kind: 'scramFirst' }
-    this.#send((writer) => writeAuthenticationSasl(writer, ['SCRAM-SHA-256']))
+    const authentication = new Authentication({
+      accounts,
+      user: startup.user,
+      database: startup.database,
+      address,
+      send: (write) => this.#send(write),
+      accepted: (account) => this.#accept(account, startup),
+    })
+    this.#state = { kind: 'authenticating', authentication }
+    authentication.begin()
   }
 
   #pump(): void {
-    while (this.#state.kind !== 'done') {
+    while (this.#state.kind === 'authenticating') {
       const frame = this.#framer.next()
       if (frame === undefined) return
       if (frame.code !== frontend.password) {
         throw pgError('protocolViolation', [`expected password response, got type ${frame.code}`])
       }
-      this.#authenticate(frame.bytes)
+      this.#state.authentication.received(frame.bytes)
     }
   }
 
-  #authenticate(frame: Uint8Array): void {
-    const account = this.#account
-    if (account === null) throw pgError('protocolViolation', ['password before startup'])
-    const state = this.#state
-    switch (state.kind) {
-      case 'md5': {
-        const answer = decodePassword(frame)
-        const stored = account.md5 ?? randomBytes(16).toString('hex')
-        const fits = verifyMd5(stored, { user: account.name, salt: state.salt, answer })
-        return fits && account.known ? this.#accept() : this.#wrongPassword()
-      }
-      case 'scramFirst': {
-        const { mechanism, data } = decodeSaslInitial(frame)
-        if (mechanism !== 'SCRAM-SHA-256' || data === null) {
-          throw pgError('protocolViolation', ['client selected an invalid SASL mechanism'])
-        }
-        const exchange = new ScramServer(account.scram, randomBytes(18).toString('base64'))
-        const reply = exchange.first(Buffer.from(data).toString())
-        this.#state = { kind: 'scramFinal', exchange }
-        return this.#send((writer) => writeAuthenticationSaslContinue(writer, reply))
-      }
-      case 'scramFinal': {
-        const proof = Buffer.from(decodeSaslResponse(frame)).toString()
-        const { ok, serverFinal } = state.exchange.final(proof)
-        if (!ok || !account.known) return this.#wrongPassword()
-        this.#send((writer) => writeAuthenticationSaslFinal(writer, serverFinal))
-        return this.#accept()
-      }
-      default:
-        throw pgError('protocolViolation', ['unexpected password message'])
-    }
-  }
-
-  #wrongPassword(): void {
-    this.refuse(pgError('passwordWrong', [this.#account?.name ?? '']))
-  }
-
-  #accept(): void {
+  #accept(account: Account, startup: ClientStartup): void {
     const { socket, enter } = this.#options
-    const account = this.#account
-    const startup = this.#startup
-    if (account === null || startup === null) return this.#hangUp()
     this.#state = { kind: 'done' }
-    this.#send(writeAuthenticationOk)
     // What comes before ReadyForQuery waits in the socket.
     socket.pause()
     this.#framer.own()
