@@ -21,6 +21,10 @@ export function buildConfig(file: FileSettings): Config {
   return {
     listen: { host: listen.host, port: listen.port },
     http: { host: http.host, port: http.port },
+    workers: file.workers,
+    pidFile: file.pid_file,
+    watch: file.watch,
+    drainTimeoutMs: file.drain_timeout,
     users: file.users.flatMap(userOf),
     authRules: file.auth.rules?.map(ruleOf) ?? [scramForAll],
     zone,

@@ -8,6 +8,13 @@ import type { ServerAddress } from './server-url.ts'
 export type Config = {
   readonly listen: { readonly host: string; readonly port: number }
   readonly http: { readonly host: string; readonly port: number }
+  /** Processes that share the port; `auto`: as many as there are cores. */
+  readonly workers: number | 'auto'
+  readonly pidFile: string | null
+  /** Whether a change of the file is applied by itself. */
+  readonly watch: boolean
+  /** How long the old process goes on with its clients after an upgrade. */
+  readonly drainTimeoutMs: number
   readonly users: readonly ConfigUser[]
   /** First match wins, no match is a refusal; never empty. */
   readonly authRules: readonly AuthRule[]

@@ -30,6 +30,7 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
       ...nameContradictions(at, name, database),
       ...aliasContradictions(at, name, file),
       ...poolContradictions(at, database),
+      ...shareContradictions(at, database, file),
       ...shardContradictions(at, database),
       ...loginContradictions(at, database, file),
       ...shardingContradictions(at, database),
@@ -138,6 +139,24 @@ function poolContradictions(database: Path, { pool }: FileDatabase): Contradicti
     found.push(error([...at, name], message, `lower ${name} or raise size`, about))
   }
   return found
+}
+
+/** A worker without a server connection could serve nobody. */
+function shareContradictions(
+  database: Path,
+  { pool }: FileDatabase,
+  { workers }: FileSettings,
+): Contradiction[] {
+  if (workers === 'auto') return []
+  const limits = [
+    ['size', pool.size],
+    ['max_client_conn', pool.max_client_conn],
+  ] as const
+  return limits.flatMap(([name, limit]) => {
+    if (limit >= workers) return []
+    const message = `${limit} cannot be divided among ${workers} workers`
+    return [error([...database, 'pool', name], message, 'raise it or lower workers', [['workers']])]
+  })
 }
 
 function shardContradictions(database: Path, { shards, sharding }: FileDatabase): Contradiction[] {

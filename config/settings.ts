@@ -15,6 +15,7 @@ import {
   text,
   verifier,
 } from './kinds.ts'
+import { processSettings } from './process-settings.ts'
 import { redisUrl } from './service-url.ts'
 import { required, setting, type Later } from './setting.ts'
 
@@ -243,15 +244,7 @@ const log = z
 export const fileSchema = z.strictObject({
   listen: listen.prefault({}),
   http: http.prefault({}),
-  workers: setting(
-    { schema: z.union([z.literal('auto'), integer(1, 1024).schema]), values: '1 to 1024, `auto`' },
-    {
-      standard: 1,
-      applies: 'restart',
-      meaning: 'Processes that share the port.',
-      later: { works: [1], because: 'this version runs in one process' },
-    },
-  ),
+  ...processSettings,
   tls: tls.prefault({}),
   users: z.array(user).prefault([]),
   auth: auth.prefault({}),

@@ -32,8 +32,6 @@ describe('settings of later versions', () => {
   })
 
   it.each([
-    'workers: 2',
-    'workers: auto',
     'listen: { unix_socket_dir: /run }',
     'auth: { rules: [{ method: cert }] }',
     'auth: { query: { user: a, sql: SELECT 1 } }',
@@ -60,7 +58,7 @@ describe('settings of later versions', () => {
   })
 
   it('are accepted with the value that this version behaves as', () => {
-    const text = `workers: 1
+    const text = `workers: 2
 listen: { unix_socket_dir: null }
 tls: { client: { mode: disable, cert: null }, server: { mode: disable } }
 auth: { query: null }
