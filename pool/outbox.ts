@@ -8,12 +8,19 @@ const scratchBytes = 16 * 1024
 export class FlushTurn {
   #dirty: Outbox[] = []
   #scheduled = false
+  #beganMs = 0
+
+  /** Monotonic milliseconds, read once for all that a turn writes: for counting, not for deadlines. */
+  nowMs(): number {
+    return this.#scheduled ? this.#beganMs : performance.now()
+  }
 
   /** Notes that `outbox` has bytes to send; called once per outbox and turn. */
   add(outbox: Outbox): void {
     this.#dirty.push(outbox)
     if (this.#scheduled) return
     this.#scheduled = true
+    this.#beganMs = performance.now()
     setImmediate(() => this.#run())
   }
 

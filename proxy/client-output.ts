@@ -13,6 +13,8 @@ import {
 } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
 import type { ReportedParameters } from './login-reports.ts'
+import type { SessionOptions } from './session-options.ts'
+import type { Traffic } from './traffic.ts'
 import { ServerError } from '../pool/exchange.ts'
 import type { Leases } from './leases.ts'
 
@@ -26,13 +28,15 @@ export class ClientOutput {
   readonly #socket: Socket
   readonly #outbox: Outbox
   readonly #leases: Leases
+  readonly #traffic: Traffic
   readonly #told: Map<string, string>
   readonly #paused = new Set<ServerConnection>()
   #deferred: Uint8Array | null = null
   #untold: ReportedParameters | null = null
 
-  constructor(socket: Socket, outbox: Outbox, leases: Leases, reported: ReportedParameters) {
+  constructor({ socket, outbox, reported, database }: SessionOptions, leases: Leases) {
     this.#socket = socket
+    this.#traffic = database.traffic
     this.#outbox = outbox
     this.#leases = leases
     this.#told = new Map(reported)
@@ -42,6 +46,7 @@ export class ClientOutput {
   /** Copies `bytes` into the next write; slows the servers down when the client lags. */
   forward(bytes: Uint8Array): void {
     if (this.#deferred !== null) this.flushDeferred()
+    this.#traffic.sentBytes += bytes.length
     this.#outbox.append(bytes)
     if (this.#outbox.pendingBytes <= highWaterBytes) return
     this.#outbox.flush()
@@ -77,7 +82,9 @@ export class ClientOutput {
   flushDeferred(): void {
     const bytes = this.#deferred
     this.#deferred = null
-    if (bytes !== null) this.#outbox.append(bytes)
+    if (bytes === null) return
+    this.#traffic.sentBytes += bytes.length
+    this.#outbox.append(bytes)
   }
 
   /** The commit has failed: what would have announced it is not sent. */

@@ -24,12 +24,13 @@ import { catalogUrl } from './catalog-url.ts'
 import { ask } from '../pool/exchange.ts'
 import { leaseOnce } from './leases.ts'
 import { LoginReports } from './login-reports.ts'
-import { LoadMeter } from './load-meter.ts'
+import { type LoadMeter, meterOf } from './load-meter.ts'
 import { FenceWatch } from './fence-watch.ts'
 import { type GatedSession, MoveGate } from './move-gate.ts'
 import { type HostView, hostViews } from './host-views.ts'
 import { searchPathOf } from './search-path.ts'
 import { ShardServers } from './shard-servers.ts'
+import { Traffic } from './traffic.ts'
 import type { Credentials, DatabaseOptions, ShardOptions } from './database-options.ts'
 
 export type DatabaseContext = {
@@ -78,12 +79,14 @@ export class Database {
   readonly load: LoadMeter | null
   readonly #fences: FenceWatch
   clients = 0
+  readonly traffic: Traffic
   /** Grows with every change of topology or schema. */
   version = 0
 
   constructor(options: DatabaseOptions, context: DatabaseContext) {
     this.#options = options
     this.clock = context.clock
+    this.traffic = new Traffic(context.clock.nowMs())
     this.tokens = context.tokensFor(options.name)
     this.#context = context
     const sharded = options.rules !== null
@@ -232,7 +235,7 @@ export class Database {
     await this.tokens?.close()
   }
 
-  /** Connection URL of a shard's present primary for the catalog's own use; the configured one while there is none. */
+  /** URL of a shard's present primary for the catalog's own use; the configured one while there is none. */
   urlOf(shard: ShardOptions): string {
     const { host, port } = this.serversOf(shard.id).primaryAddress ?? shard
     return catalogUrl({ ...shard, host, port }, this.options)
@@ -392,9 +395,4 @@ export class Database {
       pool.release(server)
     }
   }
-}
-
-function meterOf({ rules, measureLoad }: DatabaseOptions, { nowMs }: Clock): LoadMeter | null {
-  if (rules === null || measureLoad !== true) return null
-  return new LoadMeter({ vnodeCount: rules.vnodeCount, nowMs, random: Math.random })
 }

@@ -8,6 +8,7 @@ import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { Waiter } from '../pool/waiters.ts'
 import type { PinReason } from '../router/plan.ts'
+import type { SessionTimes } from './session-times.ts'
 
 export type Lease = {
   readonly server: ServerConnection
@@ -30,12 +31,14 @@ export function leaseOnce(pool: Pool, profile: SettingsProfile): Promise<ServerC
 
 export class Leases {
   readonly #owner: ServerOwner
+  readonly #times: SessionTimes
   readonly #held = new Map<ShardId, Lease>()
   /** What ends each of its waits: it may wait for several shards at once. */
   readonly #waits = new Set<(error: PgError) => void>()
 
-  constructor(owner: ServerOwner) {
+  constructor(owner: ServerOwner, times: SessionTimes) {
     this.#owner = owner
+    this.#times = times
   }
 
   get(shard: ShardId): Lease | undefined {
@@ -68,7 +71,9 @@ export class Leases {
       },
       refused: (error) => {
         // Whose wait was stopped has been refused already.
-        if (this.#waits.delete(stop)) refused(error)
+        if (!this.#waits.delete(stop)) return
+        if (this.#waits.size === 0) this.#times.waitsNoMore()
+        refused(error)
       },
     }
     const stop = (error: PgError) => {
@@ -78,6 +83,7 @@ export class Leases {
     const server = pool.acquire(profile, waiter)
     if (server !== null) return this.#hold(pool, server)
     this.#waits.add(stop)
+    this.#times.waits()
     return null
   }
 
@@ -161,6 +167,7 @@ export class Leases {
   #hold(pool: Pool, server: ServerConnection): Lease {
     const lease: Lease = { server, pool, pinned: null, writes: false, passes: null }
     server.owner = this.#owner
+    this.#times.assigned()
     this.#held.set(pool.shard, lease)
     return lease
   }

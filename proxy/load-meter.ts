@@ -2,12 +2,14 @@
 // readings of the clock, a few additions into typed arrays, nothing allocated. Keys are told for one statement in
 // about sixteen, and kept by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005) over server time.
 import type { KeyCounts, LoadReport, VnodeCounts } from '../catalog/load-store.ts'
+import type { Clock } from '../core/clock.ts'
 import { vnode, type Vnode } from '../core/ids.ts'
 import { PgError } from '../core/errors.ts'
 import { keysOf } from '../router/key-source.ts'
 import { keyText } from '../router/moved-set.ts'
 import type { Plan } from '../router/plan.ts'
 import type { BoundParams, Prepared } from '../router/router.ts'
+import type { DatabaseOptions } from './database-options.ts'
 
 /** Mean number of statements per one whose key is told. */
 const statementsPerSample = 16
@@ -19,6 +21,13 @@ export type LoadMeterOptions = {
   readonly nowMs: () => number
   /** From 0 to below 1. */
   readonly random: () => number
+}
+
+/** A meter for a database of which load is to be measured; else null. */
+export function meterOf(options: DatabaseOptions, { nowMs }: Clock): LoadMeter | null {
+  const { rules, measureLoad } = options
+  if (rules === null || measureLoad !== true) return null
+  return new LoadMeter({ vnodeCount: rules.vnodeCount, nowMs, random: Math.random })
 }
 
 /** Counts of one database, of all its sessions. */

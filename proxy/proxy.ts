@@ -93,7 +93,8 @@ export class Proxy {
     const { clock, log, limits } = options
     const metrics = createMetrics(() => this.#gauges())
     const tokenKey = options.tokenKey === null ? randomBytes(32) : Buffer.from(options.tokenKey)
-    this.#context = { clock, log, metrics, tokenKey, writer: new Writer(16 * 1024) }
+    const [turn, writer, watching] = [this.#turn, new Writer(16 * 1024), { watch: null }]
+    this.#context = { clock, log, metrics, tokenKey, turn, watching, writer }
     this.#accounts = new Accounts(options.users, options.authRules)
     const dial = {
       turn: this.#turn,

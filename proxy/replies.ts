@@ -7,6 +7,7 @@ import type { RelayHost } from './relay.ts'
 import { Relay } from './relay.ts'
 import { SessionLoad } from './load-meter.ts'
 import type { SessionState } from './session-state.ts'
+import type { SessionTimes } from './session-times.ts'
 import { isPrepare } from './effects.ts'
 import type { Effect } from './statements.ts'
 
@@ -37,12 +38,18 @@ export class Replies implements RelayHost {
   readonly #state: SessionState
   readonly #output: ClientOutput
   readonly #events: ExchangeEvents
+  readonly #times: SessionTimes
   #effects: (Effect | null)[] = []
   #effectAt = 0
   #settingsBefore: SettingsProfile
 
-  constructor(state: SessionState, output: ClientOutput, events: ExchangeEvents) {
+  constructor(
+    state: SessionState,
+    output: ClientOutput,
+    events: ExchangeEvents & { readonly times: SessionTimes },
+  ) {
     this.#state = state
+    this.#times = events.times
     this.#output = output
     this.#events = events
     this.#settingsBefore = state.settings
@@ -76,6 +83,7 @@ export class Replies implements RelayHost {
     const effect = this.#effects[this.#effectAt]
     this.#effectAt += 1
     this.load?.completed(tag)
+    this.#times.tag = tag
     const { server } = this.relay
     if (effect === undefined || effect === null || server === null) return
     this.#state.apply(effect, tag, server)
@@ -99,6 +107,7 @@ export class Replies implements RelayHost {
   }
 
   statementFailed(): void {
+    this.#times.failed = true
     this.#state.undoDefinitions()
     this.#state.fail()
     this.#forgetParses(this.relay.server)
@@ -132,6 +141,7 @@ export class Replies implements RelayHost {
 
   exchangeFinished(server: ServerConnection): void {
     this.load?.end()
+    this.#times.served(server.shard)
     if (!this.relay.failed) this.#events.answered(server)
     const { transaction } = this.#state
     if (transaction !== null) {

@@ -8,16 +8,11 @@
 //         closed   nothing more happens
 import type { Socket } from 'node:net'
 import { type PgError, pgError, toPgError } from '../core/errors.ts'
-import type { Outbox } from '../pool/outbox.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
-import type { SettingsProfile } from '../pool/settings-profile.ts'
-import type { Frame, Framer } from '../wire/framer.ts'
+import type { Frame } from '../wire/framer.ts'
 import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
-import type { Database } from './database.ts'
-import type { ReportedParameters } from './login-reports.ts'
-import type { Credentials } from './database-options.ts'
 import { waitNewerTopology } from './execute/lease.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
@@ -28,25 +23,14 @@ import type { Relay } from './relay.ts'
 import { fenceError } from './repeat-verdict.ts'
 import { Repeats } from './repeats.ts'
 import { type ExchangeEvents, Replies } from './replies.ts'
+import type { SessionOptions } from './session-options.ts'
 import { SessionState } from './session-state.ts'
+import { SessionTimes } from './session-times.ts'
 
 type Phase = 'ready' | 'waiting' | 'running' | 'copyIn' | 'working' | 'closed'
 
 // The client is not read while this much of it waits.
 const highWaterBytes = 256 * 1024
-
-export type SessionOptions = {
-  readonly socket: Socket
-  readonly framer: Framer
-  readonly outbox: Outbox
-  readonly database: Database
-  readonly client: Credentials
-  readonly startup: SettingsProfile
-  /** Logged in by the name under which the database is read-only. */
-  readonly readOnly: boolean
-  readonly reported: ReportedParameters
-  readonly closed: () => void
-}
 
 export class Session implements ExchangeEvents, ServerOwner {
   readonly state: SessionState
@@ -54,6 +38,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   readonly replies: Replies
   readonly repeats: Repeats
   readonly output: ClientOutput
+  readonly times: SessionTimes
   readonly connectedAtMs: number
   /** Since when the client has been silent inside a transaction; null outside. */
   idleInTransactionSinceMs: number | null = null
@@ -74,8 +59,9 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#socket = options.socket
     this.#intake = new Intake(options.framer)
     this.#onClosed = options.closed
-    const leases = new Leases(this)
-    this.output = new ClientOutput(options.socket, options.outbox, leases, options.reported)
+    this.times = new SessionTimes(options.database.traffic, context.turn)
+    const leases = new Leases(this, this.times)
+    this.output = new ClientOutput(options, leases)
     this.state = new SessionState(options, leases)
     this.state.database.sessions.add(this.state)
     const token = options.startup.own(ownNames.sessionToken)
@@ -92,6 +78,7 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   enter(phase: Phase): void {
     this.#phase = phase
+    if (phase === 'running') this.times.sent()
   }
 
   get closed(): boolean {
@@ -100,6 +87,10 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   get phase(): Phase {
     return this.#phase
+  }
+
+  get socket(): Socket {
+    return this.#socket
   }
 
   /** Servers that are working for this client now: what a CancelRequest is for. */
@@ -116,6 +107,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   /** Bytes from the client; `chunk` may be reused when the call returns. */
   received(chunk: Uint8Array): void {
     if (this.#phase === 'closed') return
+    this.times.traffic.receivedBytes += chunk.length
     this.#intake.push(chunk)
     this.pump()
     if (!this.#takes && this.#intake.bufferedBytes > highWaterBytes) this.#socket.pause()
@@ -183,6 +175,10 @@ export class Session implements ExchangeEvents, ServerOwner {
   }
 
   #take(command: ClientCommand): void {
+    if (command.kind === 'simple' || command.kind === 'pipeline') {
+      this.times.begun()
+      this.context.watching.watch?.began(this, command)
+    }
     switch (command.kind) {
       case 'simple':
         return runSimple(this, command.frame)
@@ -270,6 +266,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   // ---- replies to the client
 
   copyInStarted(): void {
+    this.times.class = 'copy'
     this.#phase = 'copyIn'
     this.pump()
   }
@@ -328,6 +325,8 @@ export class Session implements ExchangeEvents, ServerOwner {
       this.idleInTransactionSinceMs = this.context.clock.nowMs()
     }
     this.#phase = 'ready'
+    this.times.answered(status !== 'I')
+    this.context.watching.watch?.answered(this)
     this.output.readyForQuery(status)
     this.#closeIfDrained()
   }
@@ -352,6 +351,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   refuse(error: unknown, end: PipelineEnd): void {
     if (this.closed) return
     const known = this.state.meaningOf(toPgError(error))
+    this.times.failed = true
     if (known.severity === 'FATAL') return this.fatal(known)
     this.context.metrics.errors.inc({ sqlstate: known.sqlstate })
     if (known.sqlstate === 'XX000') this.context.log.error({ error: known }, 'internal error')

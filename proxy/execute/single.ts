@@ -144,9 +144,14 @@ function writeItem(
       return parse(session, server, item, writer)
     case 'bind': {
       const { statement } = item.portal
-      if (inject(server, statement, session.replies.parses, writer)) relay.expect('swallowParse')
-      if (statement.named) writeRenamedBind(writer, item.frame, statement.cached.name)
-      else writer.raw(item.frame)
+      if (inject(server, statement, session.replies.parses, writer)) {
+        session.times.traffic.serverParses += 1
+        relay.expect('swallowParse')
+      }
+      if (statement.named) {
+        session.times.traffic.binds += 1
+        writeRenamedBind(writer, item.frame, statement.cached.name)
+      } else writer.raw(item.frame)
       item.portal.shard = server.shard
       return relay.expect('bind')
     }
@@ -195,6 +200,7 @@ function parse(
     session.replies.parses.push('')
     return relay.expect('parse')
   }
+  session.times.traffic.clientParses += 1
   if (server.prepared.has(cached.name)) {
     if (server.transactionStatus !== 'E') return relay.expect('synthParse')
     // A failed transaction prepares nothing, unless it ends further up in the pipeline: the server knows.
@@ -205,6 +211,7 @@ function parse(
   }
   writeRenamedParse(writer, item.frame, cached.name)
   server.prepared.set(cached.name, cached)
+  session.times.traffic.serverParses += 1
   session.replies.parses.push(cached.name)
   relay.expect('parse')
 }

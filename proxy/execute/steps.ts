@@ -15,6 +15,7 @@ import { ask, ServerError, shiftPosition } from '../../pool/exchange.ts'
 import { endsFailure } from '../query.ts'
 import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
+import type { StatementClass } from '../traffic.ts'
 import { Transaction } from '../transaction.ts'
 import { isHeld } from '../where.ts'
 import type { Frame } from '../../wire/framer.ts'
@@ -83,6 +84,7 @@ async function runItem(session: Session, items: readonly BatchItem[], at: number
   const { state } = session
   switch (item?.kind) {
     case 'parse':
+      if (item.statement.named) session.times.traffic.clientParses += 1
       state.confirmDefinition()
       session.output.emit(writeParseComplete)
       return 0
@@ -156,6 +158,7 @@ function planNow({ state }: Session, { prepared, index, params }: Unit): Plan {
 function startStep(session: Session, unit: Unit): Promise<void> | void {
   const { plan } = unit
   const { state } = session
+  session.times.class = classOf(plan)
   if (state.transaction?.failed === true && !endsFailure(plan)) throw state.aborted
   switch (plan.kind) {
     case 'refuse':
@@ -171,6 +174,12 @@ function startStep(session: Session, unit: Unit): Promise<void> | void {
     case 'session':
       return runCommand(session, unit, plan.command)
   }
+}
+
+/** As statistics tell statements apart. */
+function classOf({ kind }: Plan): StatementClass {
+  if (kind === 'copyIn') return 'copy'
+  return kind === 'refuse' ? 'single' : kind
 }
 
 /** Moves wait for what goes to several shards by the topology of now. */

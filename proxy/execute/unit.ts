@@ -87,7 +87,9 @@ export function runUnit(
       server.unnamed = null
       writeRenamedBind(writer, portal.bindFrame, '')
     } else {
-      inject(server, statement, parses, writer)
+      const { traffic } = session.times
+      if (inject(server, statement, parses, writer)) traffic.serverParses += 1
+      if (statement.named) traffic.binds += 1
       writeRenamedBind(writer, portal.bindFrame, statement.named ? statement.cached.name : '')
     }
     if (unit.extended.describe) writeDescribe(writer, 'P', portalName)
@@ -208,6 +210,7 @@ class UnitSink implements ReplySink {
   }
 
   #finish(): void {
+    this.#session.times.served(this.#server.shard)
     if (this.#error === null && this.#options.audience === 'all') this.#options.gate?.open()
     const complete = this.#complete
     const tag = complete === null ? '' : decodeCommandComplete(complete)
