@@ -3,6 +3,7 @@ import type { Config, DatabaseConfig, ShardingConfig } from '../config/config.ts
 import { systemClock } from '../core/clock.ts'
 import { shardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
+import { usualLimits } from '../pool/pool-options.ts'
 import type { DatabaseOptions } from '../proxy/database-options.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
 import type { ShardingRules } from '../router/schema.ts'
@@ -62,6 +63,7 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
     measureLoad: database.rebalance.measure,
     readOnlyAlias: database.readOnlyAlias,
     pool: {
+      ...usualLimits,
       size: pool.sizeMax,
       waitersMax: config.limits.queueMax,
       queryWaitTimeoutMs: pool.queryWaitTimeoutMs,

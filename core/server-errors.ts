@@ -16,6 +16,13 @@ export const serverErrors = {
     meaning: 'The queue of waiting statements is at its limit.',
     retry: 'safe',
   },
+  poolOverloaded: {
+    sqlstate: '53300',
+    message: 'statements have waited for servers of shard "%s" for longer than %s ms for a while',
+    hint: 'Send the statement again later; nothing of it was run. pool.queue_target sets the limit.',
+    meaning: 'The queue does not get shorter; more who wait would only wait longer.',
+    retry: 'safe',
+  },
   serverUnreachable: {
     sqlstate: '08001',
     message: 'could not connect to shard "%s": %s',

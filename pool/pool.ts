@@ -2,53 +2,26 @@
 //   idle      in `#idle`, clean: status I, no exchange owed
 //   leased    with a client, from `acquire` or `granted` until `release` or `discard`
 //   parked    given back while a cancel request is on its way to it
-//   opening   being dialled; when ready it goes to the oldest waiter, else to `#idle`
-// Waiters stand in one bounded first-in first-out queue, each with a deadline.
-//
-// Where the connections lead to may change (`point`): a failover has another server follow as the primary. While
-// there is none, or it cannot be reached, waiters stay in the queue until the outage has lasted
-// `outageWaitMs`; from then on statements fail at once, but for one that tries again now and then (outage.ts).
-// One connection at a time is tried while it lasts. The time of a pause does not count.
-import type { Clock, Timer } from '../core/clock.ts'
-import { type PgError, pgError, toPgError } from '../core/errors.ts'
+//   opening   being dialled (opener.ts); when ready it goes to a waiter, else to `#idle`
+// Who waits stands in one bounded queue, fair among users (waiters.ts).
+import { type PgError, pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
-import type { Log } from '../core/log.ts'
 import { cancelStatement } from './cancel.ts'
-import { type DialOptions, dial } from './dial.ts'
-import { takeIdle } from './idle-servers.ts'
-import { isOutage, Outage } from './outage.ts'
+import { expiryOf, idleTooLong, takeIdle } from './idle-servers.ts'
+import { Opener, type OpenerHost } from './opener.ts'
+import type { PoolLimits, PoolOptions } from './pool-options.ts'
 import type { PoolStats } from './pool-stats.ts'
+import { QueueDelay } from './queue-delay.ts'
+import { Renewals } from './renewals.ts'
 import type { ServerConnection, ServerOwner, ServerTarget } from './server-connection.ts'
 import type { SettingsProfile } from './settings-profile.ts'
 import { isSamePlace } from './stranded.ts'
 import { type Waiter, Waiters } from './waiters.ts'
 
-export type PoolOptions = {
-  readonly shard: ShardId
-  readonly user: string
-  readonly dial: DialOptions
-  readonly clock: Clock
-  readonly log: Log
-  /** Server connections at most. */
-  readonly size: number
-  readonly waitersMax: number
-  readonly queryWaitTimeoutMs: number
-  readonly serverLifetimeMs: number
-  readonly serverIdleTimeoutMs: number
-  /** How long statements wait for a server that cannot be reached, counted from when it was lost. */
-  readonly outageWaitMs: number
-  /** Looks at a new connection before anybody gets it. Rejects when it leads to the wrong server. */
-  readonly admit: ((server: ServerConnection, dialledAtMs: number) => Promise<void>) | null
-  /** The server could not be reached, or was lost: whoever follows the shard's servers should look. */
-  readonly suspect: (reason: string) => void
-}
+// How often a pool with a reserve looks whether somebody has waited long, per reserve timeout.
+const reserveLooks = 4
 
-// After a login that the server refused, new statements fail fast for a moment instead of dialling again each.
-const retryAfterMs = 500
-// A login costs what many statements do: the first connections serve who waits while the next ones are opened.
-const openingMax = 4
-
-export class Pool implements ServerOwner {
+export class Pool implements ServerOwner, OpenerHost {
   readonly shard: ShardId
   readonly user: string
   readonly #options: PoolOptions
@@ -56,31 +29,41 @@ export class Pool implements ServerOwner {
   readonly #all = new Set<ServerConnection>()
   readonly #parked = new Set<ServerConnection>()
   readonly #waiters: Waiters
-  #target: ServerTarget | null
-  #opening = 0
-  /** Grows with every change of target: what was dialled for an older one is closed. */
-  #targetNumber = 0
-  #failure: { readonly error: PgError; readonly untilMs: number } | null = null
-  #outage: Outage | null = null
-  #retry: Timer | null = null
+  readonly #opener: Opener
+  #limits: PoolLimits
+  #delay: QueueDelay | null
   #preparedGeneration = 0
   /** Told once nobody holds a server any more, or why that is not waited for; null when the pool is not paused. */
   #paused: ((error: PgError | null) => void)[] | null = null
+  readonly #renewals: Renewals
   #closed = false
+  /** Whether a client has asked for a server since the last sweep. */
+  #asked = false
+  #askedAtMs: number
 
   /** `target` null: there is no server to connect to yet. */
   constructor(options: PoolOptions, target: ServerTarget | null) {
     this.#options = options
+    this.#limits = options
     this.shard = options.shard
     this.user = options.user
-    this.#target = target
-    this.#waiters = new Waiters(options.waitersMax, options.clock)
-    if (target === null) this.#outage = this.#newOutage('no primary is known')
+    const { clock, queueTargetMs } = options
+    this.#askedAtMs = clock.nowMs()
+    this.#delay = queueTargetMs === null ? null : new QueueDelay(queueTargetMs)
+    this.#waiters = new Waiters({
+      clock,
+      late: () => pgError('poolTimeout', [this.shard, this.#limits.queryWaitTimeoutMs]),
+      reminded: () => this.#openAll(),
+    })
+    this.#opener = new Opener(options, this, target)
+    this.#renewals = new Renewals(this.#all, this.#opener)
+    this.#bindWaiters()
+    for (const budget of options.budgets) budget.join(this)
   }
 
   get stats(): PoolStats {
     const idle = this.#idle.length
-    const opening = this.#opening
+    const { opening } = this.#opener
     return { idle, leased: this.#all.size - idle, opening, waiting: this.#waiters.size }
   }
 
@@ -91,6 +74,32 @@ export class Pool implements ServerOwner {
 
   get connections(): ReadonlySet<ServerConnection> {
     return this.#all
+  }
+
+  /** When the one came who waits longest; null when nobody waits. */
+  get waitingSinceMs(): number | null {
+    return this.#waiters.oldestSinceMs
+  }
+
+  /** Limits in force. */
+  get limits(): PoolLimits {
+    return this.#limits
+  }
+
+  /** Other limits from now on: what is too many closes as it becomes free. */
+  adopt(limits: PoolLimits): void {
+    this.#limits = limits
+    const { queueTargetMs } = limits
+    this.#delay = queueTargetMs === null ? null : new QueueDelay(queueTargetMs)
+    this.#opener.loginRetryMs = limits.loginRetryMs
+    this.#bindWaiters()
+    this.#openAll()
+  }
+
+  #bindWaiters(): void {
+    const { waitersMax, queryWaitTimeoutMs, reserve, reserveTimeoutMs } = this.#limits
+    const reminderMs = reserve > 0 ? Math.max(1, Math.ceil(reserveTimeoutMs / reserveLooks)) : 0
+    this.#waiters.bind({ sizeMax: waitersMax, waitMs: queryWaitTimeoutMs, reminderMs })
   }
 
   /** Grows with every schema change: a server with an older number has outdated prepared plans. */
@@ -105,12 +114,12 @@ export class Pool implements ServerOwner {
 
   /** Where new connections lead to; null while there is no such server. */
   get target(): ServerTarget | null {
-    return this.#target
+    return this.#opener.target
   }
 
   /** True while statements would have to wait for a server that cannot be reached. */
   get isOut(): boolean {
-    return this.#outage !== null
+    return this.#opener.isOut
   }
 
   /**
@@ -118,20 +127,34 @@ export class Pool implements ServerOwner {
    * replaced are closed, whatever they do: what they say is no longer the shard's word. One that was out of reach goes on.
    */
   point(target: ServerTarget | null, reason: string): void {
-    if (isSamePlace(this.#target, target) && target !== null && this.#outage === null) return
-    this.#target = target
-    this.#targetNumber += 1
-    this.#opening = 0
+    if (!this.#opener.leadsElsewhere(target)) return
+    this.#opener.renew(target)
     // Idle ones first: who loses a server asks for another one at once.
     this.#closeIdle(reason)
     for (const server of Array.from(this.#all)) {
       if (target !== null && !isSamePlace(server.target, target)) server.close(reason)
     }
-    if (target === null) this.#outage ??= this.#newOutage(reason)
-    this.#outage?.retryNow()
-    this.#failure = null
-    this.#open()
-    this.#retryLater()
+    this.#opener.pointed(reason)
+  }
+
+  /** Every connection is replaced: idle ones at once, leased ones as they come back. */
+  reconnect(): void {
+    this.#opener.renew(this.#opener.target)
+    this.#closeIdle('reconnecting')
+    this.#opener.pointed('reconnecting')
+  }
+
+  /** Resolves once no connection from before the last `reconnect` is left. */
+  untilRenewed(): Promise<void> {
+    return this.#renewals.wait()
+  }
+
+  /** Closes every connection at once, whatever it does, and refuses who waits. */
+  kill(error: PgError): void {
+    this.#waiters.refuseAll(error)
+    this.#opener.renew(this.#opener.target)
+    this.#closeIdle(error.message)
+    for (const server of Array.from(this.#all)) server.close(error.message)
   }
 
   /** Lends no server any more; resolves once every server is back and closed. @throws PgError 57014 when resumed before */
@@ -149,23 +172,26 @@ export class Pool implements ServerOwner {
     const waiting = this.#paused
     this.#paused = null
     for (const end of waiting ?? []) end(pgError('pauseEnded', [this.shard]))
-    this.#outage?.waitAnew(this.#options.clock.nowMs())
-    this.#open()
-    this.#retryLater()
+    this.#opener.resumed()
   }
 
-  /** An idle server at once, one with `profile` in force if there is; else null and `waiter` waits. */
+  /** An idle server, one with `profile` in force if there is; null: one has to wait. */
+  lend(profile: SettingsProfile): ServerConnection | null {
+    this.#asked = true
+    if (this.#waiters.size > 0 || this.#paused !== null) return null
+    return takeIdle(this.#idle, profile, this.#limits.roundRobin)
+  }
+
+  /** A server at once, or null: then `waiter` waits. */
   acquire(profile: SettingsProfile, waiter: Waiter): ServerConnection | null {
-    const free = this.#waiters.size === 0 && this.#paused === null
-    const server = free ? takeIdle(this.#idle, profile) : null
-    if (server !== null) return server
-    this.#wait(waiter)
-    return null
+    const server = this.lend(profile)
+    if (server === null) this.wait(waiter)
+    return server
   }
 
   /** Opens some connections, unless there are `count` already: who comes later need not wait for logins. */
   warm(count: number): void {
-    while (this.#outage === null && this.#open(count));
+    while (!this.#opener.isOut && this.#opener.open(count));
   }
 
   /** Takes `waiter` out of the queue; it hears nothing any more. */
@@ -185,14 +211,25 @@ export class Pool implements ServerOwner {
       this.#parked.add(server)
       return
     }
-    if (this.#closed || this.#expired(server)) return this.discard(server, 'its lifetime is over')
-    if (server.targetNumber !== this.#targetNumber) {
-      return this.discard(server, 'another server has taken its place')
-    }
-    if (this.#paused !== null) return this.discard(server, 'the shard is paused')
+    const reason = this.#closeReason(server)
+    if (reason !== null) return this.discard(server, reason)
     if (this.#grant(server)) return
     server.idleSinceMs = this.#options.clock.nowMs()
     this.#idle.push(server)
+  }
+
+  /** Why a server that is free is not lent any more; null when it is. */
+  #closeReason(server: ServerConnection): string | null {
+    if (this.#closed || this.#options.clock.nowMs() > server.expiresAtMs)
+      return 'its lifetime is over'
+    if (server.targetNumber !== this.#opener.targetNumber) {
+      return 'another server has taken its place'
+    }
+    if (this.#paused !== null) return 'the shard is paused'
+    for (const budget of this.#options.budgets) {
+      if (budget.mustYield(this)) return 'another pool has waited for its place'
+    }
+    return null
   }
 
   /** Closes a leased server; somebody who waits gets a new one. */
@@ -207,22 +244,34 @@ export class Pool implements ServerOwner {
     if (server.cancelsInFlight === 0 && this.#parked.delete(server)) this.release(server)
   }
 
-  /** Closes what has been idle or alive for too long; called on a timer. */
+  /** Closes what has been idle or alive for too long, opens what should be there; called on a timer. */
   sweep(): void {
     const now = this.#options.clock.nowMs()
+    if (this.#asked) this.#askedAtMs = now
+    this.#asked = false
+    const kept = this.#kept(now)
     for (const server of this.#idle.slice()) {
-      if (now - server.idleSinceMs > this.#options.serverIdleTimeoutMs || this.#expired(server)) {
-        server.close('idle for too long')
-      }
+      const reason = idleTooLong(server, this.#limits, { nowMs: now, there: this.there, kept })
+      if (reason !== null) server.close(reason)
     }
+    if (kept > 0) this.warm(kept)
+  }
+
+  /** Connections that are kept though nobody uses them. */
+  #kept(now: number): number {
+    const { min, size, serverIdleTimeoutMs } = this.#limits
+    const used = serverIdleTimeoutMs === 0 || now - this.#askedAtMs <= serverIdleTimeoutMs
+    return this.#options.forced || used ? Math.min(min, size) : 0
   }
 
   /** Refuses who waits and closes what is idle; leased servers are closed as they come back. */
   close(error: PgError): void {
     this.#closed = true
-    this.#retry?.cancel()
+    this.#opener.close()
     this.#waiters.refuseAll(error)
+    this.#waiters.close()
     this.#closeIdle('the pool is closed')
+    for (const budget of this.#options.budgets) budget.leave(this)
   }
 
   serverSpoke(): void {
@@ -233,6 +282,62 @@ export class Pool implements ServerOwner {
     const at = this.#idle.indexOf(server)
     if (at >= 0) this.#idle.splice(at, 1)
     this.#lost(server, error.message)
+  }
+
+  // ---- as the opener and budgets see it
+
+  get waiting(): number {
+    return this.#waiters.size
+  }
+
+  get there(): number {
+    return this.#all.size
+  }
+
+  get mayOpen(): boolean {
+    return !this.#closed && this.#paused === null
+  }
+
+  get sizeNow(): number {
+    const { size, reserve, reserveTimeoutMs } = this.#limits
+    if (reserve === 0) return size
+    const since = this.#waiters.oldestSinceMs
+    const waitedMs = since === null ? -1 : this.#options.clock.nowMs() - since
+    return waitedMs >= reserveTimeoutMs ? size + reserve : size
+  }
+
+  get places(): number {
+    return this.#all.size + this.#opener.opening
+  }
+
+  get wantsPlace(): boolean {
+    return this.#waiters.size > 0
+  }
+
+  giveUpIdle(): boolean {
+    const [oldest] = this.#idle
+    oldest?.close('another pool has taken its place')
+    return oldest !== undefined
+  }
+
+  placeFree(): void {
+    this.#openAll()
+  }
+
+  opened(server: ServerConnection): void {
+    const { clock, random } = this.#options
+    server.expiresAtMs = expiryOf(this.#limits, clock.nowMs(), random)
+    server.preparedGeneration = this.#preparedGeneration
+    this.#all.add(server)
+    this.release(server)
+  }
+
+  refuseAll(error: PgError): void {
+    this.#waiters.refuseAll(error)
+  }
+
+  #openAll(): void {
+    while (this.#opener.open());
   }
 
   #lost(server: ServerConnection, reason: string): void {
@@ -250,151 +355,46 @@ export class Pool implements ServerOwner {
 
   /** It is dead: its place is free for another. */
   #forget(server: ServerConnection): void {
-    this.#all.delete(server)
+    if (!this.#all.delete(server)) return
     this.#parked.delete(server)
     if (this.#paused !== null && this.#all.size === 0) {
       for (const end of this.#paused.splice(0)) end(null)
     }
-    if (this.#waiters.size > 0) this.#open()
+    this.#renewals.look()
+    for (const budget of this.#options.budgets) budget.give()
+    if (this.#waiters.size > 0) this.#opener.open()
   }
 
-  #wait(waiter: Waiter): void {
-    const { queryWaitTimeoutMs } = this.#options
-    const refusal = this.#paused === null ? this.#refusalNow() : null
-    if (refusal !== null) {
-      queueMicrotask(() => waiter.refused(refusal))
+  /** Puts `waiter` into the queue, or refuses it later in this turn. */
+  wait(waiter: Waiter): void {
+    const refusal = this.#paused === null ? this.#opener.refusalNow() : null
+    const unwanted = refusal ?? this.#overload(waiter)
+    if (unwanted !== null) {
+      queueMicrotask(() => waiter.refused(unwanted))
       return
     }
-    const late = () => pgError('poolTimeout', [this.shard, queryWaitTimeoutMs])
-    if (!this.#waiters.push(waiter, queryWaitTimeoutMs, late)) {
-      queueMicrotask(() => waiter.refused(pgError('poolQueueFull', [this.shard])))
-      return
+    const placeless = this.#waiters.push(waiter)
+    if (placeless !== null) {
+      queueMicrotask(() => placeless.refused(pgError('poolQueueFull', [this.shard])))
     }
-    this.#open()
-    if (this.#outage !== null && this.#retry === null) this.#retryLater()
+    if (placeless !== waiter) this.#opener.queued()
   }
 
-  /** Why waiting is of no use now; null when it may be. */
-  #refusalNow(): PgError | null {
+  /** Why one more of its share should not wait; null when it may. */
+  #overload({ share }: Waiter): PgError | null {
+    const delay = this.#delay
+    if (delay === null || this.#paused !== null || !this.#waiters.has(share)) return null
     const now = this.#options.clock.nowMs()
-    const outage = this.#outage
-    if (outage?.isOver(now) === true) {
-      const tries = this.#target !== null && this.#opening === 0 && outage.mayTry(now)
-      return tries ? null : outage.error(now)
-    }
-    if (this.#all.size > 0) return null
-    const failure = this.#failure
-    return failure !== null && now < failure.untilMs ? failure.error : null
-  }
-
-  /** Dials when somebody waits for whom no connection is being opened yet, or there are not `count`. True when it does. */
-  #open(count = 0): boolean {
-    const target = this.#target
-    if (this.#closed || target === null || this.#paused !== null) return false
-    const there = this.#all.size + this.#opening
-    const wanted = Math.max(this.#waiters.size, this.#opening + count - there)
-    if (this.#opening >= Math.min(wanted, openingMax) || there >= this.#options.size) return false
-    if (this.#outage !== null) {
-      if (this.#opening > 0 || !this.#outage.mayTry(this.#options.clock.nowMs())) return false
-    }
-    this.#opening += 1
-    const number = this.#targetNumber
-    this.#dial(target).then(
-      (server) => this.#opened(server, number),
-      (error: unknown) => this.#failed(toPgError(error), number),
-    )
-    return true
-  }
-
-  async #dial(target: ServerTarget): Promise<ServerConnection> {
-    const { admit, clock } = this.#options
-    const dialledAtMs = clock.nowMs()
-    const server = await dial(target, this.#options.dial)
-    if (admit === null) return server
-    try {
-      await admit(server, dialledAtMs)
-      return server
-    } catch (error) {
-      server.close('it is not the server that is wanted')
-      throw error
-    }
-  }
-
-  #opened(server: ServerConnection, number: number): void {
-    if (number !== this.#targetNumber) return server.close('another server has taken its place')
-    if (server.closed) {
-      return this.#failed(pgError('serverUnreachable', [this.shard, 'it hung up']), number)
-    }
-    this.#opening -= 1
-    this.#failure = null
-    this.#outage = null
-    this.#retry?.cancel()
-    this.#retry = null
-    this.#all.add(server)
-    server.preparedGeneration = this.#preparedGeneration
-    server.targetNumber = number
-    this.release(server)
-    // After an outage many may wait for whom none was being opened.
-    while (this.#open());
-  }
-
-  #failed(error: PgError, number: number): void {
-    if (number !== this.#targetNumber) return
-    this.#opening -= 1
-    const { clock, log, suspect } = this.#options
-    log.warn({ shard: this.shard, reason: error.message }, 'server connection failed')
-    // With connections alive the waiters still have a chance.
-    const alone = this.#all.size === 0
-    if (isOutage(error)) {
-      if (alone) this.#outage ??= this.#newOutage(error.message)
-      this.#outage?.failed(clock.nowMs(), error)
-      suspect(error.message)
-    } else {
-      this.#failure = { error, untilMs: clock.nowMs() + retryAfterMs }
-      if (alone) this.#waiters.refuseAll(error)
-    }
-    this.#retryLater()
-  }
-
-  #newOutage(reason: string): Outage {
-    const { clock, outageWaitMs } = this.#options
-    return new Outage(this.shard, reason, clock.nowMs(), outageWaitMs)
-  }
-
-  /** While somebody waits for a connection that failed: the next try, or the end of the waiting. */
-  #retryLater(): void {
-    this.#retry?.cancel()
-    this.#retry = null
-    if (this.#closed || this.#waiters.size === 0 || this.#paused !== null) return
-    const { clock } = this.#options
-    const now = clock.nowMs()
-    const outage = this.#outage
-    if (outage?.isOver(now) === true) {
-      // Who waits now has come since, to try: the end of the try decides.
-      if (this.#opening === 0) this.#waiters.refuseAll(outage.error(now))
-      return
-    }
-    const canTry = this.#target !== null && this.#opening === 0
-    this.#retry = clock.after(outage?.pauseMs(now, canTry) ?? retryAfterMs, () => this.#retryNow())
-  }
-
-  #retryNow(): void {
-    const now = this.#options.clock.nowMs()
-    const outage = this.#outage
-    if (outage?.isOver(now) === true) return this.#waiters.refuseAll(outage.error(now))
-    this.#open()
-    this.#retryLater()
+    if (!delay.stands(this.#waiters.oldestSinceMs, now)) return null
+    return pgError('poolOverloaded', [this.shard, this.#limits.queueTargetMs ?? 0])
   }
 
   #grant(server: ServerConnection): boolean {
     const next = this.#waiters.shift()
     if (next === undefined) return false
+    this.#delay?.left(next.queuedAtMs, this.#options.clock.nowMs())
+    if (this.#waiters.size === 0) this.#delay?.emptied()
     next.granted(server)
     return true
-  }
-
-  #expired(server: ServerConnection): boolean {
-    const { clock, serverLifetimeMs } = this.#options
-    return serverLifetimeMs > 0 && clock.nowMs() - server.connectedAtMs > serverLifetimeMs
   }
 }

@@ -86,6 +86,8 @@ export class ServerConnection {
   unnamed: CachedStatement | null = null
   /** Pool's generation when `prepared` was last known to be current. */
   preparedGeneration = 0
+  /** When its pool closes it once it is free, monotonic milliseconds. */
+  expiresAtMs = Number.POSITIVE_INFINITY
   /** Pool's number of the target that it was dialled for. */
   targetNumber = 0
   transactionStatus: TransactionStatus = 'I'

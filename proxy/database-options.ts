@@ -1,5 +1,6 @@
 // What a database is told: its shards, how clients are logged in to them, pools, reads, failover.
 import type { ShardId } from '../core/ids.ts'
+import type { PoolLimits } from '../pool/pool-options.ts'
 import type { ShardingRules } from '../router/schema.ts'
 
 /** Who logs in; null: without a password, where servers trust us. */
@@ -77,11 +78,5 @@ export type DatabaseOptions = {
   readonly failover: FailoverOptions
   /** Second name of the database, under which it is read-only. */
   readonly readOnlyAlias: string | null
-  readonly pool: {
-    readonly size: number
-    readonly waitersMax: number
-    readonly queryWaitTimeoutMs: number
-    readonly serverLifetimeMs: number
-    readonly serverIdleTimeoutMs: number
-  }
+  readonly pool: PoolLimits
 }

@@ -6,8 +6,8 @@ import { AnswerSink, sendQuery } from '../pool/exchange.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
-import type { Waiter } from '../pool/waiters.ts'
 import type { PinReason } from '../router/plan.ts'
+import { LeaseWait, type Wait } from './lease-wait.ts'
 import type { SessionTimes } from './session-times.ts'
 
 export type Lease = {
@@ -21,23 +21,18 @@ export type Lease = {
   passes: ReadonlySet<number> | null
 }
 
-/** A server for a short internal question. @throws PgError when none could be had. */
-export function leaseOnce(pool: Pool, profile: SettingsProfile): Promise<ServerConnection> {
-  return new Promise((resolve, reject) => {
-    const server = pool.acquire(profile, { granted: resolve, refused: reject })
-    if (server !== null) resolve(server)
-  })
-}
-
 export class Leases {
   readonly #owner: ServerOwner
   readonly #times: SessionTimes
   readonly #held = new Map<ShardId, Lease>()
   /** What ends each of its waits: it may wait for several shards at once. */
-  readonly #waits = new Set<(error: PgError) => void>()
+  readonly #waits = new Set<Wait>()
+  readonly #share: string
 
-  constructor(owner: ServerOwner, times: SessionTimes) {
+  /** `share`: whose share of the servers it waits for. */
+  constructor(owner: ServerOwner, times: SessionTimes, share: string) {
     this.#owner = owner
+    this.#share = share
     this.#times = times
   }
 
@@ -64,40 +59,33 @@ export class Leases {
     granted: (lease: Lease) => void,
     refused: (error: PgError) => void,
   ): Lease | null {
-    const waiter: Waiter = {
-      granted: (server) => {
-        this.#waits.delete(stop)
-        granted(this.#hold(pool, server))
-      },
-      refused: (error) => {
-        // Whose wait was stopped has been refused already.
-        if (!this.#waits.delete(stop)) return
-        if (this.#waits.size === 0) this.#times.waitsNoMore()
-        refused(error)
-      },
-    }
-    const stop = (error: PgError) => {
-      pool.leave(waiter)
-      waiter.refused(error)
-    }
-    const server = pool.acquire(profile, waiter)
-    if (server !== null) return this.#hold(pool, server)
-    this.#waits.add(stop)
+    const server = pool.lend(profile)
+    if (server !== null) return this.hold(pool, server)
+    const wait = new LeaseWait({ share: this.#share, pool, keeper: this }, granted, refused)
+    this.#waits.add(wait)
     this.#times.waits()
+    pool.wait(wait)
     return null
+  }
+
+  /** See LeaseWait. */
+  waitOver(wait: Wait, granted: boolean): boolean {
+    if (!this.#waits.delete(wait)) return false
+    if (!granted && this.#waits.size === 0) this.#times.waitsNoMore()
+    return true
   }
 
   /** Resolves with `until`; rejects when the session stops waiting. */
   async waitFor(until: Promise<void>): Promise<void> {
-    let stop: (error: PgError) => void = () => {}
+    const wait: Wait = { stop: () => {} }
     const stopped = new Promise<void>((_, reject) => {
-      stop = reject
+      wait.stop = reject
     })
-    this.#waits.add(stop)
+    this.#waits.add(wait)
     try {
       await Promise.race([until, stopped])
     } finally {
-      this.#waits.delete(stop)
+      this.#waits.delete(wait)
     }
   }
 
@@ -150,7 +138,7 @@ export class Leases {
 
   /** Leaves the queues it stands in, if any; who waits is refused with `error`. */
   stopWaiting(error: PgError): void {
-    for (const stop of Array.from(this.#waits)) stop(error)
+    for (const wait of Array.from(this.#waits)) wait.stop(error)
   }
 
   /** The client is gone: idle servers are rolled back and given back, busy ones stopped and closed. */
@@ -164,7 +152,8 @@ export class Leases {
     }
   }
 
-  #hold(pool: Pool, server: ServerConnection): Lease {
+  /** The session's from now on. */
+  hold(pool: Pool, server: ServerConnection): Lease {
     const lease: Lease = { server, pool, pinned: null, writes: false, passes: null }
     server.owner = this.#owner
     this.#times.assigned()

@@ -5,7 +5,7 @@ import { ask } from '../pool/exchange.ts'
 import type { Pool } from '../pool/pool.ts'
 import { SettingsProfile } from '../pool/settings-profile.ts'
 import type { Credentials } from './database-options.ts'
-import { leaseOnce } from './leases.ts'
+import { leaseOnce } from '../pool/lease-once.ts'
 import type { ClientStartup } from './startup-parameters.ts'
 
 /** ParameterStatus values that a client with these settings is told at login. */

@@ -60,7 +60,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#intake = new Intake(options.framer)
     this.#onClosed = options.closed
     this.times = new SessionTimes(options.database.traffic, context.turn)
-    const leases = new Leases(this, this.times)
+    const leases = new Leases(this, this.times, options.client.name)
     this.output = new ClientOutput(options, leases)
     this.state = new SessionState(options, leases)
     this.state.database.sessions.add(this.state)

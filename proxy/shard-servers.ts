@@ -295,6 +295,9 @@ export class ShardServers {
         ...this.#context,
         shard: this.id,
         user: login.name,
+        random: Math.random,
+        forced: this.#shard.login !== null || this.#options.serverUser !== null,
+        budgets: [],
         // A read finds another server; what needs the primary has nowhere else to go.
         outageWaitMs: role === 'primary' ? failover.waitMs : 0,
         admit:

@@ -8,7 +8,9 @@ import type { PostgresServer } from '../../demo/postgres-server.ts'
 import { superuser } from '../../demo/roles.ts'
 import { ask } from '../../pool/exchange.ts'
 import { FlushTurn } from '../../pool/outbox.ts'
-import { Pool, type PoolOptions } from '../../pool/pool.ts'
+import { leaseOnce } from '../../pool/lease-once.ts'
+import { Pool } from '../../pool/pool.ts'
+import { type PoolOptions, usualLimits } from '../../pool/pool-options.ts'
 import type { ServerConnection, ServerTarget } from '../../pool/server-connection.ts'
 import { SettingsProfile } from '../../pool/settings-profile.ts'
 import { present } from '../support/clients.ts'
@@ -47,6 +49,10 @@ export function poolTo(to: ServerTarget | null, options: Partial<PoolOptions> = 
       },
       clock: systemClock,
       log: createLog('silent'),
+      ...usualLimits,
+      random: Math.random,
+      forced: false,
+      budgets: [],
       size: 1,
       waitersMax: 100,
       queryWaitTimeoutMs: 20_000,
@@ -65,10 +71,7 @@ export function poolTo(to: ServerTarget | null, options: Partial<PoolOptions> = 
 
 /** A server of the pool, at once or later. */
 export function lease(pool: Pool): Promise<ServerConnection> {
-  return new Promise((resolve, reject) => {
-    const server = pool.acquire(SettingsProfile.empty, { granted: resolve, refused: reject })
-    if (server !== null) resolve(server)
-  })
+  return leaseOnce(pool, SettingsProfile.empty)
 }
 
 /** Why no server can be had. Throws when one can. */

@@ -1,5 +1,6 @@
 // A proxy before a scripted server: one shard, no replicas, nothing that asks the server but clients.
 import { systemClock } from '../../core/clock.ts'
+import { usualLimits } from '../../pool/pool-options.ts'
 import { shardId } from '../../core/ids.ts'
 import { createLog } from '../../core/log.ts'
 import { Proxy } from '../../proxy/proxy.ts'
@@ -55,6 +56,7 @@ export async function startScriptedProxy(
         failover: { waitMs: failoverWaitMs, probeMs: 1_000 },
         readOnlyAlias: null,
         pool: {
+          ...usualLimits,
           size: poolSize,
           waitersMax: 100,
           queryWaitTimeoutMs: 5_000,

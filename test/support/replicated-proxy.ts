@@ -3,6 +3,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../../core/clock.ts'
+import { usualLimits } from '../../pool/pool-options.ts'
 import { shardId } from '../../core/ids.ts'
 import { createLog } from '../../core/log.ts'
 import { pidFile } from '../../demo/leftovers.ts'
@@ -111,6 +112,7 @@ function databaseOf(plan: ProxyPlan): DatabaseOptions {
     failover: { ...failoverByDefault, ...plan.failover },
     readOnlyAlias: null,
     pool: {
+      ...usualLimits,
       size: plan.poolSize,
       waitersMax: 1_000,
       queryWaitTimeoutMs: 30_000,

@@ -8,6 +8,7 @@ import { createLog } from '../../core/log.ts'
 import type { DatabaseOptions } from '../../proxy/database-options.ts'
 import { Proxy, type ProxyOptions } from '../../proxy/proxy.ts'
 import type { PoolStats } from '../../pool/pool-stats.ts'
+import { usualLimits } from '../../pool/pool-options.ts'
 import type { ShardingRules } from '../../router/schema.ts'
 import { createDatabases } from './databases.ts'
 import type { TestServers } from './servers.ts'
@@ -116,6 +117,7 @@ export async function startStack(servers: TestServers, options: StackOptions): P
         readOnlyAlias: null,
         ...options.database,
         pool: {
+          ...usualLimits,
           size: 10,
           waitersMax: 1_000,
           queryWaitTimeoutMs: 10_000,
