@@ -1,10 +1,12 @@
 // The one table of errors that a client can meet. docs/errors.md is generated from it.
 // Wording follows PostgreSQL's error style guide; SQLSTATEs are those of its appendix A.
+import { adminErrors } from './admin-errors.ts'
 import type { ErrorSpec } from './error-spec.ts'
 import { serverErrors } from './server-errors.ts'
 
 export const errorTable = {
   ...serverErrors,
+  ...adminErrors,
   unsupportedAcrossShards: {
     sqlstate: '0A000',
     message: '%s is not supported across shards',
@@ -60,13 +62,6 @@ export const errorTable = {
     hint: 'Retry; nothing of the statement was run.',
     meaning: 'The queue in which statements wait for the switch of a move is full.',
     retry: 'safe',
-  },
-  reloadRefused: {
-    sqlstate: 'F0000',
-    message: 'the configuration was not reloaded: %s',
-    hint: 'Nothing has changed. "ringfence check" names all that is wrong with the file.',
-    meaning: 'RELOAD in the admin console met a file that cannot be used.',
-    retry: 'useless',
   },
   secondShardWritten: {
     sqlstate: '0A000',
@@ -240,28 +235,6 @@ export const errorTable = {
     message: 'the proxy is shutting down',
     meaning: 'A new login came after the proxy was told to stop.',
     retry: 'safe',
-  },
-  adminCommandUnknown: {
-    sqlstate: '42601',
-    message: 'unknown command "%s"',
-    hint: 'SHOW HELP lists the commands of the admin console.',
-    meaning: 'The admin console has no such command.',
-    retry: 'useless',
-  },
-  adminTargetUnknown: {
-    sqlstate: '3D000',
-    message: '%s "%s" does not exist',
-    hint: 'SHOW SHARDS lists databases and their shards.',
-    meaning: 'A command of the admin console names what the configuration does not have.',
-    retry: 'useless',
-  },
-  adminOnly: {
-    sqlstate: '42501',
-    severity: 'FATAL',
-    message: 'permission denied for the admin console',
-    hint: 'Log in as a user that the configuration marks with "admin: true".',
-    meaning: 'Only admins may connect to the database "ringfence".',
-    retry: 'useless',
   },
   keyMissing: {
     sqlstate: '23502',

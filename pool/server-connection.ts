@@ -133,6 +133,11 @@ export class ServerConnection {
     })
   }
 
+  /** For who shows where it leads to; nobody else reads or writes it. */
+  get socket(): Socket {
+    return this.#socket
+  }
+
   get closed(): boolean {
     return this.#closedBy !== null
   }

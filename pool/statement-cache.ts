@@ -13,16 +13,26 @@ export type CachedStatement = {
 /** Interns statements. Bounded: a forgotten entry only means that a twin gets another name. */
 export class StatementCache {
   readonly #byContent: LRUCache<string, CachedStatement>
+  /** How often a statement was known. */
+  hits = 0
   #count = 0
 
   constructor(entriesMax: number) {
     this.#byContent = new LRUCache({ max: entriesMax })
   }
 
+  get size(): number {
+    return this.#byContent.size
+  }
+
+  get misses(): number {
+    return this.#count
+  }
+
   /**
-   * The shared entry of this SQL with these declared types. `scope` is what its names are looked up by, the
-   * search_path: a server's statement that met another one would change its result type. `sql` is copied
-   * when it is new.
+   * The shared entry of this SQL with these declared types. `scope` is what its names are looked up by and its
+   * constants are read by: a server's statement that met another search_path would change its result type, one that
+   * met another DateStyle would mean another day. `sql` is copied when it is new.
    */
   intern(sql: Uint8Array, paramTypes: readonly number[], scope: string): CachedStatement {
     // Latin-1 maps bytes to characters one to one, so equal keys are equal bytes.
@@ -30,7 +40,10 @@ export class StatementCache {
     const plain = paramTypes.length === 0 && scope === ''
     const key = plain ? text : `${text}\0${paramTypes.join()}\0${scope}`
     const known = this.#byContent.get(key)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      this.hits += 1
+      return known
+    }
     this.#count += 1
     const entry = { name: `ringfence_${this.#count}`, sql: Uint8Array.from(sql), paramTypes }
     this.#byContent.set(key, entry)

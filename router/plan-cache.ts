@@ -26,21 +26,32 @@ type Variant = {
 }
 
 const variantsMax = 8
+const none: readonly Variant[] = []
 /** Longer texts are planned each time: they are rare, and would fill the memory. */
 const textBytesMax = 64 * 1024
 
 export class PlanCache {
   readonly #entries: LRUCache<string, Variant[]>
+  /** How often a text was known, and how often not. */
+  hits = 0
+  misses = 0
 
   constructor(entriesMax: number) {
     this.#entries = new LRUCache({ max: entriesMax })
   }
 
+  get size(): number {
+    return this.#entries.size
+  }
+
   /** Shapes kept under `key`; 'exactOnly' when only the exact text can have any. */
   find(key: string, context: CacheContext): readonly PlacedShape[] | 'exactOnly' | undefined {
-    const variants = this.#entries.get(key)
-    if (variants === undefined) return undefined
-    for (const variant of variants) if (variant.context === context) return variant.shapes
+    for (const variant of this.#entries.get(key) ?? none) {
+      if (variant.context !== context) continue
+      this.hits += 1
+      return variant.shapes
+    }
+    this.misses += 1
     return undefined
   }
 

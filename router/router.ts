@@ -98,6 +98,11 @@ export class Router {
     this.#cache = new PlanCache(cacheEntriesMax)
   }
 
+  /** How many texts are known, and how often one was. */
+  get plans(): { readonly size: number; readonly hits: number; readonly misses: number } {
+    return this.#cache
+  }
+
   /**
    * All statements of a simple query string or of a Parse; `sql` may be reused afterwards.
    * @throws PgError 42601 when a sharded database's SQL has a syntax error, 54001, 54000

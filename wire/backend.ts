@@ -186,6 +186,14 @@ export function writePortalSuspended(w: Writer): void {
   writeBare(w, backend.portalSuspended)
 }
 
+/** ParameterDescription: types of a prepared statement's parameters. */
+export function writeParameterDescription(w: Writer, typeOids: readonly number[]): void {
+  w.begin(backend.parameterDescription)
+  w.i16(typeOids.length)
+  for (const typeOid of typeOids) w.u32(typeOid)
+  w.end()
+}
+
 /** RowDescription. */
 export function writeRowDescription(w: Writer, fields: readonly FieldDescription[]): void {
   w.begin(backend.rowDescription)

@@ -1,0 +1,146 @@
+// What the admin console does: every command is done by all workers, each for its own pools and clients.
+import { pgError } from '../../core/errors.ts'
+import type { ShardId } from '../../core/ids.ts'
+import type { Database } from '../database.ts'
+import type { Deed } from '../fleet.ts'
+import { ignoredSettings } from './gate.ts'
+import type { AdminWorld, ShutdownMode } from './world.ts'
+
+export type AdminAction = {
+  /** As SHOW HELP tells it. */
+  readonly usage: readonly string[]
+  /** Whether it takes so many words behind its name. */
+  readonly takes: (count: number) => boolean
+  /** Has it done; gives what there is to say. @throws PgError why it was not done */
+  readonly run: (args: readonly string[]) => Promise<readonly string[]>
+  /** What one worker does of it. */
+  readonly local: Deed
+  readonly tag?: (args: readonly string[]) => string
+}
+
+/** By name, lower case. */
+export function adminActions(world: AdminWorld): ReadonlyMap<string, AdminAction> {
+  const { fleet } = world
+  const actions = new Map<string, AdminAction>()
+  const add = (name: string, action: Omit<AdminAction, 'run'> & Partial<AdminAction>) => {
+    const run = (args: readonly string[]) => fleet.everywhere(`admin ${name}`, args)
+    actions.set(name, { run, ...action })
+  }
+  const databases: Record<string, DatabaseDeed> = {
+    pause: async (database, shard) => database.pause(shard),
+    resume: async (database, shard) => database.resume(shard),
+  }
+  for (const [name, deed] of Object.entries(databases)) {
+    add(name, {
+      usage: [`${name.toUpperCase()} [<database> [<shard>]]`],
+      takes: (count) => count <= 2,
+      local: (args) => onDatabases(world, args, deed),
+    })
+  }
+  add('reload', { usage: ['RELOAD'], takes: (count) => count === 0, local: () => reload(world) })
+  add('kill_client', killClient(world))
+  add('set', setSetting(world))
+  add('shutdown', shutdown(world))
+  return actions
+}
+
+type DatabaseDeed = (database: Database, shard: ShardId | null) => Promise<unknown>
+
+/** `[<database> [<shard>]]`. @throws PgError 3D000 for a name that the configuration lacks */
+async function onDatabases(
+  { databases }: AdminWorld,
+  [name, shardName]: readonly string[],
+  deed: DatabaseDeed,
+): Promise<readonly string[]> {
+  const all = databases()
+  const named = name === undefined ? all : all.filter(({ options }) => options.name === name)
+  if (name !== undefined && named.length === 0)
+    throw pgError('adminTargetUnknown', ['database', name])
+  const targets = named.map((database) => ({ database, shard: shardIn(database, shardName) }))
+  await Promise.all(targets.map(({ database, shard }) => deed(database, shard)))
+  return []
+}
+
+function shardIn({ options }: Database, name: string | undefined): ShardId | null {
+  if (name === undefined) return null
+  const shard = options.shards.find(({ id }) => id === name)
+  if (shard === undefined) throw pgError('adminTargetUnknown', ['shard', name])
+  return shard.id
+}
+
+async function reload(world: AdminWorld): Promise<readonly string[]> {
+  if (world.reload === null) throw pgError('reloadRefused', ['there is no file to read again'])
+  try {
+    return await world.reload()
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw pgError('reloadRefused', [reason], { cause })
+  }
+}
+
+const found = 'it was there'
+
+/** Of all workers one at most has that client. */
+function killClient({ fleet, sessions }: AdminWorld): AdminAction {
+  return {
+    usage: ['KILL_CLIENT <id>'],
+    takes: (count) => count === 1,
+    run: async (args) => {
+      const [id = ''] = args
+      if (!/^\d{1,10}$/.test(id)) throw pgError('adminValueInvalid', ['KILL_CLIENT', `"${id}"`])
+      const said = await fleet.everywhere('admin kill_client', args)
+      if (said.length === 0) throw pgError('adminTargetUnknown', ['client', id])
+      return []
+    },
+    local: async ([id]) => {
+      const session = sessions.find(Number(id))
+      if (session === undefined) return []
+      session.cancel()
+      session.fatal(pgError('killedByAdmin'))
+      return [found]
+    },
+  }
+}
+
+/** `SET key = value` or `SET key TO value`. */
+function setSetting(world: AdminWorld): Omit<AdminAction, 'run'> {
+  const read = ([key = '', sign = '', value = '']: readonly string[]) => {
+    if (sign !== '=' && sign.toLowerCase() !== 'to') {
+      throw pgError('adminCommandUnknown', [`SET ${key} ${sign} ${value}`])
+    }
+    return { key: key.toLowerCase(), value }
+  }
+  return {
+    usage: ['SET <key> = <value>'],
+    takes: (count) => count === 3,
+    local: async (args) => {
+      const { key, value } = read(args)
+      if (ignoredSettings.has(key)) return ['SET ignored']
+      if (world.set === null) throw pgError('adminSettingFixed', [key])
+      return await world.set(key, value)
+    },
+    tag: (args) => {
+      const { key, value } = read(args)
+      return ignoredSettings.has(key) ? 'SET' : `SET ${key}=${value}`
+    },
+  }
+}
+
+const modes: Readonly<Record<string, ShutdownMode>> = {
+  wait_for_servers: 'servers',
+  wait_for_clients: 'clients',
+}
+
+function shutdown({ shutdown: end }: AdminWorld): Omit<AdminAction, 'run'> {
+  return {
+    usage: ['SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]'],
+    takes: (count) => count <= 1,
+    local: async ([word]) => {
+      const mode = word === undefined ? 'now' : modes[word.toLowerCase()]
+      if (mode === undefined) throw pgError('adminCommandUnknown', [`SHUTDOWN ${word}`])
+      if (end === null) throw pgError('adminState', ['this proxy cannot end its process'])
+      await end(mode)
+      return []
+    },
+  }
+}
