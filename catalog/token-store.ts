@@ -103,9 +103,15 @@ export class TokenStore {
 
   /** @throws Error when the URL is malformed. */
   constructor(options: TokenStoreOptions) {
-    const { leaseMs = leaseMsDefault, replicaLagMaxMs, ttlMs, timeoutMs, log } = options
+    const { leaseMs = leaseMsDefault, ttlMs, timeoutMs, log } = options
     this.#options = options
-    this.#terms = { leaseMs, replicaLagMaxMs: replicaLagMaxMs ?? ttlMs }
+    this.#terms = {
+      leaseMs,
+      // Read at every use: a reload may have it grow.
+      get replicaLagMaxMs() {
+        return options.replicaLagMaxMs ?? ttlMs
+      },
+    }
     this.#registryKey = `${options.keyPrefix}:proxies`
     this.#link = new RedisLink({
       target: parseRedisUrl(options.url),

@@ -18,7 +18,10 @@ export async function serve(configFile: string): Promise<number> {
     setLogLevel: (level) => {
       log.level = level
     },
-    addShards: async (database, shards) => proxy.addShards(database, shards),
+    addShards: async (name, shards) => {
+      const database = proxy.databases.get(name)
+      await database?.configure({ ...database.options, shards })
+    },
   })
   const options = proxyOptions(config, programVersion(), log)
   const proxy = await Proxy.start({ ...options, reload: () => reloadNow(reload, log) })

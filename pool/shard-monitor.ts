@@ -63,7 +63,7 @@ export class ShardMonitor {
 
   constructor(options: ShardMonitorOptions) {
     this.#options = options
-    const { shard, hosts, login, dial, clock, probeMs, sampleMsMin, random = Math.random } = options
+    const { shard, hosts, login, dial, clock, sampleMsMin, random = Math.random } = options
     this.#log = options.log.child({ shard })
     this.hosts = hosts.map((address) => {
       const { host, port } = address
@@ -71,7 +71,13 @@ export class ShardMonitor {
         address,
         target: { shard, role: 'replica', host, port, ...login },
         dial: { ...dial, clock },
-        pace: { probeMs, sampleMsMin },
+        // Read at every use: a reload changes it.
+        pace: {
+          get probeMs() {
+            return options.probeMs
+          },
+          sampleMsMin,
+        },
         random,
         mood: () => this.#mood(),
         timelineStart: (timeline) => this.#timelineStarts.get(timeline) ?? null,
@@ -83,8 +89,9 @@ export class ShardMonitor {
       hostIds: hosts.map(hostId),
       clock,
       log: this.#log,
-      limitMs: Math.min(probeMs, patroniLimitMsMax),
-      pauseMs: () => (this.#primary === null ? Math.min(probeMs, patroniLeaderlessMs) : probeMs),
+      limitMs: Math.min(options.probeMs, patroniLimitMsMax),
+      pauseMs: () =>
+        this.#primary === null ? Math.min(options.probeMs, patroniLeaderlessMs) : options.probeMs,
       answered: (leader) => this.#patroniAnswered(leader),
     })
   }

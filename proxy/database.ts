@@ -99,17 +99,16 @@ export class Database {
       }),
     )
     this.#topology = restingTopology(epoch(0), shards, new Uint16Array(0))
-    const { waitersMax: heldMax, queryWaitTimeoutMs: holdMs } = options.pool
     const { sessions, clock } = this
     const onSeen = () => void this.#store?.beat()
-    this.gate =
-      options.rules === null ? null : new MoveGate({ clock, sessions, heldMax, holdMs, onSeen })
+    const limits = () => this.#options.pool
+    this.gate = options.rules === null ? null : new MoveGate({ clock, sessions, limits, onSeen })
     this.load = meterOf(options, clock)
     const urlOf = (id: ShardId) => this.#urlOfId(id)
     this.#fences = new FenceWatch({ urlOf, home: this.home, log: context.log })
   }
 
-  /** As configured; a reload adds shards. */
+  /** As configured; a reload replaces them. */
   get options(): DatabaseOptions {
     return this.#options
   }
@@ -198,15 +197,12 @@ export class Database {
     await this.refreshSchema('now')
   }
 
-  /**
-   * Knows these shards from now on; all of them in the order of `shards`, which has every shard of before and the same home.
-   * Nothing is sent to a new one until the topology has it.
-   */
-  async addShards(shards: readonly ShardOptions[]): Promise<void> {
-    assert(shards[0]?.id === this.home, 'the home shard stays what it is')
-    const options = { ...this.#options, shards }
+  /** Goes by `wanted` from now on, which has every shard of before, home first; new ones wait for the topology. */
+  async configure(wanted: DatabaseOptions): Promise<void> {
+    assert(wanted.shards[0]?.id === this.home, 'the home shard stays')
+    const options = { ...wanted, rules: this.#options.rules }
     const added: ShardServers[] = []
-    const servers = shards.map((shard): [ShardId, ShardServers] => {
+    const servers = options.shards.map((shard): [ShardId, ShardServers] => {
       const present = this.#servers.get(shard.id)
       if (present !== undefined) return [shard.id, present]
       const fresh = new ShardServers(shard, options, this.#context, null)
@@ -217,6 +213,7 @@ export class Database {
     await Promise.all(added.map((each) => each.start()))
     this.#servers = new Map(servers)
     this.#options = options
+    for (const each of this.#servers.values()) each.configure(options)
     // A topology with one of them may be waiting.
     await this.#store?.beat()
   }

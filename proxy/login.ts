@@ -31,7 +31,7 @@ export type LoginOptions = {
   readonly frameBytesMax: number
   readonly loginTimeoutMs: number
   /** Answers a CancelRequest; the connection is closed afterwards. */
-  readonly cancel: (pid: number, secret: Uint8Array) => void
+  readonly cancel: (pid: number, secret: Uint8Array) => Promise<void>
   /** Takes over. Bytes that came too early stay in the framer. @throws PgError refusal */
   readonly enter: (login: LoggedIn) => Promise<void>
 }
@@ -118,8 +118,7 @@ export class Login {
       case 'gssenc':
         return this.#options.outbox.append(declined)
       case 'cancel':
-        this.#options.cancel(packet.pid, packet.secret)
-        return this.#hangUp()
+        return this.#cancel(packet.pid, packet.secret)
       case 'startup':
         return this.#begin(packet.major, packet.minor, packet.parameters)
     }
@@ -169,6 +168,13 @@ export class Login {
       },
       (error: unknown) => this.refuse(toPgError(error)),
     )
+  }
+
+  /** The client takes the end of this connection for the sign that the cancel was delivered. */
+  #cancel(pid: number, secret: Uint8Array): void {
+    this.finish()
+    const hangUp = () => this.#hangUp()
+    this.#options.cancel(pid, secret).then(hangUp, hangUp)
   }
 
   #hangUp(): void {

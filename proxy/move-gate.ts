@@ -28,9 +28,8 @@ export type GatedSession = {
 export type MoveGateOptions = {
   readonly clock: Clock
   readonly sessions: Iterable<GatedSession>
-  /** Statements held at most, and how long each. */
-  readonly heldMax: number
-  readonly holdMs: number
+  /** Statements held at most, and how long each, 0: for ever; read at every use. */
+  readonly limits: () => { readonly waitersMax: number; readonly queryWaitTimeoutMs: number }
   /** `seen` has grown, or the topology is known to be old: the catalog is to be told and asked. */
   readonly onSeen: () => void
 }
@@ -39,6 +38,7 @@ export type MoveGateOptions = {
 type Obligation = () => boolean
 
 const lookMs = 2
+const holdMsMax = 24 * 3_600_000
 
 export class MoveGate {
   readonly #options: MoveGateOptions
@@ -115,7 +115,10 @@ export class MoveGate {
 
   /** Resolves when it is worth planning again. @throws PgError 53300, or 57P03 after `holdMs` since `sinceMs` */
   async hold(sinceMs: number): Promise<void> {
-    const { clock, heldMax, holdMs } = this.#options
+    const { clock, limits } = this.#options
+    const { waitersMax: heldMax, queryWaitTimeoutMs } = limits()
+    // A move does not last for ever, whatever statements may do.
+    const holdMs = queryWaitTimeoutMs === 0 ? holdMsMax : queryWaitTimeoutMs
     if (this.#held.size >= heldMax) {
       this.counts.refused += 1
       throw pgError('tooManyHeld')

@@ -1,11 +1,6 @@
 // One proxy: listens, logs clients in, hands them their sessions, stops in an orderly way.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import { hostname } from 'node:os'
-import type { ProxyIdentity } from '../catalog/proxy-registry.ts'
-import { startRecovery } from '../catalog/recovery.ts'
-import { TokenStore } from '../catalog/token-store.ts'
-import { assert } from '../core/assert.ts'
 import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
@@ -17,15 +12,16 @@ import { Accounts, type AuthRuleOptions, type UserOptions } from './accounts.ts'
 import { AdminConsole } from './admin.ts'
 import { adminViews } from './admin-views.ts'
 import type { ProxyContext } from './context.ts'
-import { Database } from './database.ts'
-import type { DatabaseOptions, ShardOptions } from './database-options.ts'
+import type { Database } from './database.ts'
+import type { DatabaseOptions } from './database-options.ts'
+import { Databases, identityOf, type RedisOptions } from './databases.ts'
+import { type Fleet, OneProcess } from './fleet.ts'
 import { type HttpPort, startHttp } from './http.ts'
-import { startLoadReports } from './load-reports.ts'
 import { type LoggedIn, Login } from './login.ts'
 import type { ClientStartup } from './startup-parameters.ts'
 import { createMetrics } from './metrics.ts'
 import { Session } from './session.ts'
-import { Sessions } from './sessions.ts'
+import { Sessions, slotOf } from './sessions.ts'
 
 export type ProxyOptions = {
   readonly version: string
@@ -50,14 +46,12 @@ export type ProxyOptions = {
    * none to read. @throws Error naming what is wrong with it; then nothing has changed
    */
   readonly reload?: (() => Promise<readonly string[]>) | null
+  /** All processes that share the port; absent: this one is alone. */
+  readonly fleet?: Fleet
+  /** Tells this process from the others that share the port; absent: 0. */
+  readonly slot?: number
   readonly clock: Clock
   readonly log: Log
-}
-
-type RedisOptions = {
-  readonly url: string
-  readonly ttlMs: number
-  readonly timeoutMs: number
 }
 
 /** What receives a client's bytes: the login, then the session or the admin console. */
@@ -68,29 +62,26 @@ interface Receiver {
 const adminDatabase = 'ringfence'
 const readBufferBytes = 64 * 1024
 const sweepMs = 1_000
-const recoveryIntervalMs = 30_000
-const recoveryAgeMs = 10_000
 
 export class Proxy {
-  readonly sessions = new Sessions()
-  readonly #options: ProxyOptions
+  readonly sessions: Sessions
+  readonly #fleet: Fleet
+  #options: ProxyOptions
   readonly #context: ProxyContext
   readonly #accounts: Accounts
-  readonly #databases = new Map<string, Database>()
-  /** By the second names under which databases are read-only. */
-  readonly #readOnly = new Map<string, Database>()
+  readonly #databases: Databases
   readonly #turn = new FlushTurn()
   readonly #sockets = new Set<Socket>()
   readonly #server: Server
-  readonly #recoveries: { close(): Promise<void> }[] = []
-  readonly #randomId = randomUUID()
   #http: HttpPort | null = null
   #sweeper: NodeJS.Timeout | null = null
   #draining = false
 
   private constructor(options: ProxyOptions) {
     this.#options = options
-    const { clock, log, limits } = options
+    const { clock, log, limits, slot = 0 } = options
+    this.sessions = new Sessions(slot)
+    this.#fleet = options.fleet ?? new OneProcess()
     const metrics = createMetrics(() => this.#gauges())
     const tokenKey = options.tokenKey === null ? randomBytes(32) : Buffer.from(options.tokenKey)
     const [turn, writer, watching] = [this.#turn, new Writer(16 * 1024), { watch: null }]
@@ -103,13 +94,9 @@ export class Proxy {
       connectTimeoutMs: limits.connectTimeoutMs,
       wholeBytesMax: limits.frameBytesMax,
     }
-    for (const database of options.databases) {
-      const tokensFor = (name: string) => this.#tokensFor(name, database)
-      const identity = this.#identity
-      const opened = new Database(database, { dial, clock, log, tokensFor, identity })
-      this.#databases.set(database.name, opened)
-      if (database.readOnlyAlias !== null) this.#readOnly.set(database.readOnlyAlias, opened)
-    }
+    const { version, listen, redis } = options
+    const identity = identityOf({ ...listen, slot, randomId: randomUUID(), version })
+    this.#databases = new Databases(options.databases, { dial, clock, log, identity, redis })
     this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) =>
       this.#accept(socket),
     )
@@ -120,10 +107,10 @@ export class Proxy {
     const proxy = new Proxy(options)
     try {
       await loadParser()
-      for (const database of proxy.#databases.values()) await proxy.#startDatabase(database)
+      await proxy.#databases.start()
       await proxy.#listen()
       const { registry } = proxy.#context.metrics
-      const notReady = () => proxy.#notReady()
+      const notReady = () => proxy.notReady
       if (options.http !== null)
         proxy.#http = await startHttp({ ...options.http, registry, notReady })
       proxy.#sweeper = setInterval(() => proxy.#sweep(), sweepMs)
@@ -145,15 +132,33 @@ export class Proxy {
     return this.#http?.port ?? null
   }
 
+  /** Those that clients can ask for. */
   get databases(): ReadonlyMap<string, Database> {
-    return this.#databases
+    return this.#databases.byName
   }
 
-  /** All shards of `database` in their order: those of before, and new ones that it knows from now on. */
-  async addShards(database: string, shards: readonly ShardOptions[]): Promise<void> {
-    const found = this.#databases.get(database)
-    assert(found !== undefined, `there is a database "${database}"`)
-    await found.addShards(shards)
+  /** What keeps it from serving; empty when it is ready. */
+  get notReady(): readonly string[] {
+    if (this.#draining) return ['shutting down']
+    return this.#databases.all
+      .filter((database) => !database.ready)
+      .map(({ options }) => `database "${options.name}" has no topology yet`)
+  }
+
+  /**
+   * Goes by these options from now on, as far as a running proxy can: users, rules, databases and what of them a reload
+   * applies. @throws PgError 57P03, or the system's error of a new database; nothing has changed then
+   */
+  async configure(options: ProxyOptions): Promise<void> {
+    const gone = new Set(await this.#databases.adopt(options.databases))
+    this.#options = { ...this.#options, databases: options.databases }
+    for (const session of this.sessions) if (gone.has(session.state.database)) session.drain()
+  }
+
+  /** What the client with this key does, here or in another process, is cancelled; resolves once that was delivered. */
+  async cancel(pid: number, secret: Uint8Array): Promise<void> {
+    if (slotOf(pid) === this.sessions.slot) await this.sessions.cancel(pid, secret)
+    else await this.#fleet.cancel(pid, secret)
   }
 
   /** No new logins; sessions close as soon as their transaction ends, at the deadline in any case. */
@@ -176,60 +181,8 @@ export class Proxy {
     for (const socket of this.#sockets) socket.destroySoon()
     if (this.#sweeper !== null) clearInterval(this.#sweeper)
     await this.#http?.close()
-    await Promise.all(this.#recoveries.map((recovery) => recovery.close()))
-    for (const database of this.#databases.values()) await database.close()
+    await this.#databases.close()
     for (const socket of this.#sockets) socket.destroy()
-  }
-
-  #tokensFor(name: string, { reads, failover }: DatabaseOptions): TokenStore | null {
-    const { redis, clock, log } = this.#options
-    if (redis === null) return null
-    return new TokenStore({
-      ...redis,
-      keyPrefix: `ringfence:${name}`,
-      proxyId: this.#proxyId,
-      // A replica may be seen within max_lag for as long as nobody looks again.
-      replicaLagMaxMs: reads.maxLagMs === null ? null : reads.maxLagMs + failover.probeMs,
-      clock,
-      log,
-    })
-  }
-
-  /** The same after a restart; a port that the system chooses is no name. */
-  get #proxyId(): string {
-    const { host, port } = this.#options.listen
-    return port === 0 ? `${hostname()}:${this.#randomId}` : `${hostname()}:${host}:${port}`
-  }
-
-  get #identity(): ProxyIdentity {
-    const { listen, version } = this.#options
-    const address = `${listen.host}:${listen.port}`
-    return { id: this.#proxyId, incarnation: this.#randomId, address, version }
-  }
-
-  async #startDatabase(database: Database): Promise<void> {
-    await database.start()
-    if (database.options.rules === null) return
-    const { log } = this.#context
-    // Read at every round: a failover changes a URL, a reload adds shards.
-    const shards = () =>
-      database.options.shards.map((shard) => ({ id: shard.id, url: database.urlOf(shard) }))
-    this.#recoveries.push(
-      startRecovery({
-        get shards() {
-          return shards()
-        },
-        log,
-        ageMsMin: recoveryAgeMs,
-        intervalMs: recoveryIntervalMs,
-      }),
-    )
-    const { load: meter, clock, options } = database
-    if (meter === null) return
-    const url = () => database.homeUrl()
-    const intervalMs = options.loadReportIntervalMs
-    const reports = { meter, url, log, clock, random: Math.random, intervalMs }
-    this.#recoveries.push(startLoadReports(reports))
   }
 
   #listen(): Promise<void> {
@@ -256,7 +209,7 @@ export class Proxy {
         address: socket.remoteAddress ?? '',
         frameBytesMax: limits.frameBytesBeforeLoginMax,
         loginTimeoutMs: limits.loginTimeoutMs,
-        cancel: (pid, secret) => this.sessions.cancel(pid, secret),
+        cancel: (pid, secret) => this.cancel(pid, secret),
         enter: async (entered) => {
           const next = await this.#enter(entered, socket, outbox)
           receiver = next.receiver
@@ -289,7 +242,7 @@ export class Proxy {
       if (!account.admin) throw pgError('adminOnly')
       const views = adminViews({
         version: this.#options.version,
-        databases: [...this.#databases.values()],
+        databases: this.#databases.all,
         sessions: this.sessions,
         reload: this.#options.reload ?? null,
       })
@@ -300,9 +253,9 @@ export class Proxy {
       const admin = new AdminConsole({ socket, outbox, framer, views })
       return { receiver: admin, closed: () => {} }
     }
-    const readOnly = this.#readOnly.get(startup.database)
-    const database = readOnly ?? this.#databases.get(startup.database)
-    if (database === undefined) throw pgError('databaseUnknown', [startup.database])
+    const found = this.#databases.find(startup.database)
+    if (found === null) throw pgError('databaseUnknown', [startup.database])
+    const { database, readOnly } = found
     if (database.clients >= database.options.clientsMax) {
       throw pgError('tooManyClients', [startup.database])
     }
@@ -312,11 +265,10 @@ export class Proxy {
     }
     try {
       const client = { name: account.name, password: account.password }
-      const asked = readOnly === undefined ? startup : withoutWriting(startup)
+      const asked = readOnly ? withoutWriting(startup) : startup
       const known = await database.reports.atLogin(asked, client)
       // A driver that looks for a standby (target_session_attrs) goes by these.
-      const reported =
-        readOnly === undefined ? known : new Map([...known, ['in_hot_standby', 'on']])
+      const reported = readOnly ? new Map([...known, ['in_hot_standby', 'on']]) : known
       if (this.#draining) throw pgError('notAccepting')
       const key = this.sessions.newKey(startup.minor)
       const session = new Session(
@@ -327,7 +279,7 @@ export class Proxy {
           database,
           client,
           startup: asked.settings,
-          readOnly: readOnly !== undefined,
+          readOnly,
           reported,
           closed: () => {
             this.sessions.remove(key.pid)
@@ -360,7 +312,7 @@ export class Proxy {
 
   #sweep(): void {
     const now = this.#options.clock.nowMs()
-    for (const database of this.#databases.values()) database.sweep()
+    this.#databases.sweep()
     for (const session of this.sessions) {
       const limit = session.state.database.options.idleTransactionTimeoutMs
       const since = session.idleInTransactionSinceMs
@@ -370,15 +322,8 @@ export class Proxy {
     }
   }
 
-  #notReady(): readonly string[] {
-    if (this.#draining) return ['shutting down']
-    return [...this.#databases.values()]
-      .filter((database) => !database.ready)
-      .map(({ options }) => `database "${options.name}" has no topology yet`)
-  }
-
   #gauges(): ReturnType<Parameters<typeof createMetrics>[0]> {
-    return [...this.#databases.values()].map((database) => ({
+    return this.#databases.all.map((database) => ({
       database: database.options.name,
       clients: database.clients,
       shards: database.shards.map((shard) => {

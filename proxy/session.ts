@@ -99,9 +99,9 @@ export class Session implements ExchangeEvents, ServerOwner {
   }
 
   /** CancelRequest: stops what its servers are doing for it now, or its wait for one, and nobody else. */
-  cancel(): void {
+  async cancel(): Promise<void> {
     this.state.leases.stopWaiting(pgError('statementCancelled'))
-    for (const { pool, server } of this.workingServers) void pool.cancel(server)
+    await Promise.all(this.workingServers.map(({ pool, server }) => pool.cancel(server)))
   }
 
   /** Bytes from the client; `chunk` may be reused when the call returns. */

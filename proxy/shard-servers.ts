@@ -50,7 +50,7 @@ export class ShardServers {
   readonly counts = newReadCounts()
   readonly #hostOf = new WeakMap<ServerTarget, HostMonitor>()
   readonly #shard: ShardOptions
-  readonly #options: DatabaseOptions
+  #options: DatabaseOptions
   readonly #context: DatabaseContext
   readonly #primaries = new Map<string, PrimaryPool>()
   readonly #replicas = new Map<HostMonitor, Map<string, Pool>>()
@@ -84,6 +84,12 @@ export class ShardServers {
   async close(error: PgError): Promise<void> {
     for (const pool of this.pools) pool.close(error)
     await this.monitor?.close()
+  }
+
+  /** Goes by these options from now on; where the servers are stays what it is. */
+  configure(options: DatabaseOptions): void {
+    this.#options = options
+    for (const pool of this.pools) pool.adopt(options.pool)
   }
 
   /** Closes what was idle for too long, and what will never be answered; called on a timer. */
@@ -269,6 +275,7 @@ export class ShardServers {
     const { host, port, zone, database, replicas, patroniUrls } = this.#shard
     const { name: user, password } = this.#loginOf(this.#options.catalogUser)
     const { dial, clock, log } = this.#context
+    const probeMs = () => this.#options.failover.probeMs
     return new ShardMonitor({
       shard: this.id,
       hosts: [{ host, port, zone, weight: 1 }, ...replicas],
@@ -276,7 +283,9 @@ export class ShardServers {
       dial,
       clock,
       log,
-      probeMs: this.#options.failover.probeMs,
+      get probeMs() {
+        return probeMs()
+      },
       sampleMsMin,
       patroniUrls,
     })
@@ -288,7 +297,8 @@ export class ShardServers {
     host: () => HostMonitor | null,
     role: ServerRole,
   ): Pool {
-    const { failover, pool: limits } = this.#options
+    const waitMs = () => this.#options.failover.waitMs
+    const { pool: limits } = this.#options
     const pool = new Pool(
       {
         ...limits,
@@ -299,7 +309,9 @@ export class ShardServers {
         forced: this.#shard.login !== null || this.#options.serverUser !== null,
         budgets: [],
         // A read finds another server; what needs the primary has nowhere else to go.
-        outageWaitMs: role === 'primary' ? failover.waitMs : 0,
+        get outageWaitMs() {
+          return role === 'primary' ? waitMs() : 0
+        },
         admit:
           this.monitor === null
             ? null

@@ -18,6 +18,7 @@ const s1 = shardId('s1')
 const s2 = shardId('s2')
 const holdMs = 1_000
 const heldMax = 3
+const limits = () => ({ waitersMax: heldMax, queryWaitTimeoutMs: holdMs })
 
 /** Time that passes when the test says so. */
 class TestTime implements Clock {
@@ -85,7 +86,7 @@ describe('the gate', () => {
     sessions = [new TestSession(), new TestSession()]
     told = []
     const onSeen = () => told.push(gate.seen)
-    gate = new MoveGate({ clock: time, sessions, heldMax, holdMs, onSeen })
+    gate = new MoveGate({ clock: time, sessions, limits, onSeen })
     gate.beaten(0)
   })
 
@@ -117,7 +118,7 @@ describe('the gate', () => {
     })
 
     it('from the beginning, until the catalog has heard of the proxy for the first time', () => {
-      const fresh = new MoveGate({ clock: time, sessions, heldMax, holdMs, onSeen: () => {} })
+      const fresh = new MoveGate({ clock: time, sessions, limits, onSeen: () => {} })
       expect(fresh.holds([moveIn('moving')], first().leases)).toBe(true)
       fresh.beaten(0)
       expect(fresh.holds([moveIn('moving')], first().leases)).toBe(false)
@@ -158,7 +159,7 @@ describe('the gate', () => {
       gate.beaten(time.nowMs())
       expect(gate.heldNow).toBe(1)
       time.advance(holdMs - 1)
-      const late = new MoveGate({ clock: time, sessions, heldMax, holdMs, onSeen: () => {} })
+      const late = new MoveGate({ clock: time, sessions, limits, onSeen: () => {} })
       const waiting = late.hold(time.nowMs())
       late.beaten(time.nowMs())
       await waiting

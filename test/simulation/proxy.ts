@@ -13,7 +13,7 @@ const backoffMsMin = 100
 const backoffMsMax = 5_000
 /** Statements that are held for longer are refused. */
 export const holdMs = 12_000
-const heldMax = 100
+const limits = () => ({ waitersMax: 100, queryWaitTimeoutMs: holdMs })
 const notificationMsMax = 40
 const notificationLostOneIn = 6
 
@@ -45,7 +45,7 @@ export class SimulatedProxy {
     const { clock } = this.process
     const { sessions } = this
     const onSeen = () => void this.#refresh()
-    this.gate = new MoveGate({ clock, sessions, heldMax, holdMs, onSeen })
+    this.gate = new MoveGate({ clock, sessions, limits, onSeen })
     if (mutation === 'leaseIgnored') this.#pretend()
     void this.#connect()
   }

@@ -1,0 +1,176 @@
+// The databases of a proxy by the names that clients ask for: started, swept and closed together, taken up and given up
+// by a reload. One that was given up goes on for the clients that it still has.
+import { hostname } from 'node:os'
+import type { ProxyIdentity } from '../catalog/proxy-registry.ts'
+import { startRecovery } from '../catalog/recovery.ts'
+import { TokenStore } from '../catalog/token-store.ts'
+import { Database, type DatabaseContext } from './database.ts'
+import type { DatabaseOptions } from './database-options.ts'
+import { startLoadReports } from './load-reports.ts'
+
+export type DatabasesContext = Omit<DatabaseContext, 'tokensFor'> & {
+  /** Where session tokens are kept by session id; null: session ids are refused. */
+  readonly redis: RedisOptions | null
+}
+
+export type RedisOptions = {
+  readonly url: string
+  readonly ttlMs: number
+  readonly timeoutMs: number
+}
+
+/** What a name stands for. */
+export type Found = { readonly database: Database; readonly readOnly: boolean }
+
+type Entry = {
+  readonly database: Database
+  /** Work in the background, for as long as the database is served. */
+  readonly chores: { close(): Promise<void> }[]
+}
+
+const recoveryIntervalMs = 30_000
+const recoveryAgeMs = 10_000
+
+export class Databases {
+  readonly #context: DatabasesContext
+  readonly #entries = new Map<string, Entry>()
+  readonly #givenUp = new Set<Entry>()
+
+  constructor(options: readonly DatabaseOptions[], context: DatabasesContext) {
+    this.#context = context
+    for (const each of options) this.#entries.set(each.name, this.#open(each))
+  }
+
+  /** Those that clients can ask for. */
+  get all(): readonly Database[] {
+    return [...this.#entries.values()].map(({ database }) => database)
+  }
+
+  get byName(): ReadonlyMap<string, Database> {
+    return new Map(this.all.map((database) => [database.options.name, database]))
+  }
+
+  /** By the name that the client gives: the database's own, or its read-only alias. */
+  find(name: string): Found | null {
+    const found = this.#entries.get(name)
+    if (found !== undefined) return { database: found.database, readOnly: false }
+    const aliased = this.all.find(({ options }) => options.readOnlyAlias === name)
+    return aliased === undefined ? null : { database: aliased, readOnly: true }
+  }
+
+  /** @throws PgError 57P03, or the system's error */
+  async start(): Promise<void> {
+    for (const entry of this.#entries.values()) await this.#start(entry)
+  }
+
+  /**
+   * Serves these from now on: new ones are started first, so that a failure changes nothing. Gives those that are not
+   * served any more, which close when their last client has gone. @throws PgError 57P03, or the system's error
+   */
+  async adopt(options: readonly DatabaseOptions[]): Promise<readonly Database[]> {
+    const fresh = options.filter(({ name }) => !this.#entries.has(name))
+    const opened = fresh.map((each) => this.#open(each))
+    try {
+      for (const entry of opened) await this.#start(entry)
+      for (const each of options) await this.#entries.get(each.name)?.database.configure(each)
+    } catch (error) {
+      await Promise.all(opened.map(close))
+      throw error
+    }
+    const names = new Set(options.map(({ name }) => name))
+    const gone = [...this.#entries.values()].filter(({ database }) => {
+      return !names.has(database.options.name)
+    })
+    for (const entry of gone) {
+      this.#entries.delete(entry.database.options.name)
+      this.#givenUp.add(entry)
+    }
+    for (const entry of opened) this.#entries.set(entry.database.options.name, entry)
+    return gone.map(({ database }) => database)
+  }
+
+  /** Called on a timer. */
+  sweep(): void {
+    for (const { database } of this.#entries.values()) database.sweep()
+    for (const entry of this.#givenUp) {
+      entry.database.sweep()
+      if (entry.database.clients > 0) continue
+      this.#givenUp.delete(entry)
+      const { log } = this.#context
+      close(entry).catch((error: unknown) => log.warn({ error }, 'a database could not be closed'))
+    }
+  }
+
+  async close(): Promise<void> {
+    const all = [...this.#entries.values(), ...this.#givenUp]
+    await Promise.all(all.flatMap(({ chores }) => chores.map((chore) => chore.close())))
+    for (const { database } of all) await database.close()
+  }
+
+  #open(options: DatabaseOptions): Entry {
+    const tokensFor = (name: string) => this.#tokensFor(name, options)
+    return { database: new Database(options, { ...this.#context, tokensFor }), chores: [] }
+  }
+
+  #tokensFor(name: string, { reads, failover }: DatabaseOptions): TokenStore | null {
+    const { redis, clock, log, identity } = this.#context
+    if (redis === null) return null
+    return new TokenStore({
+      ...redis,
+      keyPrefix: `ringfence:${name}`,
+      proxyId: identity.id,
+      // A replica may be seen within max_lag for as long as nobody looks again.
+      replicaLagMaxMs: reads.maxLagMs === null ? null : reads.maxLagMs + failover.probeMs,
+      clock,
+      log,
+    })
+  }
+
+  async #start({ database, chores }: Entry): Promise<void> {
+    await database.start()
+    if (database.options.rules === null) return
+    const { log } = this.#context
+    // Read at every round: a failover changes a URL, a reload adds shards.
+    const shards = () =>
+      database.options.shards.map((shard) => ({ id: shard.id, url: database.urlOf(shard) }))
+    chores.push(
+      startRecovery({
+        get shards() {
+          return shards()
+        },
+        log,
+        ageMsMin: recoveryAgeMs,
+        intervalMs: recoveryIntervalMs,
+      }),
+    )
+    const { load: meter, clock, options } = database
+    if (meter === null) return
+    const url = () => database.homeUrl()
+    const intervalMs = options.loadReportIntervalMs
+    chores.push(startLoadReports({ meter, url, log, clock, random: Math.random, intervalMs }))
+  }
+}
+
+async function close({ database, chores }: Entry): Promise<void> {
+  await Promise.all(chores.map((chore) => chore.close()))
+  await database.close()
+}
+
+/** How a process is called in the catalog. */
+export type ProcessName = {
+  readonly host: string
+  readonly port: number
+  /** Tells processes apart that share the address, 0 for one that is alone. */
+  readonly slot: number
+  /** Of this process alone. */
+  readonly randomId: string
+  readonly version: string
+}
+
+/** The same after a restart; a port that the system chooses is no name. */
+export function identityOf({ host, port, slot, randomId, version }: ProcessName): ProxyIdentity {
+  const address = `${host}:${port}`
+  const suffix = slot === 0 ? '' : `#${slot}`
+  const id = port === 0 ? `${hostname()}:${randomId}` : `${hostname()}:${address}${suffix}`
+  return { id, incarnation: randomId, address, version }
+}
