@@ -2,32 +2,46 @@
 // a connection of its own: until that has closed the server is kept from everybody else. PostgreSQL closes
 // it after it has signalled the process, and a signal that finds the process idle is dropped when the next
 // command is read (tcop/postgres.c), so it cannot hit the next client's statement.
-import { connect } from 'node:net'
+import type { Socket } from 'node:net'
 import { writeCancelRequest } from '../wire/startup.ts'
 import { Writer } from '../wire/writer.ts'
+import { openSocket } from './connect.ts'
 import type { ServerConnection } from './server-connection.ts'
 
 const cancelTimeoutMs = 5_000
 
 /**
  * Asks the server to stop what it does for its present client. Resolves once the request has been delivered
- * or has failed: a cancel is a wish, there is nothing to report.
+ * or has failed: a cancel is a wish, there is nothing to report. Its key travels encrypted if the connection does.
  */
 export async function cancelStatement(server: ServerConnection): Promise<void> {
-  const { target } = server
+  const { target, tls } = server
   server.cancelsInFlight += 1
-  const writer = new Writer(32)
-  writeCancelRequest(writer, server.processId, server.secret)
-  const place = target.host.startsWith('/')
-    ? { path: `${target.host}/.s.PGSQL.${target.port}` }
-    : { host: target.host, port: target.port }
-  await new Promise<void>((resolve) => {
-    const socket = connect({ ...place, noDelay: true })
-    socket.setTimeout(cancelTimeoutMs, () => socket.destroy())
-    socket.on('connect', () => socket.end(writer.take()))
+  const signal = AbortSignal.timeout(cancelTimeoutMs)
+  try {
+    const opened = await openSocket(target, tls === null ? 'plain' : 'tls', {
+      tls,
+      received: () => {},
+      readBuffer: Buffer.allocUnsafe(64),
+      keepAliveAfterMs: null,
+      signal,
+    })
+    const writer = new Writer(32)
+    writeCancelRequest(writer, server.processId, server.secret)
+    await delivered(opened.socket, writer.take(), signal)
+  } catch {
+    // Nobody waits for an answer.
+  } finally {
+    server.cancelsInFlight -= 1
+  }
+}
+
+/** Resolves when the server has closed the connection, or the time is up. */
+function delivered(socket: Socket, request: Uint8Array, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => socket.destroy(), { once: true })
     socket.on('error', () => socket.destroy())
     socket.on('close', () => resolve())
-    socket.resume()
+    socket.end(request)
   })
-  server.cancelsInFlight -= 1
 }

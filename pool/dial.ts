@@ -1,10 +1,12 @@
-// Opening a server connection: the socket, then the login (server-login.ts) up to the first ReadyForQuery.
+// Opening a server connection: the socket (connect.ts), then the login (server-login.ts) up to the first ReadyForQuery.
 // Everything within one deadline.
-import { connect, type OnReadOpts } from 'node:net'
 import type { Clock } from '../core/clock.ts'
+import { PgError, pgError } from '../core/errors.ts'
+import { openSocket } from './connect.ts'
 import type { FlushTurn } from './outbox.ts'
 import { ServerConnection, type ServerTarget } from './server-connection.ts'
 import { ServerLogin } from './server-login.ts'
+import type { Attempt, ServerTls } from './server-tls.ts'
 
 export type DialOptions = {
   readonly turn: FlushTurn
@@ -13,6 +15,8 @@ export type DialOptions = {
   readonly clock: Clock
   readonly connectTimeoutMs: number
   readonly wholeBytesMax: number
+  /** Absent or null: no TLS. */
+  readonly tls?: ServerTls | null
 }
 
 // The system's own two hours are long for who waits on a server whose machine is gone. Ten more probes follow, one
@@ -21,38 +25,76 @@ const keepAliveAfterMs = 30_000
 
 /** Dials and logs in. @throws PgError 08001 with the server's own words when that fails. */
 export async function dial(target: ServerTarget, options: DialOptions): Promise<ServerConnection> {
-  let receive: (chunk: Uint8Array) => void = () => {}
-  const onread: OnReadOpts = {
-    buffer: options.readBuffer,
-    callback: (count, buffer) => {
-      receive(buffer.subarray(0, count))
-      return true
-    },
-  }
-  const place = target.host.startsWith('/')
-    ? { path: `${target.host}/.s.PGSQL.${target.port}` }
-    : { host: target.host, port: target.port }
-  const keepAlive = { keepAlive: true, keepAliveInitialDelay: keepAliveAfterMs }
-  const socket = connect({ ...place, ...keepAlive, noDelay: true, onread })
-  const login = new ServerLogin(socket, target)
-  receive = (chunk) => login.received(chunk)
-  const deadline = options.clock.after(options.connectTimeoutMs, () =>
-    login.fail(`no answer within ${options.connectTimeoutMs} ms`),
+  const [first, second]: readonly Attempt[] = options.tls?.attempts(target) ?? ['plain']
+  const abort = new AbortController()
+  const { clock, connectTimeoutMs } = options
+  const deadline = clock.after(connectTimeoutMs, () =>
+    abort.abort(new Error(`no answer within ${connectTimeoutMs} ms`)),
   )
+  try {
+    return await dialOnce(target, first ?? 'plain', options, abort.signal)
+  } catch (error) {
+    if (second === undefined || abort.signal.aborted || !isOfEncryption(error)) throw error
+    return await dialOnce(target, second, options, abort.signal)
+  } finally {
+    deadline.cancel()
+  }
+}
+
+async function dialOnce(
+  target: ServerTarget,
+  attempt: Attempt,
+  options: DialOptions,
+  signal: AbortSignal,
+): Promise<ServerConnection> {
+  const { turn, readBuffer, clock, wholeBytesMax, tls = null } = options
+  let receive: (chunk: Uint8Array) => void = () => {}
+  const received = (chunk: Uint8Array) => receive(chunk)
+  const opened = await openSocket(target, attempt, {
+    tls,
+    received,
+    readBuffer,
+    keepAliveAfterMs,
+    signal,
+  }).catch((cause: unknown) => {
+    throw unreachable(target, cause)
+  })
+  const { socket, endPoint } = opened
+  const login = new ServerLogin(socket, target, () => ({ channelBinding: 'prefer', endPoint }))
+  receive = (chunk) => login.received(chunk)
+  const stop = () => login.fail(messageOf(signal.reason))
+  signal.addEventListener('abort', stop, { once: true })
   try {
     const identity = await login.done
     const server = new ServerConnection(
       socket,
-      options.turn,
-      { ...identity, target, connectedAtMs: options.clock.nowMs() },
-      options.wholeBytesMax,
+      turn,
+      { ...identity, target, tls: opened.tls, connectedAtMs: clock.nowMs() },
+      wholeBytesMax,
     )
     receive = (chunk) => server.received(chunk)
-    socket.removeAllListeners('close').removeAllListeners('error')
+    login.leave()
     socket.on('error', (error) => server.died(error.message))
     socket.on('close', () => server.died('the server closed the connection'))
     return server
   } finally {
-    deadline.cancel()
+    signal.removeEventListener('abort', stop)
   }
+}
+
+/** A handshake that failed, or a login that the server may refuse for want of encryption, or for its presence. */
+function isOfEncryption(error: unknown): boolean {
+  if (!(error instanceof PgError)) return false
+  if (error.sqlstate === '28000') return true
+  return error.cause instanceof Error && error.cause.message.startsWith('SSL error')
+}
+
+function unreachable(target: ServerTarget, cause: unknown): PgError {
+  return pgError('serverUnreachable', [target.shard, messageOf(cause)], { cause })
+}
+
+function messageOf(thrown: unknown): string {
+  // Node puts the attempts at several addresses into an AggregateError without a message.
+  const errors: readonly unknown[] = thrown instanceof AggregateError ? thrown.errors : [thrown]
+  return errors.map((error) => (error instanceof Error ? error.message : String(error))).join('; ')
 }

@@ -1,8 +1,11 @@
 // The write side of a socket: messages are gathered in one scratch buffer and leave in one write per
 // turn of the event loop. System calls, not our own code, are what a pooler spends its time on.
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 
 const scratchBytes = 16 * 1024
+/** A TLS socket holds on to what it is given even where the system takes it at once: little is copied instead. */
+const copiedBytesMax = 4096
 
 /** Flushes every outbox that was written to, once at the end of the current turn of the event loop. */
 export class FlushTurn {
@@ -36,6 +39,7 @@ export class FlushTurn {
 export class Outbox {
   readonly #socket: Socket
   readonly #turn: FlushTurn
+  readonly #encrypted: boolean
   #scratch: Buffer | null = null
   #used = 0
   #queued = false
@@ -43,6 +47,7 @@ export class Outbox {
   constructor(socket: Socket, turn: FlushTurn) {
     this.#socket = socket
     this.#turn = turn
+    this.#encrypted = socket instanceof TLSSocket
   }
 
   /** Bytes accepted but not yet taken over by the operating system. */
@@ -75,6 +80,10 @@ export class Outbox {
     const chunk = this.#scratch.subarray(0, this.#used)
     this.#used = 0
     if (this.#socket.destroyed) return
+    if (this.#encrypted && chunk.length <= copiedBytesMax) {
+      this.#socket.write(Buffer.from(chunk))
+      return
+    }
     this.#socket.write(chunk)
     // Still queued in the socket: those bytes are in use, the next message needs another buffer.
     if (this.#socket.writableLength > 0) this.#scratch = null

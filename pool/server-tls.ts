@@ -1,0 +1,123 @@
+// TLS towards servers, as libpq does it: whether it is asked for, and what the server has to prove. The files can be read
+// again at any time; connections that are open keep what they were opened with.
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { type ConnectionOptions, createSecureContext, type SecureContext } from 'node:tls'
+
+/** As libpq's sslmode. */
+export type ServerTlsMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
+
+/** Paths of PEM files; `ca` is there where the mode verifies, `key` with `cert`. */
+export type ServerTlsOptions = {
+  readonly mode: ServerTlsMode
+  readonly ca: string | null
+  readonly cert: string | null
+  readonly key: string | null
+  readonly protocols: 'secure' | 'tlsv1.2' | 'tlsv1.3'
+  /** As OpenSSL lists them; null: Node's own choice. */
+  readonly ciphers: string | null
+}
+
+/** One way to open a connection. `both`: asked for TLS, content without. */
+export type Attempt = 'plain' | 'tls' | 'both'
+
+const attemptsOf: Readonly<Record<ServerTlsMode, readonly [Attempt, ...Attempt[]]>> = {
+  disable: ['plain'],
+  allow: ['plain', 'tls'],
+  prefer: ['both', 'plain'],
+  require: ['tls'],
+  'verify-ca': ['tls'],
+  'verify-full': ['tls'],
+}
+
+type Host = { readonly host: string; readonly port: number }
+
+/** What is known of a host's own mode, from its URL. */
+export type ModeOf = (host: Host) => ServerTlsMode | null
+
+/** What all of them share, so that a reload reaches them. */
+type Material = { options: ServerTlsOptions; context: SecureContext | null }
+
+export class ServerTls {
+  readonly #material: Material
+  readonly #modeOf: ModeOf
+
+  private constructor(material: Material, modeOf: ModeOf) {
+    this.#material = material
+    this.#modeOf = modeOf
+  }
+
+  /** @throws Error naming the setting and what is wrong with its file */
+  static open(options: ServerTlsOptions): ServerTls {
+    return new ServerTls({ options, context: load(options) }, () => null)
+  }
+
+  /** The same for hosts with modes of their own. */
+  with(modeOf: ModeOf): ServerTls {
+    return new ServerTls(this.#material, modeOf)
+  }
+
+  /** Files whose change asks for a reload. */
+  get files(): readonly string[] {
+    const { ca, cert, key } = this.#material.options
+    return [ca, cert, key].filter((file) => file !== null)
+  }
+
+  /** Further connections go by these, also of those made by `with`. @throws Error as `open` does; then everything stays */
+  reload(options: ServerTlsOptions = this.#material.options): void {
+    this.#material.context = load(options)
+    this.#material.options = options
+  }
+
+  /** In which order connections to `host` are tried. What stays on this machine is not encrypted. */
+  attempts(host: Host): readonly [Attempt, ...Attempt[]] {
+    return attemptsOf[host.host.startsWith('/') ? 'disable' : this.#mode(host)]
+  }
+
+  /** What a handshake with `host` asks for. */
+  handshake(host: Host): ConnectionOptions {
+    const { options, context } = this.#material
+    const mode = this.#mode(host)
+    // As in libpq, whoever names authorities wants them to count.
+    const verified = mode.startsWith('verify') || (mode === 'require' && options.ca !== null)
+    return {
+      ...(context === null ? {} : { secureContext: context }),
+      host: host.host,
+      ...(isIP(host.host) === 0 ? { servername: host.host } : {}),
+      rejectUnauthorized: verified,
+      ...(mode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),
+    }
+  }
+
+  #mode(host: Host): ServerTlsMode {
+    return this.#modeOf(host) ?? this.#material.options.mode
+  }
+}
+
+/** Also with mode disable: a URL may have another. */
+function load({ ca, cert, key, protocols, ciphers }: ServerTlsOptions): SecureContext {
+  const files = { ca: read('ca', ca), cert: read('cert', cert), key: read('key', key) }
+  try {
+    return createSecureContext({
+      ...files,
+      minVersion: protocols === 'tlsv1.3' ? 'TLSv1.3' : 'TLSv1.2',
+      maxVersion: protocols === 'tlsv1.2' ? 'TLSv1.2' : 'TLSv1.3',
+      ...(ciphers === null ? {} : { ciphers }),
+    })
+  } catch (cause) {
+    throw new Error(`TLS towards servers cannot be set up: ${messageOf(cause)}`, { cause })
+  }
+}
+
+function read(name: 'ca' | 'cert' | 'key', file: string | null): Buffer | undefined {
+  if (file === null) return undefined
+  try {
+    return readFileSync(file)
+  } catch (cause) {
+    throw new Error(`tls.server.${name} cannot be read: ${messageOf(cause)}`, { cause })
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
