@@ -1,7 +1,13 @@
 // The sockets on which clients are accepted: one per address, and a Unix socket. What is accepted is handed on at once.
 import { createServer, type ListenOptions as Where, type Server, type Socket } from 'node:net'
 import type { Log } from '../core/log.ts'
-import { bindUnixSocket, type UnixSocket, type UnixSocketOptions } from './unix-socket.ts'
+import { descriptorOf } from './descriptor.ts'
+import {
+  adoptUnixSocket,
+  bindUnixSocket,
+  type UnixSocket,
+  type UnixSocketOptions,
+} from './unix-socket.ts'
 
 export type ListenOptions = {
   /** One address or several. */
@@ -33,6 +39,7 @@ export type Accept = (socket: Socket, way: Way) => void
 
 export class Listener {
   readonly #servers: Server[] = []
+  #unixServer: Server | null = null
   readonly #accept: Accept
   readonly #log: Log
   #unix: UnixSocket | null = null
@@ -60,6 +67,21 @@ export class Listener {
     return this.#port
   }
 
+  /** For a process that takes the place of this one. */
+  get descriptors(): { readonly tcp: readonly number[]; readonly unix: number | null } {
+    const tcp = this.#servers.filter((server) => server !== this.#unixServer)
+    return {
+      tcp: tcp.map(descriptorOf).filter((fd) => fd !== null),
+      unix: this.#unixServer === null ? null : descriptorOf(this.#unixServer),
+    }
+  }
+
+  /** The Unix socket that was inherited is this process's own from now on: its name goes with this process. */
+  adopt({ unixSocket = null }: ListenOptions): void {
+    if (unixSocket === null || this.#unixServer === null || this.#unix !== null) return
+    this.#unix = adoptUnixSocket(unixSocket, this.#port)
+  }
+
   /** No further connections; those that were accepted stay. May be called again. */
   close(): void {
     for (const server of this.#servers) server.close()
@@ -78,7 +100,7 @@ export class Listener {
       this.#port = portOf(server)
     }
     if (unixSocket === null) return
-    const server = this.#unixServer()
+    const server = this.#newUnixServer()
     this.#unix = await bindUnixSocket(unixSocket, this.#port, (path) =>
       listenOn(server, { ...backlog, path }),
     )
@@ -87,7 +109,7 @@ export class Listener {
   async #inherit({ tcp, port, unix }: InheritedSockets, options: ListenOptions): Promise<void> {
     this.#port = port
     for (const fd of tcp) await listenOn(this.#tcpServer(options), { fd })
-    if (unix !== null) await listenOn(this.#unixServer(), { fd: unix })
+    if (unix !== null) await listenOn(this.#newUnixServer(), { fd: unix })
   }
 
   #tcpServer({ keepAliveMs }: ListenOptions): Server {
@@ -101,8 +123,9 @@ export class Listener {
     return this.#keep(server)
   }
 
-  #unixServer(): Server {
-    return this.#keep(createServer((socket) => this.#accept(socket, 'unix')))
+  #newUnixServer(): Server {
+    this.#unixServer = createServer((socket) => this.#accept(socket, 'unix'))
+    return this.#keep(this.#unixServer)
   }
 
   #keep(server: Server): Server {

@@ -16,7 +16,7 @@ import type { Database } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
 import { Databases, identityOf, type RedisOptions } from './databases.ts'
 import { type Fleet, OneProcess } from './fleet.ts'
-import { type HttpPort, startHttp } from './http.ts'
+import { type HttpOptions, type HttpPort, startHttp } from './http.ts'
 import { type LoggedIn, Login } from './login.ts'
 import type { ClientStartup } from './startup-parameters.ts'
 import { createMetrics } from './metrics.ts'
@@ -27,7 +27,7 @@ export type ProxyOptions = {
   readonly version: string
   readonly listen: { readonly host: string; readonly port: number }
   /** Null: no HTTP port. */
-  readonly http: { readonly host: string; readonly port: number } | null
+  readonly http: Pick<HttpOptions, 'host' | 'port' | 'inherited'> | null
   readonly users: readonly UserOptions[]
   readonly authRules: readonly AuthRuleOptions[]
   readonly databases: readonly DatabaseOptions[]
@@ -110,9 +110,13 @@ export class Proxy {
       await proxy.#databases.start()
       await proxy.#listen()
       const { registry } = proxy.#context.metrics
-      const notReady = () => proxy.notReady
-      if (options.http !== null)
-        proxy.#http = await startHttp({ ...options.http, registry, notReady })
+      const { contentType } = registry
+      const http = {
+        metrics: () => registry.metrics(),
+        contentType,
+        notReady: () => proxy.notReady,
+      }
+      if (options.http !== null) proxy.#http = await startHttp({ ...options.http, ...http })
       proxy.#sweeper = setInterval(() => proxy.#sweep(), sweepMs)
       proxy.#sweeper.unref()
       return proxy

@@ -2,7 +2,7 @@
 // PostgreSQL has them (miscinit.c, CreateLockFile). What a dead process has left behind is taken over, what a living
 // one serves never is.
 import { chmod, link, readFile, rename, unlink, writeFile } from 'node:fs/promises'
-import { readFileSync, statSync, unlinkSync } from 'node:fs'
+import { readFileSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 
@@ -47,6 +47,15 @@ export async function bindUnixSocket(
     await unlinkIfThere(lock)
     throw error
   }
+  const { ino } = statSync(path)
+  return { path, close: () => giveUp(path, lock, ino) }
+}
+
+/** The socket of a process whose place this one takes, by its consent: the lock says so from now on. */
+export function adoptUnixSocket({ dir }: UnixSocketOptions, port: number): UnixSocket {
+  const path = join(dir, `.s.PGSQL.${port}`)
+  const lock = `${path}.lock`
+  writeFileSync(lock, `${process.pid}\n`, { mode: 0o600 })
   const { ino } = statSync(path)
   return { path, close: () => giveUp(path, lock, ino) }
 }
@@ -105,8 +114,9 @@ function isAlive(pid: number): boolean {
 /** A process that was started after us may have taken the names over in the meantime. */
 function giveUp(path: string, lock: string, ino: number): void {
   try {
+    if (readFileSync(lock, 'utf8').trim() !== String(process.pid)) return
     if (statSync(path).ino === ino) unlinkSync(path)
-    if (readFileSync(lock, 'utf8').trim() === String(process.pid)) unlinkSync(lock)
+    unlinkSync(lock)
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error
   }
