@@ -1,6 +1,6 @@
 // `ringfence hash-password`: the stored form of a password, for `verifier:` of a user or for ALTER ROLE.
 import { randomBytes } from 'node:crypto'
-import { createVerifier } from '../wire/scram.ts'
+import { createVerifier } from '../wire/scram-keys.ts'
 import { readSecret } from './read-secret.ts'
 
 export type HashPasswordOptions = {

@@ -6,8 +6,8 @@ import type { ShardId } from '../core/ids.ts'
 
 const pauseMsMin = 50
 const pauseMsMax = 1_000
-// SQLSTATEs with which a server that starts, stops or recovers turns logins away (manual, appendix A).
-const notAccepting = new Set(['57P01', '57P02', '57P03'])
+/** SQLSTATEs with which a server that starts, stops or recovers turns logins away (manual, appendix A). */
+export const notAccepting: ReadonlySet<string> = new Set(['57P01', '57P02', '57P03'])
 
 /** True when `error`, from dialling, may pass by itself; false for what the server refuses for good. */
 export function isOutage(error: PgError): boolean {

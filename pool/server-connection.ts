@@ -13,7 +13,9 @@ import { backend } from '../wire/codes.ts'
 import { FrameScanner } from '../wire/framer.ts'
 import { writeTerminate } from '../wire/frontend.ts'
 import { Writer } from '../wire/writer.ts'
+import type { LoginSecret } from './login-secret.ts'
 import { type FlushTurn, Outbox } from './outbox.ts'
+import type { ServerTls } from './server-tls.ts'
 import { SettingsProfile } from './settings-profile.ts'
 import type { CachedStatement } from './statement-cache.ts'
 
@@ -56,6 +58,8 @@ export type ServerTarget = {
   readonly database: string
   readonly user: string
   readonly password: string | null
+  /** What else proves who we are; it changes with the user's logins. Absent: the password alone. */
+  readonly secret?: LoginSecret | undefined
 }
 
 /** `any`: for whoever wants to know what the server is. */
@@ -66,6 +70,8 @@ export type ServerIdentity = {
   readonly processId: number
   readonly secret: Uint8Array
   readonly parameters: Map<string, string>
+  /** How the connection is encrypted; null: not at all. */
+  readonly tls: ServerTls | null
   /** Start of the server's life, monotonic milliseconds. */
   readonly connectedAtMs: number
 }
@@ -75,6 +81,7 @@ export class ServerConnection {
   readonly shard: ShardId
   readonly processId: number
   readonly secret: Uint8Array
+  readonly tls: ServerTls | null
   /** Last reported value of every GUC_REPORT parameter. */
   readonly parameters: Map<string, string>
   readonly connectedAtMs: number
@@ -124,6 +131,7 @@ export class ServerConnection {
     this.shard = identity.target.shard
     this.processId = identity.processId
     this.secret = identity.secret
+    this.tls = identity.tls
     this.parameters = identity.parameters
     this.connectedAtMs = identity.connectedAtMs
     socket.on('drain', () => {
@@ -167,6 +175,18 @@ export class ServerConnection {
     if (this.#closedBy !== null) return sink.lost(this.#closedBy)
     if (this.#exchanges.length === 0) this.#silent = true
     this.#exchanges.push(sink)
+  }
+
+  /** Which statements it has is not known: it is told to forget all at its next checkout. */
+  forgetPrepared(): void {
+    this.preparedGeneration = outdated
+    this.unnamed = null
+  }
+
+  /** What is still to be said to `sink` is said to `other` from now on. */
+  replace(sink: ReplySink, other: ReplySink): void {
+    const at = this.#exchanges.indexOf(sink)
+    if (at >= 0) this.#exchanges[at] = other
   }
 
   /** Copies `bytes` into the next write. */

@@ -1,7 +1,10 @@
-// Who may log in, and how: users of the configuration and the rules for where they come from.
+// Who may log in: users of the configuration, then those of the user list, then those that a server is asked for.
+// An unknown name has an account, too, so that it is answered with the same work; no password fits it.
 import { randomBytes } from 'node:crypto'
-import { BlockList, isIPv6 } from 'node:net'
-import { createVerifier, mockVerifier, parseVerifier, type ScramVerifier } from '../wire/scram.ts'
+import { LoginSecret } from '../pool/login-secret.ts'
+import { mockVerifier } from '../wire/scram-keys.ts'
+import type { Credentials } from './database-options.ts'
+import { StoredPassword } from './stored-password.ts'
 
 export type UserOptions = {
   readonly name: string
@@ -12,88 +15,143 @@ export type UserOptions = {
   readonly admin: boolean
 }
 
-export type AuthMethod = 'trust' | 'scram' | 'md5' | 'reject'
-
-type NetworkOptions = {
-  readonly family: 'ipv4' | 'ipv6'
-  readonly address: string
-  readonly prefixBits: number
-}
-
-/** Null means all. */
-export type AuthRuleOptions = {
-  readonly database: string | null
-  readonly user: string | null
-  readonly address: NetworkOptions | null
-  readonly method: AuthMethod
-}
-
-/** One user, or what stands in for an unknown one so that the answer takes the same work. */
+/** One user, or what stands in for an unknown one. */
 export type Account = {
   readonly name: string
   readonly known: boolean
   readonly admin: boolean
-  /** Plain password where the configuration has it: it logs in to the servers. */
-  readonly password: string | null
-  readonly scram: ScramVerifier
-  /** Stored form for md5: plain password or `md5…`; null when neither is known. */
-  readonly md5: string | null
+  readonly stored: StoredPassword
+  /** Wall clock, milliseconds: from then on no password is right. */
+  readonly validUntilMs: number
+  /** With what the user is logged in to servers. */
+  readonly login: Credentials & { readonly secret: LoginSecret }
+  /** Asked for again at the next login: what was proven did not fit. */
+  readonly forget: () => void
 }
 
-type Rule = AuthRuleOptions & { readonly list: BlockList | null }
+/** What a server says of a user, see auth-query.ts. */
+export type FoundUser = {
+  /** As in pg_authid.rolpassword; '' is none. */
+  readonly password: string
+  readonly validUntilMs: number
+}
+
+/** Users that are listed nowhere. */
+export type UserLookup = {
+  /** Null: there is no such user. @throws PgError when nobody could be asked */
+  find(user: string, database: string): Promise<FoundUser | null>
+  forget(user: string, database: string): void
+  /** What its answers are about: the same user of two such places may have two passwords. */
+  realmOf(database: string): string
+}
+
+const forgetNothing = () => {}
 
 export class Accounts {
-  readonly #accounts = new Map<string, Account>()
-  readonly #rules: readonly Rule[]
   readonly #mockSecret = randomBytes(32)
+  readonly #secrets = new SharedSecrets()
+  #users: ReadonlyMap<string, Account> = new Map()
+  #listed: ReadonlyMap<string, Account> = new Map()
+  #lookup: UserLookup | null = null
 
-  constructor(users: readonly UserOptions[], rules: readonly AuthRuleOptions[]) {
-    for (const user of users) this.#accounts.set(user.name, this.#accountOf(user))
-    this.#rules = rules.map((rule) => ({ ...rule, list: listOf(rule.address) }))
-  }
-
-  /** The user's account; for an unknown name one that no password fits. */
-  find(name: string): Account {
-    const scram = mockVerifier(name, this.#mockSecret)
-    const unknown = { name, known: false, admin: false, password: null, scram, md5: null }
-    return this.#accounts.get(name) ?? unknown
-  }
-
-  /** First rule that matches decides; no rule, no login. `address` is the peer's, '' on a Unix socket. */
-  methodFor(database: string, user: string, address: string): AuthMethod {
-    const rule = this.#rules.find(
-      (candidate) =>
-        (candidate.database === null || candidate.database === database) &&
-        (candidate.user === null || candidate.user === user) &&
-        matches(candidate.list, address),
+  /** Users of the configuration. Who is in stays in; the next server connection shows the new password. */
+  configure(users: readonly UserOptions[]): void {
+    this.#users = new Map(
+      users.map(({ name, secret, admin }) => {
+        const mock = mockVerifier(name, this.#mockSecret)
+        const stored =
+          secret.kind === 'password'
+            ? StoredPassword.plain(secret.password, mock)
+            : StoredPassword.read(secret.verifier, mock)
+        return [name, this.#accountOf(name, stored, { admin })]
+      }),
     )
-    return rule?.method ?? 'reject'
   }
 
-  #accountOf({ name, secret, admin }: UserOptions): Account {
-    const mock = mockVerifier(name, this.#mockSecret)
-    if (secret.kind === 'password') {
-      const { password } = secret
-      const scram = parseVerifier(createVerifier(password, { salt: randomBytes(16) })) ?? mock
-      return { name, known: true, admin, password, scram, md5: password }
+  /** Users of the user list, by name with what it says of their password. */
+  list(passwords: ReadonlyMap<string, string>): void {
+    this.#listed = new Map(
+      [...passwords].map(([name, text]) => {
+        const stored = StoredPassword.read(text, mockVerifier(name, this.#mockSecret))
+        return [name, this.#accountOf(name, stored)]
+      }),
+    )
+  }
+
+  /** Null: who is listed nowhere does not exist. */
+  lookUpWith(lookup: UserLookup | null): void {
+    this.#lookup = lookup
+  }
+
+  /** Password of a listed user for the proxy's own logins; null when it is not known in plain. */
+  passwordOf(name: string): string | null {
+    return (this.#users.get(name) ?? this.#listed.get(name))?.stored.password ?? null
+  }
+
+  /** The user's account, or one that no password fits. @throws PgError when a server cannot be asked */
+  find(name: string, database: string): Account | Promise<Account> {
+    const account = this.#users.get(name) ?? this.#listed.get(name)
+    if (account !== undefined) return account
+    return this.#lookup === null ? this.#unknown(name) : this.#lookUp(this.#lookup, name, database)
+  }
+
+  async #lookUp(lookup: UserLookup, name: string, database: string): Promise<Account> {
+    const found = await lookup.find(name, database)
+    const forget = () => lookup.forget(name, database)
+    if (found === null) return { ...this.#unknown(name), forget }
+    const stored = StoredPassword.read(found.password, mockVerifier(name, this.#mockSecret))
+    const realm = lookup.realmOf(database)
+    return { ...this.#accountOf(name, stored, { realm }), validUntilMs: found.validUntilMs, forget }
+  }
+
+  #unknown(name: string): Account {
+    const stored = StoredPassword.none(mockVerifier(name, this.#mockSecret))
+    const secret = new LoginSecret(null)
+    return {
+      name,
+      known: false,
+      admin: false,
+      stored,
+      validUntilMs: Number.POSITIVE_INFINITY,
+      login: { name, password: null, secret },
+      forget: forgetNothing,
     }
-    const scram = parseVerifier(secret.verifier)
-    const md5 = scram === undefined ? secret.verifier : null
-    return { name, known: true, admin, password: null, scram: scram ?? mock, md5 }
+  }
+
+  #accountOf(
+    name: string,
+    stored: StoredPassword,
+    { admin = false, realm = '' }: { readonly admin?: boolean; readonly realm?: string } = {},
+  ): Account {
+    const { password } = stored
+    const secret = this.#secrets.of(name, realm)
+    if (password !== null) secret.take({ kind: 'password', password })
+    return {
+      name,
+      known: true,
+      admin,
+      stored,
+      validUntilMs: Number.POSITIVE_INFINITY,
+      login: { name, password, secret },
+      forget: forgetNothing,
+    }
   }
 }
 
-function listOf(network: AuthRuleOptions['address']): BlockList | null {
-  if (network === null) return null
-  const list = new BlockList()
-  list.addSubnet(network.address, network.prefixBits, network.family)
-  return list
-}
+/** One secret per user as long as an account, a session or a pool has it. */
+class SharedSecrets {
+  readonly #secrets = new Map<string, WeakRef<LoginSecret>>()
+  readonly #collected = new FinalizationRegistry<string>((key) => {
+    if (this.#secrets.get(key)?.deref() === undefined) this.#secrets.delete(key)
+  })
 
-function matches(list: BlockList | null, address: string): boolean {
-  if (list === null) return true
-  if (address === '') return false
-  // An IPv4 peer of a dual-stack socket.
-  const plain = address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address
-  return list.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
+  of(name: string, realm: string): LoginSecret {
+    const key = `${realm}\0${name}`
+    const known = this.#secrets.get(key)?.deref()
+    if (known !== undefined) return known
+    const secret = new LoginSecret(null)
+    this.#secrets.set(key, new WeakRef(secret))
+    this.#collected.register(secret, key)
+    return secret
+  }
 }

@@ -1,84 +1,71 @@
-// SCRAM-SHA-256 (RFC 5802, RFC 7677) without channel binding, both sides: messages in, messages out.
-// Nonces and salts come from the caller. What a peer may not send is a protocolViolation (08P01).
-import { createHash, createHmac, pbkdf2Sync, timingSafeEqual } from 'node:crypto'
+// SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677) with the channel binding tls-server-end-point (RFC 5929),
+// both sides: messages in, messages out. Nonces come from the caller. What a peer may not send is a
+// protocolViolation (08P01), as in PostgreSQL's auth-scram.c and fe-auth-scram.c.
+import { timingSafeEqual } from 'node:crypto'
+import { pgError } from '../core/errors.ts'
 import { violation } from './reader.ts'
-import { saslprep } from './saslprep.ts'
+import {
+  base64,
+  deriveKeys,
+  fromBase64,
+  hmac,
+  scramIterationsMax,
+  scramKeyBytes,
+  type ScramKeys,
+  type ScramVerifier,
+  sha256,
+  verifierOf,
+  xor,
+} from './scram-keys.ts'
 
-/** What a server keeps instead of the password; both keys have 32 bytes. */
-export type ScramVerifier = {
-  readonly iterations: number
-  readonly salt: Uint8Array
-  readonly storedKey: Uint8Array
-  readonly serverKey: Uint8Array
+/** The mechanism without channel binding. */
+export const scramPlain = 'SCRAM-SHA-256' as const
+/** The mechanism with it. */
+export const scramPlus = 'SCRAM-SHA-256-PLUS' as const
+
+type Mechanism = typeof scramPlain | typeof scramPlus
+
+/** How an exchange is tied to the TLS connection that it runs in. */
+export type ServerBinding = {
+  /** What the client has chosen. */
+  readonly mechanism: Mechanism
+  /** tls-server-end-point of our certificate; null: the client was not offered to bind. */
+  readonly endPoint: Uint8Array | null
 }
 
-const keyBytes = 32
-const iterationsDefault = 4096
-/** A hostile server could otherwise keep this process computing for minutes. */
-const iterationsMax = 1_000_000
-const verifierPattern = /^SCRAM-SHA-256\$(\d{1,7}):([^:$]*)\$([^:$]*):([^:$]*)$/
+/** Outcome of an exchange: the proof gives the client's keys away, for whoever has the verifier. */
+export type ScramOutcome =
+  | { readonly ok: true; readonly serverFinal: string; readonly keys: ScramKeys }
+  | { readonly ok: false }
 
-/** Verifier text as PostgreSQL stores it: `SCRAM-SHA-256$4096:salt$StoredKey:ServerKey`. */
-export function createVerifier(
-  password: string,
-  options: { readonly iterations?: number; readonly salt: Uint8Array },
-): string {
-  const iterations = options.iterations ?? iterationsDefault
-  const salted = saltPassword(password, options.salt, iterations)
-  const storedKey = sha256(hmac(salted, 'Client Key'))
-  const serverKey = hmac(salted, 'Server Key')
-  const salt = base64(options.salt)
-  return `SCRAM-SHA-256$${iterations}:${salt}$${base64(storedKey)}:${base64(serverKey)}`
-}
-
-/** Reads a verifier text; undefined when it is none, for example a plain password. */
-export function parseVerifier(text: string): ScramVerifier | undefined {
-  const match = verifierPattern.exec(text)
-  if (match === null) return undefined
-  const iterations = Number(match[1])
-  const salt = fromBase64(match[2] ?? '')
-  const storedKey = fromBase64(match[3] ?? '')
-  const serverKey = fromBase64(match[4] ?? '')
-  if (salt === undefined || storedKey?.length !== keyBytes || serverKey?.length !== keyBytes) {
-    return undefined
-  }
-  if (iterations < 1 || iterations > iterationsMax || salt.length === 0) return undefined
-  return { iterations, salt, storedKey, serverKey }
-}
-
-/**
- * Verifier for a user who does not exist: the same for the same user and secret, shaped like any other,
- * matched by no password. The exchange with it costs what a real one costs.
- */
-export function mockVerifier(user: string, secret: Uint8Array): ScramVerifier {
-  return {
-    iterations: iterationsDefault,
-    salt: hmac(secret, `salt ${user}`).subarray(0, 16),
-    storedKey: hmac(secret, `stored key ${user}`),
-    serverKey: hmac(secret, `server key ${user}`),
-  }
-}
+const unbound: ServerBinding = { mechanism: scramPlain, endPoint: null }
+const bindingType = 'tls-server-end-point'
 
 /** The server's side of one exchange: first(), then final(). */
 export class ScramServer {
   readonly #verifier: ScramVerifier
   readonly #nonce: string
+  readonly #binding: ServerBinding
   #exchange:
-    | { readonly gs2: string; readonly transcript: string; readonly nonce: string }
+    | { readonly bound: string; readonly transcript: string; readonly nonce: string }
     | undefined
 
   /** `nonce`: fresh random printable characters without comma, such as base64 of 18 bytes. */
-  constructor(verifier: ScramVerifier, nonce: string) {
+  constructor(verifier: ScramVerifier, nonce: string, binding: ServerBinding = unbound) {
     this.#verifier = verifier
     this.#nonce = nonce
+    this.#binding = binding
   }
 
-  /** Takes client-first-message, gives server-first-message. The user name in it is ignored. */
+  /**
+   * Takes client-first-message, gives server-first-message. The user name in it is ignored.
+   * @throws PgError 08P01; 28000 when somebody has hidden our offer to bind from the client
+   */
   first(clientFirst: string): string {
-    const header = /^([ny]),,/.exec(clientFirst)
-    if (header === null)
-      throw malformed('channel binding and authorization identity are not offered')
+    const header = /^(?:[ny]|p=([A-Za-z0-9.-]+)),,/.exec(clientFirst)
+    if (header === null) throw malformed('authorization identity is not supported')
     const gs2 = header[0]
+    this.#checkBinding(gs2, header[1])
     const bare = clientFirst.slice(gs2.length)
     const [user = '', nonce = '', ...extensions] = bare.split(',')
     if (!user.startsWith('n=')) throw malformed('user name expected')
@@ -89,12 +76,14 @@ export class ScramServer {
     }
     const joined = clientNonce + this.#nonce
     const serverFirst = `r=${joined},s=${base64(this.#verifier.salt)},i=${this.#verifier.iterations}`
-    this.#exchange = { gs2, transcript: `${bare},${serverFirst}`, nonce: joined }
+    const endPoint = gs2.startsWith('p=') ? this.#binding.endPoint : null
+    const bound = base64(Buffer.concat([Buffer.from(gs2), endPoint ?? Buffer.alloc(0)]))
+    this.#exchange = { bound, transcript: `${bare},${serverFirst}`, nonce: joined }
     return serverFirst
   }
 
-  /** Takes client-final-message; `serverFinal` is empty unless the proof is right. */
-  final(clientFinal: string): { ok: boolean; serverFinal: string } {
+  /** Takes client-final-message. @throws PgError 08P01; 28000 when the client saw another certificate */
+  final(clientFinal: string): ScramOutcome {
     const exchange = this.#exchange
     if (exchange === undefined) throw malformed('client-final-message before client-first-message')
     this.#exchange = undefined
@@ -102,43 +91,87 @@ export class ScramServer {
     if (proofAt < 0) throw malformed('proof expected')
     const withoutProof = clientFinal.slice(0, proofAt)
     const [binding = '', nonce = ''] = withoutProof.split(',')
-    if (attribute(binding, 'c') !== base64(Buffer.from(exchange.gs2))) {
+    if (attribute(binding, 'c') !== exchange.bound) {
+      if (this.#binding.mechanism === scramPlus) throw pgError('channelBindingFailed')
       throw malformed('unexpected channel-binding attribute')
     }
     if (attribute(nonce, 'r') !== exchange.nonce) throw malformed('nonce does not match')
     const proof = fromBase64(clientFinal.slice(proofAt + 3))
-    if (proof?.length !== keyBytes) throw malformed('malformed proof')
+    if (proof?.length !== scramKeyBytes) throw malformed('malformed proof')
 
     const transcript = `${exchange.transcript},${withoutProof}`
-    const { storedKey, serverKey } = this.#verifier
+    const { storedKey, serverKey, salt, iterations } = this.#verifier
     const clientKey = xor(proof, hmac(storedKey, transcript))
-    const ok = timingSafeEqual(sha256(clientKey), storedKey)
     const signature = hmac(serverKey, transcript)
-    return { ok, serverFinal: ok ? `v=${base64(signature)}` : '' }
+    if (!timingSafeEqual(sha256(clientKey), storedKey)) return { ok: false }
+    const keys = { iterations, salt, clientKey, serverKey }
+    return { ok: true, serverFinal: `v=${base64(signature)}`, keys }
+  }
+
+  /** The flag of the message must be what mechanism and offer allow. */
+  #checkBinding(gs2: string, type: string | undefined): void {
+    const { mechanism, endPoint } = this.#binding
+    if (type === undefined) {
+      if (mechanism === scramPlus) throw malformed('channel binding data expected')
+      if (gs2.startsWith('y') && endPoint !== null) throw pgError('channelBindingHidden')
+      return
+    }
+    if (mechanism !== scramPlus || endPoint === null) {
+      throw malformed('channel binding data without channel binding')
+    }
+    if (type !== bindingType) throw violation(`unsupported SCRAM channel-binding type "${type}"`)
   }
 }
 
+/** How the client binds: to `endPoint`; `unoffered`: it could, the server does not offer it; `never`. */
+export type ClientBinding =
+  | { readonly kind: 'bound'; readonly endPoint: Uint8Array }
+  | { readonly kind: 'unoffered' | 'never' }
+
+/** Gives the keys for a server's salt and iterations. @throws PgError when there are none */
+export type KeySource = (salt: Uint8Array, iterations: number) => ScramKeys
+
 /** The client's side of one exchange: first(), continue(), verify(). */
 export class ScramClient {
+  readonly #gs2: string
   readonly #bare: string
-  readonly #password: string
+  readonly #secret: string | KeySource
   readonly #nonce: string
+  readonly #binding: ClientBinding
   #serverSignature: Buffer | undefined
 
-  /** PostgreSQL ignores `user`: it takes the one of the startup packet. `nonce` as for ScramServer. */
-  constructor(user: string | undefined, password: string, nonce: string) {
+  /**
+   * `secret`: the password, or who has keys that fit the server's verifier. PostgreSQL ignores `user`: it takes the one of the
+   * startup packet. `nonce` as for ScramServer.
+   */
+  constructor(
+    user: string | undefined,
+    secret: string | KeySource,
+    nonce: string,
+    binding: ClientBinding = { kind: 'never' },
+  ) {
     const name = (user ?? '').replaceAll('=', '=3D').replaceAll(',', '=2C')
+    this.#gs2 = gs2Of(binding)
     this.#bare = `n=${name},r=${nonce}`
-    this.#password = password
+    this.#secret = secret
     this.#nonce = nonce
+    this.#binding = binding
+  }
+
+  /** Mechanism to ask the server for. */
+  get mechanism(): Mechanism {
+    return this.#binding.kind === 'bound' ? scramPlus : scramPlain
   }
 
   /** client-first-message. */
   first(): string {
-    return `n,,${this.#bare}`
+    return `${this.#gs2}${this.#bare}`
   }
 
-  /** Takes server-first-message, gives client-final-message. Derives the key: some milliseconds. */
+  /**
+   * Takes server-first-message, gives client-final-message. Derives the keys of a password: some milliseconds.
+   * @throws PgError 08P01, and what the source of the keys throws
+   */
   continue(serverFirst: string): string {
     const [nonce = '', salt = '', count = ''] = serverFirst.split(',')
     const joined = attribute(nonce, 'r')
@@ -149,14 +182,20 @@ export class ScramClient {
     const saltBytes = fromBase64(attribute(salt, 's'))
     const iterations = Number(/^[1-9]\d{0,9}$/.exec(attribute(count, 'i'))?.[0] ?? Number.NaN)
     if (saltBytes === undefined || saltBytes.length === 0) throw malformed('invalid salt')
-    if (!(iterations <= iterationsMax)) throw malformed('invalid iteration count')
+    if (!(iterations <= scramIterationsMax)) throw malformed('invalid iteration count')
 
-    const salted = saltPassword(this.#password, saltBytes, iterations)
-    const clientKey = hmac(salted, 'Client Key')
-    const withoutProof = `c=biws,r=${joined}`
+    const secret = this.#secret
+    const keys =
+      typeof secret === 'string'
+        ? deriveKeys(secret, saltBytes, iterations)
+        : secret(saltBytes, iterations)
+    const { clientKey, serverKey } = keys
+    const endPoint = this.#binding.kind === 'bound' ? this.#binding.endPoint : Buffer.alloc(0)
+    const bound = base64(Buffer.concat([Buffer.from(this.#gs2), endPoint]))
+    const withoutProof = `c=${bound},r=${joined}`
     const transcript = `${this.#bare},${serverFirst},${withoutProof}`
-    const proof = xor(clientKey, hmac(sha256(clientKey), transcript))
-    this.#serverSignature = hmac(hmac(salted, 'Server Key'), transcript)
+    const proof = xor(clientKey, hmac(verifierOf(keys).storedKey, transcript))
+    this.#serverSignature = hmac(serverKey, transcript)
     return `${withoutProof},p=${base64(proof)}`
   }
 
@@ -166,9 +205,14 @@ export class ScramClient {
     if (first.startsWith('e=')) return false
     const signature = fromBase64(attribute(first, 'v'))
     const expected = this.#serverSignature
-    if (signature?.length !== keyBytes || expected === undefined) return false
+    if (signature?.length !== scramKeyBytes || expected === undefined) return false
     return timingSafeEqual(signature, expected)
   }
+}
+
+function gs2Of(binding: ClientBinding): string {
+  if (binding.kind === 'bound') return `p=${bindingType},,`
+  return binding.kind === 'unoffered' ? 'y,,' : 'n,,'
 }
 
 function malformed(reason: string): Error {
@@ -183,30 +227,4 @@ function attribute(text: string, name: string): string {
 /** RFC 5802: printable ASCII but the comma, at least one. */
 function isPrintable(text: string): boolean {
   return /^[\x21-\x2b\x2d-\x7e]+$/.test(text)
-}
-
-function saltPassword(password: string, salt: Uint8Array, iterations: number): Buffer {
-  return pbkdf2Sync(Buffer.from(saslprep(password)), salt, iterations, keyBytes, 'sha256')
-}
-
-function hmac(key: Uint8Array, text: string): Buffer {
-  return createHmac('sha256', key).update(text).digest()
-}
-
-function sha256(bytes: Uint8Array): Buffer {
-  return createHash('sha256').update(bytes).digest()
-}
-
-function xor(left: Uint8Array, right: Uint8Array): Uint8Array {
-  return left.map((byte, i) => byte ^ (right[i] ?? 0))
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('base64')
-}
-
-/** Strict base64: undefined unless the text is what base64() gives for its bytes. */
-function fromBase64(text: string): Buffer | undefined {
-  const bytes = Buffer.from(text, 'base64')
-  return bytes.toString('base64') === text ? bytes : undefined
 }

@@ -2,7 +2,7 @@
 // that is nobody yet.
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import type { ProxyOptions } from '../../proxy/proxy.ts'
-import { createVerifier } from '../../wire/scram.ts'
+import { createVerifier } from '../../wire/scram-keys.ts'
 import {
   codesOf,
   connected,
@@ -127,10 +127,10 @@ describe('auth.rules', () => {
       users,
       authRules: [
         rule('trust', { address: network('10.0.0.0', 8) }),
-        rule('reject', { database: 'ringfence', user: 'bert' }),
-        rule('trust', { user: 'carol', address: network('127.0.0.0', 8) }),
-        rule('scram', { user: 'anna' }),
-        rule('trust', { database: 'ringfence' }),
+        rule('reject', { database: ['ringfence'], user: ['bert'] }),
+        rule('trust', { user: ['carol'], address: network('127.0.0.0', 8) }),
+        rule('scram', { user: ['anna'] }),
+        rule('trust', { database: ['ringfence'] }),
       ],
     })
     const admin = { database: 'ringfence' }

@@ -1,7 +1,7 @@
 // Real servers judge our protocol versions, our SCRAM and our reading of shard key values.
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { createVerifier, parseVerifier } from '../../wire/scram.ts'
+import { createVerifier, parseVerifier } from '../../wire/scram-keys.ts'
 import { int8FromText, uuidFromText } from '../../wire/values.ts'
 import { Dialogue } from './dialogue.ts'
 

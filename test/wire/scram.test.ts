@@ -5,13 +5,19 @@ import { describe, expect, it } from 'vitest'
 import { md5Password, verifyMd5 } from '../../wire/md5.ts'
 import { saslprep } from '../../wire/saslprep.ts'
 import {
-  createVerifier,
-  mockVerifier,
-  parseVerifier,
+  type ClientBinding,
   ScramClient,
   ScramServer,
-  type ScramVerifier,
+  scramPlain,
+  scramPlus,
 } from '../../wire/scram.ts'
+import {
+  createVerifier,
+  deriveKeys,
+  mockVerifier,
+  parseVerifier,
+  type ScramVerifier,
+} from '../../wire/scram-keys.ts'
 import { sqlstateOf, textArbitrary } from './arbitraries.ts'
 
 const salt = Buffer.from('W22ZaJ0SNY7soEsUEjb6gQ==', 'base64')
@@ -36,8 +42,8 @@ const logIn = (verifier: ScramVerifier, password: string) => {
   const client = new ScramClient(undefined, password, clientNonce)
   const server = new ScramServer(verifier, serverNonce)
   const serverFirst = server.first(client.first())
-  const { ok, serverFinal } = server.final(client.continue(serverFirst))
-  return { ok, verified: ok && client.verify(serverFinal), serverFinal }
+  const outcome = server.final(client.continue(serverFirst))
+  return { ok: outcome.ok, verified: outcome.ok && client.verify(outcome.serverFinal) }
 }
 
 describe('SCRAM-SHA-256', () => {
@@ -51,7 +57,8 @@ describe('SCRAM-SHA-256', () => {
   it('the server says what the server of RFC 7677 says', () => {
     const server = new ScramServer(verifierOf('pencil'), serverNonce)
     expect(server.first(rfc.clientFirst)).toBe(rfc.serverFirst)
-    expect(server.final(rfc.clientFinal)).toEqual({ ok: true, serverFinal: rfc.serverFinal })
+    const outcome = server.final(rfc.clientFinal)
+    expect(outcome).toMatchObject({ ok: true, serverFinal: rfc.serverFinal })
   })
 
   it('any password logs in, any other does not', () => {
@@ -73,7 +80,7 @@ describe('SCRAM-SHA-256', () => {
     expect(mock).toEqual(mockVerifier('nobody', secret))
     expect(mock.salt).not.toEqual(mockVerifier('noone', secret).salt)
     expect([mock.iterations, mock.salt.length]).toEqual([4096, 16])
-    expect(logIn(mock, 'nobody')).toEqual({ ok: false, verified: false, serverFinal: '' })
+    expect(logIn(mock, 'nobody')).toEqual({ ok: false, verified: false })
   })
 
   it('a server that does not know the verifier is not believed', () => {
@@ -94,7 +101,7 @@ describe('SCRAM-SHA-256', () => {
   })
 
   it.each([
-    ['channel binding', 'p=tls-unique,,n=,r=a'],
+    ['channel binding that it did not offer', 'p=tls-server-end-point,,n=,r=a'],
     ['an authorization identity', 'n,a=x,n=,r=a'],
     ['a mandatory extension', 'n,,m=x,n=,r=a'],
     ['an empty nonce', 'n,,n=,r='],
@@ -136,6 +143,113 @@ describe('SCRAM-SHA-256', () => {
     ['md5a1b2c3d4e5f60718293a4b5c6d7e8f90'],
   ])('%j is no verifier', (text) => {
     expect(parseVerifier(text)).toBeUndefined()
+  })
+})
+
+describe('keys taken from a proof', () => {
+  it('are those of the password, and log in where the same verifier is stored', () => {
+    fc.assert(
+      fc.property(textArbitrary, fc.uint8Array({ minLength: 1 }), (password, anySalt) => {
+        const keys = deriveKeys(password, anySalt, 1)
+        const verifier = parseVerifier(createVerifier(password, { iterations: 1, salt: anySalt }))
+        if (verifier === undefined) throw new Error('createVerifier gives a verifier')
+        const client = new ScramClient('', password, clientNonce)
+        const server = new ScramServer(verifier, serverNonce)
+        const outcome = server.final(client.continue(server.first(client.first())))
+        expect(outcome).toMatchObject({ ok: true })
+        if (!outcome.ok) return
+        expect(Buffer.from(outcome.keys.clientKey)).toEqual(Buffer.from(keys.clientKey))
+
+        const passedOn = new ScramClient('', () => outcome.keys, clientNonce)
+        const behind = new ScramServer(verifier, 'other')
+        const second = behind.final(passedOn.continue(behind.first(passedOn.first())))
+        expect(second.ok && passedOn.verify(second.serverFinal)).toBe(true)
+      }),
+      { numRuns: 50 },
+    )
+  })
+})
+
+describe('SCRAM-SHA-256-PLUS', () => {
+  const endPoint = Buffer.alloc(32, 7)
+  const bound = { kind: 'bound', endPoint } as const
+  const exchange = (
+    client: ScramClient,
+    offered: Uint8Array | null,
+    mechanism = client.mechanism,
+  ) => {
+    const server = new ScramServer(verifierOf('pencil'), serverNonce, {
+      mechanism,
+      endPoint: offered,
+    })
+    const outcome = server.final(client.continue(server.first(client.first())))
+    return outcome.ok && client.verify(outcome.serverFinal)
+  }
+  const clientOf = (binding: ClientBinding) =>
+    new ScramClient('user', 'pencil', clientNonce, binding)
+
+  it('logs in when both sides see the same certificate', () => {
+    const client = clientOf(bound)
+    expect(client.mechanism).toBe(scramPlus)
+    expect(client.first()).toBe(`p=tls-server-end-point,,n=user,r=${clientNonce}`)
+    expect(exchange(client, endPoint)).toBe(true)
+  })
+
+  it('refuses a client that has seen another certificate', () => {
+    const other = clientOf({ kind: 'bound', endPoint: Buffer.alloc(32, 8) })
+    expect(sqlstateOf(() => exchange(other, endPoint))).toBe('28000')
+  })
+
+  it('is not needed: a client that cannot bind says n', () => {
+    expect(exchange(clientOf({ kind: 'never' }), endPoint)).toBe(true)
+  })
+
+  it('refuses a client from which the offer was hidden', () => {
+    const client = clientOf({ kind: 'unoffered' })
+    expect(client.first()).toBe(`y,,n=user,r=${clientNonce}`)
+    expect(exchange(client, null)).toBe(true)
+    expect(sqlstateOf(() => exchange(clientOf({ kind: 'unoffered' }), endPoint))).toBe('28000')
+  })
+
+  it.each([
+    ['PLUS without binding data', scramPlus, `n,,n=,r=a`],
+    ['PLUS of a client that thinks there is none', scramPlus, `y,,n=,r=a`],
+    ['binding data without PLUS', 'SCRAM-SHA-256', `p=tls-server-end-point,,n=,r=a`],
+    ['another kind of binding', scramPlus, `p=tls-exporter,,n=,r=a`],
+    ['an empty kind of binding', scramPlus, `p=,,n=,r=a`],
+  ] as const)('refuses %s', (_what, mechanism, first) => {
+    const server = new ScramServer(verifierOf('pencil', 1), serverNonce, { mechanism, endPoint })
+    expect(sqlstateOf(() => server.first(first))).toBe('08P01')
+  })
+})
+
+describe('hostile SASL messages', () => {
+  it('are refused with 08P01 or 28000, or prove nothing', () => {
+    const parts = fc.constantFrom(
+      ...['n', 'y', 'p=', 'tls-server-end-point', ',', ',,', 'a=x', 'n=', 'r=', 'r=abc', 'c=biws'],
+      ...[',p=', 'c=', 'm=1', '=', '\u0000', 'ü', '%', serverNonce, `r=abc${serverNonce}`, 'AAAA'],
+    )
+    const message = fc.oneof(
+      fc.string(),
+      fc.array(parts, { maxLength: 8 }).map((all) => all.join('')),
+    )
+    const mechanism = fc.constantFrom(scramPlain, scramPlus)
+    const verifier = verifierOf('pencil', 1)
+    fc.assert(
+      fc.property(mechanism, fc.boolean(), message, message, (chosen, offers, first, final) => {
+        const endPoint = offers ? Buffer.alloc(32) : null
+        const server = new ScramServer(verifier, serverNonce, { mechanism: chosen, endPoint })
+        for (const step of [
+          () => server.first(first),
+          () => expect(server.final(final).ok).toBe(false),
+        ]) {
+          const state = sqlstateOf(step)
+          expect(['08P01', '28000', 'none']).toContain(state)
+          if (state !== 'none') return
+        }
+      }),
+      { numRuns: 2_000 },
+    )
   })
 })
 

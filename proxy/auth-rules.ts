@@ -1,0 +1,126 @@
+// Rules for who may log in from where, and how: those of the configuration or of a pg_hba.conf. The first that matches
+// decides, no match is a refusal (PostgreSQL manual, "The pg_hba.conf File").
+import { BlockList, isIPv6 } from 'node:net'
+import { networkInterfaces } from 'node:os'
+
+/** `plain`: the password itself is asked for; `any`: every name is taken. */
+export type AuthMethod = 'trust' | 'any' | 'scram' | 'md5' | 'plain' | 'reject'
+
+/** A network, or the ones that this machine is in: its addresses, or all of their networks. */
+export type NetworkOptions =
+  | {
+      readonly family: 'ipv4' | 'ipv6'
+      readonly address: string
+      readonly prefixBits: number
+    }
+  | { readonly family: 'samehost' | 'samenet' }
+
+/** `replication`: for physical replication, which names no database. */
+export type DatabaseMatch = string | { readonly special: 'sameuser' | 'replication' }
+
+/** Null stands for all. */
+export type AuthRuleOptions = {
+  /** Absent: `all`. */
+  readonly type?: 'all' | 'local' | 'host' | 'hostssl' | 'hostnossl'
+  readonly database: readonly DatabaseMatch[] | null
+  readonly user: readonly string[] | null
+  readonly address: NetworkOptions | null
+  readonly method: AuthMethod
+}
+
+/** Where a connection comes from. */
+export type Origin = {
+  /** Of the peer; '' on a Unix socket. */
+  readonly address: string
+  readonly encrypted: boolean
+}
+
+/** What a client asks for. */
+export type Wish = {
+  readonly user: string
+  readonly database: string
+  /** Physical replication. */
+  readonly replication: boolean
+}
+
+type Rule = AuthRuleOptions & { readonly list: BlockList | null }
+
+/** Rules in their order. */
+export class AuthRules {
+  readonly #rules: readonly Rule[]
+
+  constructor(rules: readonly AuthRuleOptions[]) {
+    this.#rules = rules.map((rule) => ({ ...rule, list: listOf(rule.address) }))
+  }
+
+  /** Method of the first rule that matches; `reject` when none does. */
+  methodFor(wish: Wish, origin: Origin): AuthMethod {
+    const rule = this.#rules.find(
+      (candidate) =>
+        matchesType(candidate.type ?? 'all', origin) &&
+        matchesDatabase(candidate.database, wish) &&
+        (candidate.user === null || candidate.user.includes(wish.user)) &&
+        matchesAddress(candidate, origin.address),
+    )
+    return rule?.method ?? 'reject'
+  }
+}
+
+function matchesType(type: NonNullable<AuthRuleOptions['type']>, origin: Origin): boolean {
+  const local = origin.address === ''
+  switch (type) {
+    case 'all':
+      return true
+    case 'local':
+      return local
+    case 'host':
+      return !local
+    case 'hostssl':
+      return !local && origin.encrypted
+    case 'hostnossl':
+      return !local && !origin.encrypted
+  }
+}
+
+function matchesDatabase(names: AuthRuleOptions['database'], wish: Wish): boolean {
+  if (names === null) return !wish.replication
+  return names.some((name) => {
+    if (typeof name === 'string') return !wish.replication && name === wish.database
+    if (name.special === 'replication') return wish.replication
+    return !wish.replication && wish.user === wish.database
+  })
+}
+
+function matchesAddress({ address: network, list }: Rule, address: string): boolean {
+  if (network === null) return true
+  if (address === '') return false
+  return (list ?? ownNetworks(network)).check(...plainAddress(address))
+}
+
+/** An IPv4 peer of a dual-stack socket as IPv4; without the zone of a link-local address. */
+export function plainAddress(address: string): [address: string, family: 'ipv4' | 'ipv6'] {
+  const [bare = ''] = address.split('%')
+  const plain = /^::ffff:\d+\./i.test(bare) ? bare.slice('::ffff:'.length) : bare
+  return [plain, isIPv6(plain) ? 'ipv6' : 'ipv4']
+}
+
+function listOf(network: NetworkOptions | null): BlockList | null {
+  if (network === null || !('prefixBits' in network)) return null
+  const list = new BlockList()
+  list.addSubnet(network.address, network.prefixBits, network.family)
+  return list
+}
+
+/** Asked each time, as PostgreSQL does: interfaces come and go. */
+function ownNetworks(network: NetworkOptions): BlockList {
+  const list = new BlockList()
+  for (const { address, cidr } of Object.values(networkInterfaces()).flatMap(
+    (each) => each ?? [],
+  )) {
+    const [plain, family] = plainAddress(address)
+    const bits = Number(cidr?.split('/')[1] ?? Number.NaN)
+    if (network.family === 'samenet' && Number.isInteger(bits)) list.addSubnet(plain, bits, family)
+    else list.addAddress(plain, family)
+  }
+  return list
+}
