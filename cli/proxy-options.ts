@@ -8,17 +8,21 @@ import type { DatabaseOptions } from '../proxy/database-options.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
 import type { ShardingRules } from '../router/schema.ts'
 
+// More would spread what few can do: the less of them, the more statements each takes at a time.
+const laneServersMax = 4
 const connectTimeoutMs = 5_000
 
 /** Options of the proxy that `ringfence serve` runs. */
 export function proxyOptions(config: Config, version: string, log: Log): ProxyOptions {
-  const { listen, http, users, authRules, limits } = config
+  const { listen, http, users, authRules, auth, limits } = config
   return {
     version,
-    listen,
+    listen: { ...listen, host: listen.hosts },
+    tls: config.tls,
     http,
     users,
     authRules,
+    auth,
     databases: config.databases.map((database) => databaseOptions(database, config)),
     redis: config.redis,
     tokenKey: config.tokenKey,
@@ -38,13 +42,17 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
       host: primary.host,
       port: primary.port,
       database: primary.database,
+      tlsMode: primary.tlsMode,
       login: primary.user === null ? null : { name: primary.user, password: primary.password },
       zone,
-      replicas: replicas.map(({ address: { host, port }, ...rest }) => ({ host, port, ...rest })),
+      replicas: replicas.map(({ address: { host, port, tlsMode }, ...rest }) => {
+        return { host, port, tlsMode, ...rest }
+      }),
       patroniUrls,
     })),
     serverUser,
     catalogUser: serverUser ?? passThroughUser(config),
+    serverTls: config.tls.server,
     rules: sharding === null ? null : shardingRules(sharding),
     scatter: sharding?.scatterMode ?? 'allow',
     crossShardWrites: sharding?.crossShardWrites ?? 'two_phase',
@@ -65,6 +73,7 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
     pool: {
       ...usualLimits,
       size: pool.sizeMax,
+      laneServersMax: pool.fastLane ? Math.min(laneServersMax, Math.floor(pool.sizeMax / 2)) : 0,
       waitersMax: config.limits.queueMax,
       queryWaitTimeoutMs: pool.queryWaitTimeoutMs,
       serverLifetimeMs: pool.serverLifetimeMs,

@@ -9,6 +9,7 @@ const copiedBytesMax = 4096
 
 /** Flushes every outbox that was written to, once at the end of the current turn of the event loop. */
 export class FlushTurn {
+  #count = 0
   #dirty: Outbox[] = []
   #scheduled = false
   #beganMs = 0
@@ -27,8 +28,19 @@ export class FlushTurn {
     setImmediate(() => this.#run())
   }
 
+  /** Turns of the event loop so far, as far as anything was written in them or somebody has called `passed`. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** The event loop has made a turn. */
+  passed(): void {
+    this.#count += 1
+  }
+
   #run(): void {
     this.#scheduled = false
+    this.#count += 1
     const dirty = this.#dirty
     this.#dirty = []
     for (const outbox of dirty) outbox.flush()

@@ -10,6 +10,8 @@ import type { ServerConnection } from './server-connection.ts'
 export type PoolLimits = {
   /** Server connections at most. */
   readonly size: number
+  /** Of these, so many may take short reads of several clients at a time (lane.ts); 0: none. */
+  readonly laneServersMax: number
   /** Kept open once there was a client. */
   readonly min: number
   /** Further connections while somebody has waited for longer than `reserveTimeoutMs`. */
@@ -54,6 +56,7 @@ export type PoolOptions = PoolLimits & {
 
 /** What PgBouncer has where nothing is said; `size` and what bounds the queue are the caller's. */
 export const usualLimits = {
+  laneServersMax: 0,
   min: 0,
   reserve: 0,
   reserveTimeoutMs: 5_000,

@@ -8,7 +8,9 @@ import { type PgError, pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
 import { cancelStatement } from './cancel.ts'
 import { expiryOf, idleTooLong, takeIdle } from './idle-servers.ts'
+import { Lane } from './lane.ts'
 import { Opener, type OpenerHost } from './opener.ts'
+import { Pause } from './pause.ts'
 import type { PoolLimits, PoolOptions } from './pool-options.ts'
 import type { PoolStats } from './pool-stats.ts'
 import { QueueDelay } from './queue-delay.ts'
@@ -24,6 +26,8 @@ const reserveLooks = 4
 export class Pool implements ServerOwner, OpenerHost {
   readonly shard: ShardId
   readonly user: string
+  /** Statements of several clients on one server. */
+  readonly lane: Lane
   readonly #options: PoolOptions
   readonly #idle: ServerConnection[] = []
   readonly #all = new Set<ServerConnection>()
@@ -31,10 +35,9 @@ export class Pool implements ServerOwner, OpenerHost {
   readonly #waiters: Waiters
   readonly #opener: Opener
   #limits: PoolLimits
-  #delay: QueueDelay | null
+  #delay: QueueDelay | null = null
   #preparedGeneration = 0
-  /** Told once nobody holds a server any more, or why that is not waited for; null when the pool is not paused. */
-  #paused: ((error: PgError | null) => void)[] | null = null
+  readonly #pause = new Pause()
   readonly #renewals: Renewals
   #closed = false
   /** Whether a client has asked for a server since the last sweep. */
@@ -47,9 +50,9 @@ export class Pool implements ServerOwner, OpenerHost {
     this.#limits = options
     this.shard = options.shard
     this.user = options.user
-    const { clock, queueTargetMs } = options
+    const { clock, log } = options
+    this.lane = new Lane(this, { clock, log, turn: options.dial.turn })
     this.#askedAtMs = clock.nowMs()
-    this.#delay = queueTargetMs === null ? null : new QueueDelay(queueTargetMs)
     this.#waiters = new Waiters({
       clock,
       late: () => pgError('poolTimeout', [this.shard, this.#limits.queryWaitTimeoutMs]),
@@ -57,7 +60,7 @@ export class Pool implements ServerOwner, OpenerHost {
     })
     this.#opener = new Opener(options, this, target)
     this.#renewals = new Renewals(this.#all, this.#opener)
-    this.#bindWaiters()
+    this.#bind(options)
     for (const budget of options.budgets) budget.join(this)
   }
 
@@ -88,18 +91,18 @@ export class Pool implements ServerOwner, OpenerHost {
 
   /** Other limits from now on: what is too many closes as it becomes free. */
   adopt(limits: PoolLimits): void {
-    this.#limits = limits
-    const { queueTargetMs } = limits
-    this.#delay = queueTargetMs === null ? null : new QueueDelay(queueTargetMs)
+    this.#bind(limits)
     this.#opener.loginRetryMs = limits.loginRetryMs
-    this.#bindWaiters()
     this.#openAll()
   }
 
-  #bindWaiters(): void {
-    const { waitersMax, queryWaitTimeoutMs, reserve, reserveTimeoutMs } = this.#limits
-    const reminderMs = reserve > 0 ? Math.max(1, Math.ceil(reserveTimeoutMs / reserveLooks)) : 0
-    this.#waiters.bind({ sizeMax: waitersMax, waitMs: queryWaitTimeoutMs, reminderMs })
+  #bind(limits: PoolLimits): void {
+    this.#limits = limits
+    const { waitersMax: sizeMax, queryWaitTimeoutMs: waitMs, queueTargetMs } = limits
+    this.lane.serversMax = limits.laneServersMax
+    this.#delay = queueTargetMs === null ? null : new QueueDelay(queueTargetMs)
+    const looksMs = Math.max(1, Math.ceil(limits.reserveTimeoutMs / reserveLooks))
+    this.#waiters.bind({ sizeMax, waitMs, reminderMs: limits.reserve > 0 ? looksMs : 0 })
   }
 
   /** Grows with every schema change: a server with an older number has outdated prepared plans. */
@@ -159,26 +162,23 @@ export class Pool implements ServerOwner, OpenerHost {
 
   /** Lends no server any more; resolves once every server is back and closed. @throws PgError 57014 when resumed before */
   pause(): Promise<void> {
-    this.#paused ??= []
+    const ended = this.#pause.begin()
+    this.lane.sweep()
     this.#closeIdle('the shard is paused')
-    return new Promise((resolve, reject) => {
-      if (this.#all.size === 0) resolve()
-      else this.#paused?.push((error) => (error === null ? resolve() : reject(error)))
-    })
+    if (this.#all.size === 0) this.#pause.allBack()
+    return ended
   }
 
   /** Ends a pause: who waits gets servers again. */
   resume(): void {
-    const waiting = this.#paused
-    this.#paused = null
-    for (const end of waiting ?? []) end(pgError('pauseEnded', [this.shard]))
+    this.#pause.end(pgError('pauseEnded', [this.shard]))
     this.#opener.resumed()
   }
 
   /** An idle server, one with `profile` in force if there is; null: one has to wait. */
   lend(profile: SettingsProfile): ServerConnection | null {
     this.#asked = true
-    if (this.#waiters.size > 0 || this.#paused !== null) return null
+    if (this.#waiters.size > 0 || this.#pause.isOn) return null
     return takeIdle(this.#idle, profile, this.#limits.roundRobin)
   }
 
@@ -187,6 +187,11 @@ export class Pool implements ServerOwner, OpenerHost {
     const server = this.lend(profile)
     if (server === null) this.wait(waiter)
     return server
+  }
+
+  /** True while somebody waits for a server, or all are wanted back. */
+  get isShort(): boolean {
+    return this.#waiters.size > 0 || this.#pause.isOn || this.#closed
   }
 
   /** Opens some connections, unless there are `count` already: who comes later need not wait for logins. */
@@ -225,7 +230,7 @@ export class Pool implements ServerOwner, OpenerHost {
     if (server.targetNumber !== this.#opener.targetNumber) {
       return 'another server has taken its place'
     }
-    if (this.#paused !== null) return 'the shard is paused'
+    if (this.#pause.isOn) return 'the shard is paused'
     for (const budget of this.#options.budgets) {
       if (budget.mustYield(this)) return 'another pool has waited for its place'
     }
@@ -246,6 +251,7 @@ export class Pool implements ServerOwner, OpenerHost {
 
   /** Closes what has been idle or alive for too long, opens what should be there; called on a timer. */
   sweep(): void {
+    this.lane.sweep()
     const now = this.#options.clock.nowMs()
     if (this.#asked) this.#askedAtMs = now
     this.#asked = false
@@ -270,6 +276,7 @@ export class Pool implements ServerOwner, OpenerHost {
     this.#opener.close()
     this.#waiters.refuseAll(error)
     this.#waiters.close()
+    this.lane.sweep()
     this.#closeIdle('the pool is closed')
     for (const budget of this.#options.budgets) budget.leave(this)
   }
@@ -295,7 +302,7 @@ export class Pool implements ServerOwner, OpenerHost {
   }
 
   get mayOpen(): boolean {
-    return !this.#closed && this.#paused === null
+    return !this.#closed && !this.#pause.isOn
   }
 
   get sizeNow(): number {
@@ -357,9 +364,7 @@ export class Pool implements ServerOwner, OpenerHost {
   #forget(server: ServerConnection): void {
     if (!this.#all.delete(server)) return
     this.#parked.delete(server)
-    if (this.#paused !== null && this.#all.size === 0) {
-      for (const end of this.#paused.splice(0)) end(null)
-    }
+    if (this.#all.size === 0) this.#pause.allBack()
     this.#renewals.look()
     for (const budget of this.#options.budgets) budget.give()
     if (this.#waiters.size > 0) this.#opener.open()
@@ -367,7 +372,7 @@ export class Pool implements ServerOwner, OpenerHost {
 
   /** Puts `waiter` into the queue, or refuses it later in this turn. */
   wait(waiter: Waiter): void {
-    const refusal = this.#paused === null ? this.#opener.refusalNow() : null
+    const refusal = !this.#pause.isOn ? this.#opener.refusalNow() : null
     const unwanted = refusal ?? this.#overload(waiter)
     if (unwanted !== null) {
       queueMicrotask(() => waiter.refused(unwanted))
@@ -377,13 +382,14 @@ export class Pool implements ServerOwner, OpenerHost {
     if (placeless !== null) {
       queueMicrotask(() => placeless.refused(pgError('poolQueueFull', [this.shard])))
     }
+    this.lane.sweep()
     if (placeless !== waiter) this.#opener.queued()
   }
 
   /** Why one more of its share should not wait; null when it may. */
   #overload({ share }: Waiter): PgError | null {
     const delay = this.#delay
-    if (delay === null || this.#paused !== null || !this.#waiters.has(share)) return null
+    if (delay === null || this.#pause.isOn || !this.#waiters.has(share)) return null
     const now = this.#options.clock.nowMs()
     if (!delay.stands(this.#waiters.oldestSinceMs, now)) return null
     return pgError('poolOverloaded', [this.shard, this.#limits.queueTargetMs ?? 0])

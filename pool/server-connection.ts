@@ -15,7 +15,7 @@ import { writeTerminate } from '../wire/frontend.ts'
 import { Writer } from '../wire/writer.ts'
 import type { LoginSecret } from './login-secret.ts'
 import { type FlushTurn, Outbox } from './outbox.ts'
-import type { ServerTls } from './server-tls.ts'
+import type { ServerTls, ServerTlsMode } from './server-tls.ts'
 import { SettingsProfile } from './settings-profile.ts'
 import type { CachedStatement } from './statement-cache.ts'
 
@@ -55,6 +55,8 @@ export type ServerTarget = {
   readonly role: ServerRole
   readonly host: string
   readonly port: number
+  /** What the server's URL says of TLS; absent or null: nothing. */
+  readonly tlsMode?: ServerTlsMode | null | undefined
   readonly database: string
   readonly user: string
   readonly password: string | null

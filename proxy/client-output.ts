@@ -31,6 +31,8 @@ export class ClientOutput {
   readonly #traffic: Traffic
   readonly #told: Map<string, string>
   readonly #paused = new Set<ServerConnection>()
+  /** Server that the client shares with others for the statement under way. */
+  shared: ServerConnection | null = null
   #deferred: Uint8Array | null = null
   #untold: ReportedParameters | null = null
 
@@ -51,11 +53,14 @@ export class ClientOutput {
     if (this.#outbox.pendingBytes <= highWaterBytes) return
     this.#outbox.flush()
     if (!this.#socket.writableNeedDrain) return
-    for (const { server } of this.#leases) {
-      if (server.exchangesOwed === 0 || server.isPausedBy(this)) continue
-      this.#paused.add(server)
-      server.pauseReading(this)
-    }
+    for (const { server } of this.#leases) this.#pause(server)
+    if (this.shared !== null) this.#pause(this.shared)
+  }
+
+  #pause(server: ServerConnection): void {
+    if (server.exchangesOwed === 0 || server.isPausedBy(this)) return
+    this.#paused.add(server)
+    server.pauseReading(this)
   }
 
   /** True while the client does not take what it has asked for: it may ask for more once it does ('drain'). */

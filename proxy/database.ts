@@ -10,8 +10,9 @@ import type { Log } from '../core/log.ts'
 import { type Ask, loadSchema } from '../catalog/schema-loader.ts'
 import type { TokenStore } from '../catalog/token-store.ts'
 import { TopologyStore } from '../catalog/topology-store.ts'
-import type { DialOptions } from '../pool/dial.ts'
+import { type DialOptions, dial } from '../pool/dial.ts'
 import type { Pool } from '../pool/pool.ts'
+import { Paces } from '../pool/pace.ts'
 import { type PoolStats, sumOfStats } from '../pool/pool-stats.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
 import { SettingsProfile } from '../pool/settings-profile.ts'
@@ -21,20 +22,31 @@ import { Router, type RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import { restingTopology, type Topology } from '../router/topology.ts'
 import { catalogUrl } from './catalog-url.ts'
+import { CodeWatch } from './code-watch.ts'
 import { ask } from '../pool/exchange.ts'
+import { NotifyHub } from './notify/hub.ts'
 import { leaseOnce } from '../pool/lease-once.ts'
 import { LoginReports } from './login-reports.ts'
 import { type LoadMeter, meterOf } from './load-meter.ts'
 import { FenceWatch } from './fence-watch.ts'
 import { type GatedSession, MoveGate } from './move-gate.ts'
 import { type HostView, hostViews } from './host-views.ts'
-import { searchPathOf } from './search-path.ts'
+import { SearchPaths } from './search-path.ts'
+import { DatabaseControl } from './database-control.ts'
+import type { ServerBudgets } from './server-budgets.ts'
 import { ShardServers } from './shard-servers.ts'
 import { Traffic } from './traffic.ts'
-import type { Credentials, DatabaseOptions, ShardOptions } from './database-options.ts'
+import {
+  type Credentials,
+  type DatabaseOptions,
+  needsSchema,
+  type ShardOptions,
+} from './database-options.ts'
 
 export type DatabaseContext = {
   readonly dial: DialOptions
+  /** Limits over several pools. */
+  readonly budgets: ServerBudgets
   readonly clock: Clock
   readonly log: Log
   /** Where the positions of that database are kept by session id; null: nowhere. */
@@ -45,7 +57,6 @@ export type DatabaseContext = {
 
 const planCacheEntriesMax = 10_000
 const statementCacheEntriesMax = 10_000
-const profileEntriesMax = 1_000
 // A relation that is not there is looked for again, but not by every statement that names it.
 const schemaRefreshPauseMs = 1_000
 const topologyPollMs = 1_000
@@ -56,6 +67,8 @@ export class Database {
   readonly router = new Router({ cacheEntriesMax: planCacheEntriesMax })
   readonly statements = new StatementCache(statementCacheEntriesMax)
   readonly hiddenRows = new HiddenRows()
+  /** How fast its statements are. */
+  readonly paces = new Paces()
   readonly clock: Clock
   /** What servers report of clients' settings. */
   readonly reports: LoginReports
@@ -71,13 +84,19 @@ export class Database {
   #refreshedAtMs = Number.NEGATIVE_INFINITY
   #schemaDigest = ''
   #schemaStale = false
-  readonly #searchPaths = new Map<string, readonly string[]>()
+  readonly #searchPaths = new SearchPaths()
   readonly sessions = new Set<GatedSession>()
+  /** What of its code may touch sessions. */
+  readonly code: CodeWatch
+  /** Listens for all clients that do. */
+  readonly notify: NotifyHub
   /** Holds what is on the move; null without sharding. */
   readonly gate: MoveGate | null
   /** Counts what statements cost by virtual node; null where that is not wanted. */
   readonly load: LoadMeter | null
   readonly #fences: FenceWatch
+  /** What an operator does to it as a whole. */
+  readonly control: DatabaseControl = new DatabaseControl(this)
   clients = 0
   readonly traffic: Traffic
   /** Grows with every change of topology or schema. */
@@ -86,6 +105,9 @@ export class Database {
   constructor(options: DatabaseOptions, context: DatabaseContext) {
     this.#options = options
     this.clock = context.clock
+    this.code = new CodeWatch(context.clock)
+    const { clock, log } = context
+    this.notify = new NotifyHub({ clock, log, dial: (target) => dial(target, context.dial) })
     this.traffic = new Traffic(context.clock.nowMs())
     this.tokens = context.tokensFor(options.name)
     this.#context = context
@@ -99,7 +121,7 @@ export class Database {
       }),
     )
     this.#topology = restingTopology(epoch(0), shards, new Uint16Array(0))
-    const { sessions, clock } = this
+    const { sessions } = this
     const onSeen = () => void this.#store?.beat()
     const limits = () => this.#options.pool
     this.gate = options.rules === null ? null : new MoveGate({ clock, sessions, limits, onSeen })
@@ -144,10 +166,11 @@ export class Database {
     return this.options.rules === null || (this.#store !== null && this.#schema !== null)
   }
 
-  /** True when reads may go to replicas: then functions must be known, sharded or not. */
+  /** True when reads may go to replicas. */
   get hasReplicas(): boolean {
     return this.options.shards.some(({ replicas }) => replicas.length > 0)
   }
+
 
   /** Reads topology and schema and follows their changes; nothing to do for a database without sharding. */
   async start(): Promise<void> {
@@ -158,7 +181,7 @@ export class Database {
     await this.#untilLed(this.serversOf(this.home))
     if (rules === null) {
       // Not known, functions count as VOLATILE: reads go to the primary until the sweep has found out.
-      if (this.hasReplicas) await this.refreshSchema('now').catch(() => false)
+      if (needsSchema(this.#options)) await this.refreshSchema('now').catch(() => false)
       return
     }
     const ids = () => this.options.shards.map((shard) => shard.id)
@@ -227,6 +250,7 @@ export class Database {
 
   async close(): Promise<void> {
     const error = pgError('notAccepting')
+    this.notify.close()
     await Promise.all([...this.#servers.values()].map((servers) => servers.close(error)))
     await this.#store?.close()
     await this.tokens?.close()
@@ -252,7 +276,7 @@ export class Database {
   contextFor(settings: SettingsProfile, user: string, schema?: Schema | null): RouterContext {
     const known = schema ?? this.#schema
     const sql = settings.get('search_path')
-    const searchPath = sql === undefined ? known?.defaultSearchPath : this.#searchPath(sql, user)
+    const searchPath = sql === undefined ? known?.defaultSearchPath : this.#searchPaths.of(sql, user)
     return {
       topology: this.#topology,
       schema: known,
@@ -260,17 +284,6 @@ export class Database {
       searchPath: searchPath ?? [],
       replicaRules: this.options.reads.functions,
     }
-  }
-
-  /** Read once per statement that sets it: the plan cache compares paths by identity first. */
-  #searchPath(sql: string, user: string): readonly string[] {
-    const key = `${user}\0${sql}`
-    const known = this.#searchPaths.get(key)
-    if (known !== undefined) return known
-    const path = searchPathOf(sql, user) ?? []
-    if (this.#searchPaths.size >= profileEntriesMax) this.#searchPaths.clear()
-    this.#searchPaths.set(key, path)
-    return path
   }
 
   /** Pool of `shard`'s primary for a client that logged in as `client`. */
@@ -321,14 +334,14 @@ export class Database {
   /** DDL of this proxy was committed: plans, prepared statements and other proxies must not miss it. */
   async schemaChanged(): Promise<void> {
     this.invalidatePrepared()
-    if (this.options.rules === null && !this.hasReplicas) return
+    if (this.options.rules === null && !needsSchema(this.#options)) return
     await this.refreshSchema('now')
     await this.#store?.notifySchemaChanged()
   }
 
   /** Without sharding nobody tells of DDL elsewhere; what is out of date sends reads to the primary at worst. */
   #followSchema(): void {
-    if (this.options.rules !== null || !this.hasReplicas) return
+    if (this.options.rules !== null || !needsSchema(this.#options)) return
     const ageMs = this.clock.nowMs() - this.#refreshedAtMs
     if (!this.#schemaStale && ageMs < schemaAgeMsMax) return
     this.#schemaStale = false

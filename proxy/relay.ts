@@ -151,6 +151,12 @@ export class Relay implements ReplySink {
     server.begin(this)
   }
 
+  /** Nothing more of the exchange comes: its server was taken away from behind it before it said anything. */
+  leave(): void {
+    this.#server = null
+    this.#at = this.#owed.length
+  }
+
   expect(debt: Owed): void {
     if (debt === 'sync' || debt === 'query') this.#synced = true
     this.#owed.push(debt)

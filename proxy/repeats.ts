@@ -42,6 +42,11 @@ export class Repeats {
     return this.#state.transaction === null && this.#count < repeatsMax
   }
 
+  /** True once the command is on its second run. */
+  get hasRun(): boolean {
+    return this.#count > 0
+  }
+
   get isArmed(): boolean {
     return this.#run !== null
   }
@@ -50,7 +55,7 @@ export class Repeats {
    * The command about to be sent on `lease` may be run again by `run`; unless it `isRead`, after a
    * fence's error only.
    */
-  arm({ server }: Lease, run: () => void, isRead: boolean): void {
+  arm({ server }: Pick<Lease, 'server'>, run: () => void, isRead: boolean): void {
     this.#run = run
     this.#isRead = isRead
     // Only replicas are chosen by how fast they are.

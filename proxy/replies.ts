@@ -3,9 +3,12 @@ import { type PgError, pgError } from '../core/errors.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { ClientOutput } from './client-output.ts'
+import type { Ride } from './execute/ride.ts'
 import type { RelayHost } from './relay.ts'
 import { Relay } from './relay.ts'
+import type { Repeats } from './repeats.ts'
 import { SessionLoad } from './load-meter.ts'
+import { noteLook } from './session-look.ts'
 import type { SessionState } from './session-state.ts'
 import type { SessionTimes } from './session-times.ts'
 import { isPrepare } from './effects.ts'
@@ -21,37 +24,47 @@ export interface ExchangeEvents {
   exchangeOver(): void
   /** All replies up to a Flush have come; after a failure the rest of the pipeline is skipped. */
   exchangePaused(failed: boolean): void
-  /** The exchange has ended without an error. */
-  answered(server: ServerConnection): void
-  /** See RelayHost. */
-  mayRepeat(): boolean
-  repeatsAfter(server: ServerConnection, sqlstate: string | null): boolean
+  /** The client is gone: nothing is run for it any more. */
+  readonly closed: boolean
+  /** See RelayHost.repeat. */
   repeatCommand(server: ServerConnection, sqlstate: string | null): void
+}
+
+/** The session, as far as replies concern it. */
+type Replying = ExchangeEvents & {
+  readonly state: SessionState
+  readonly output: ClientOutput
+  readonly times: SessionTimes
+  readonly repeats: Repeats
+  readonly ride: Ride
 }
 
 export class Replies implements RelayHost {
   readonly relay: Relay
   /** Names of Parse messages that the present server has not answered yet; '' for unnamed ones. */
   readonly parses: string[] = []
+  /** Bytes told to the client since the exchange began. */
+  answerBytes = 0
   /** Null where load is not measured. */
   readonly load: SessionLoad | null
   readonly #state: SessionState
   readonly #output: ClientOutput
   readonly #events: ExchangeEvents
   readonly #times: SessionTimes
+  readonly #repeats: Repeats
+  readonly #ride: Ride
   #effects: (Effect | null)[] = []
   #effectAt = 0
   #settingsBefore: SettingsProfile
 
-  constructor(
-    state: SessionState,
-    output: ClientOutput,
-    events: ExchangeEvents & { readonly times: SessionTimes },
-  ) {
+  constructor(session: Replying) {
+    const { state, output, times, repeats, ride } = session
     this.#state = state
-    this.#times = events.times
     this.#output = output
-    this.#events = events
+    this.#times = times
+    this.#repeats = repeats
+    this.#ride = ride
+    this.#events = session
     this.#settingsBefore = state.settings
     const { load } = state.database
     this.load = load === null ? null : new SessionLoad(load)
@@ -63,6 +76,7 @@ export class Replies implements RelayHost {
     this.#effects = [...effects]
     this.#effectAt = 0
     this.#settingsBefore = this.#state.settings
+    this.answerBytes = 0
     this.load?.begin()
   }
 
@@ -71,6 +85,7 @@ export class Replies implements RelayHost {
   }
 
   forward(bytes: Uint8Array): void {
+    this.answerBytes += bytes.length
     this.load?.forwarded(bytes.length)
     this.#output.forward(bytes)
   }
@@ -110,6 +125,11 @@ export class Replies implements RelayHost {
     this.#times.failed = true
     this.#state.undoDefinitions()
     this.#state.fail()
+    // A lock that was taken before the failure is kept.
+    const shard = this.relay.server?.shard
+    for (const effect of shard === undefined ? [] : this.#effects.slice(this.#effectAt)) {
+      if (effect !== null && shard !== undefined) noteLook(this.#state, effect, shard)
+    }
     this.#forgetParses(this.relay.server)
     this.#events.copyInFailed()
   }
@@ -120,16 +140,18 @@ export class Replies implements RelayHost {
   }
 
   mayRepeat(): boolean {
-    return this.#events.mayRepeat()
+    return this.#repeats.isArmed
   }
 
   repeatsAfter(sqlstate: string | null): boolean {
     const { server } = this.relay
-    return server !== null && this.#events.repeatsAfter(server, sqlstate)
+    if (server === null || this.#events.closed) return false
+    return this.#repeats.after(server, sqlstate) || this.#ride.wasHit(sqlstate)
   }
 
   repeat(server: ServerConnection, sqlstate: string | null): void {
     this.#forgetParses(server)
+    this.#ride.arrived()
     this.#events.repeatCommand(server, sqlstate)
   }
 
@@ -141,8 +163,9 @@ export class Replies implements RelayHost {
 
   exchangeFinished(server: ServerConnection): void {
     this.load?.end()
+    this.#ride.arrived()
     this.#times.served(server.shard)
-    if (!this.relay.failed) this.#events.answered(server)
+    if (!this.relay.failed) this.#repeats.answered(server)
     const { transaction } = this.#state
     if (transaction !== null) {
       if (server.transactionStatus === 'I') this.#state.endTransaction('rolledBack')
@@ -161,6 +184,7 @@ export class Replies implements RelayHost {
 
   serverLost(error: PgError): void {
     this.load?.end()
+    this.#ride.arrived()
     const pending = this.#effects.slice(this.#effectAt)
     const deciding = pending.some((effect) => decides(effect))
     if (!this.relay.failed) this.#output.error(deciding ? error : this.#state.meaningOf(error))

@@ -56,16 +56,20 @@ export class SessionIds {
     this.#fetched = id === undefined || ids.length > 1 ? null : { id, positions }
   }
 
+  /** True when somebody else may want to know what the session does. */
+  inUse(settings: SettingsProfile): boolean {
+    return this.#owed.size > 0 || (settings.own(ownNames.sessionId) ?? '') !== ''
+  }
+
   /** Asks for the position behind a read that was just sent, in the same write; needed only if there are ids. */
   askBehind(server: ServerConnection, settings: SettingsProfile): void {
-    const ids = this.#owed.size > 0 || (settings.own(ownNames.sessionId) ?? '') !== ''
-    if (ids && this.#hostOf(server) !== null) this.#asked = { server, lsn: askLsn(server) }
+    if (this.inUse(settings) && this.#hostOf(server) !== null) this.#asked = { server, lsn: askLsn(server) }
   }
 
   /** True when what was done on `leases` is to be known under session ids before the client goes on. */
   mustPublish(settings: SettingsProfile, leases: Leases): boolean {
     if (this.#published || leases.isEmpty) return false
-    return this.#owed.size > 0 || (settings.own(ownNames.sessionId) ?? '') !== ''
+    return this.inUse(settings)
   }
 
   /**

@@ -14,17 +14,21 @@ import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
 import { waitNewerTopology } from './execute/lease.ts'
+import { Ride } from './execute/ride.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
 import { type ClientCommand, Intake, type PipelineEnd } from './intake.ts'
 import { type Lease, Leases } from './leases.ts'
+import { loseServer } from './lost-server.ts'
 import { ownNames } from './own-settings.ts'
 import type { Relay } from './relay.ts'
 import { fenceError } from './repeat-verdict.ts'
 import { Repeats } from './repeats.ts'
 import { type ExchangeEvents, Replies } from './replies.ts'
 import type { SessionOptions } from './session-options.ts'
+import { lookAtServers } from './session-look.ts'
 import { SessionState } from './session-state.ts'
+import type { SessionLimits } from './session-limits.ts'
 import { SessionTimes } from './session-times.ts'
 
 type Phase = 'ready' | 'waiting' | 'running' | 'copyIn' | 'working' | 'closed'
@@ -38,16 +42,21 @@ export class Session implements ExchangeEvents, ServerOwner {
   readonly replies: Replies
   readonly repeats: Repeats
   readonly output: ClientOutput
+  /** Statements that share a server with those of other clients. */
+  readonly ride: Ride
   readonly times: SessionTimes
+  readonly limits: SessionLimits
   readonly connectedAtMs: number
-  /** Since when the client has been silent inside a transaction; null outside. */
-  idleInTransactionSinceMs: number | null = null
+  /** What the client knows as the process that serves it. */
+  processId = 0
   readonly #socket: Socket
   readonly #intake: Intake
   readonly #onClosed: () => void
   /** When a move began to hold the command; null when none does. */
   heldSinceMs: number | null = null
   readonly #copy = new CopyIntake()
+  /** An operator has it rest: nothing more is taken from the client. */
+  suspended = false
   #phase: Phase = 'ready'
   #draining = false
   #pumping = false
@@ -60,14 +69,18 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#intake = new Intake(options.framer)
     this.#onClosed = options.closed
     this.times = new SessionTimes(options.database.traffic, context.turn)
-    const leases = new Leases(this, this.times, options.client.name)
+    const { limits, client, database } = options
+    this.limits = limits
+    const resetQuery = limits.mode === 'session' ? database.options.resetQuery : null
+    const leases = new Leases(this, this.times, { share: client.name, resetQuery })
     this.output = new ClientOutput(options, leases)
     this.state = new SessionState(options, leases)
     this.state.database.sessions.add(this.state)
     const token = options.startup.own(ownNames.sessionToken)
     if (token !== undefined) this.state.reads.mergeToken(token, context.tokenKey)
     this.repeats = new Repeats(this.state)
-    this.replies = new Replies(this.state, this.output, this)
+    this.ride = new Ride(this)
+    this.replies = new Replies(this)
     this.connectedAtMs = context.clock.nowMs()
     options.socket.on('drain', () => this.pump())
   }
@@ -98,10 +111,12 @@ export class Session implements ExchangeEvents, ServerOwner {
     return [...this.state.leases].filter(({ server }) => server.exchangesOwed > 0)
   }
 
-  /** CancelRequest: stops what its servers are doing for it now, or its wait for one, and nobody else. */
+  /** CancelRequest: stops what its servers are doing for it now, or its wait for one, and nobody else; resolves once they know. */
   async cancel(): Promise<void> {
+    const riding = this.ride.cancel()
     this.state.leases.stopWaiting(pgError('statementCancelled'))
-    await Promise.all(this.workingServers.map(({ pool, server }) => pool.cancel(server)))
+    const cancels = this.workingServers.map(({ pool, server }) => pool.cancel(server))
+    await Promise.all([riding, ...cancels])
   }
 
   /** Bytes from the client; `chunk` may be reused when the call returns. */
@@ -117,10 +132,12 @@ export class Session implements ExchangeEvents, ServerOwner {
   close(): void {
     if (this.#phase === 'closed') return
     this.state.database.sessions.delete(this.state)
+    this.ride.abandon()
     const working = this.#phase === 'working' || this.#copy.reading
     this.#phase = 'closed'
     this.output.end()
     this.state.leases.stopWaiting(pgError('shuttingDown'))
+    this.state.listening?.clear()
     // Steps under way notice the closed session themselves and roll back what they have begun.
     if (working) for (const { pool, server } of this.workingServers) void pool.cancel(server)
     else this.state.leases.abandon()
@@ -133,6 +150,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (this.#phase === 'closed') return
     this.output.error(error)
     this.context.metrics.errors.inc({ sqlstate: error.sqlstate })
+    this.context.observation.failed(this, error)
     this.close()
   }
 
@@ -152,7 +170,6 @@ export class Session implements ExchangeEvents, ServerOwner {
       while (this.#takes) {
         const command = this.#intake.next(this.#phase === 'copyIn')
         if (command === undefined) break
-        this.idleInTransactionSinceMs = null
         this.heldSinceMs = null
         this.repeats.nextCommand()
         this.relay.nextCommand()
@@ -171,13 +188,14 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   /** True when the next message may be taken: not from who asks on and on and does not read the answers. */
   get #takes(): boolean {
-    return this.#phase === 'copyIn' || (this.#phase === 'ready' && !this.output.full)
+    if (this.#phase === 'copyIn') return true
+    return this.#phase === 'ready' && !this.output.full && !this.suspended
   }
 
   #take(command: ClientCommand): void {
     if (command.kind === 'simple' || command.kind === 'pipeline') {
       this.times.begun()
-      this.context.watching.watch?.began(this, command)
+      this.context.observation.watch?.began(this, command)
     }
     switch (command.kind) {
       case 'simple':
@@ -200,18 +218,6 @@ export class Session implements ExchangeEvents, ServerOwner {
   }
 
   // ---- commands that are run again
-
-  mayRepeat(): boolean {
-    return this.repeats.isArmed
-  }
-
-  repeatsAfter(server: ServerConnection, sqlstate: string | null): boolean {
-    return !this.closed && this.repeats.after(server, sqlstate)
-  }
-
-  answered(server: ServerConnection): void {
-    this.repeats.answered(server)
-  }
 
   repeatCommand(server: ServerConnection, sqlstate: string | null): void {
     const run = this.repeats.take(server, sqlstate)
@@ -297,14 +303,8 @@ export class Session implements ExchangeEvents, ServerOwner {
   }
 
   serverClosed(server: ServerConnection, error: PgError): void {
-    const { leases, transaction } = this.state
-    const pinned = leases.get(server.shard)?.pinned ?? null
-    // Its client may have rows of it, in a transaction that is not over.
-    if (leases.get(server.shard)?.server === server) this.state.reads.observed(server)
-    leases.forget(server)
-    if (transaction?.participants.delete(server.shard) === true) this.state.lose(error)
-    // Temporary tables and session locks are gone: to go on would be to pretend they were there.
-    if (pinned !== null) this.fatal(pgError('sessionStateLost', [error.message], { cause: error }))
+    const end = loseServer(this.state, server, error)
+    if (end !== null) this.fatal(end)
   }
 
   /** ReadyForQuery to the client: the statement or pipeline is over. */
@@ -317,34 +317,51 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (over && state.reads.ids.mustPublish(state.settings, state.leases)) {
       return this.#publishThenReady()
     }
+    const { listening } = state
+    if (transaction === null && listening?.isBehind === true) {
+      return this.#until(listening.catchUp(), () => this.ready())
+    }
     const status = transaction === null ? 'I' : transaction.failed ? 'E' : 'T'
     if (status === 'I') {
       state.portals.clear()
       state.settle()
+      listening?.flush()
     } else {
-      this.idleInTransactionSinceMs = this.context.clock.nowMs()
+      if (this.limits.mode === 'statement') return this.fatal(pgError('blockInStatementMode'))
     }
     this.#phase = 'ready'
     this.times.answered(status !== 'I')
-    this.context.watching.watch?.answered(this)
+    this.context.observation.watch?.answered(this)
     this.output.readyForQuery(status)
+    if (status === 'I' && state.leases.wantLook) return this.#lookBehind()
     this.#closeIfDrained()
+  }
+
+  /** The client has its answer; what the statement has left on servers is found out before they serve anybody else. */
+  #lookBehind(): void {
+    this.#until(lookAtServers(this.state), () => {
+      this.state.settle()
+      this.#phase = 'ready'
+      this.#closeIfDrained()
+    })
   }
 
   /** Whoever shares a session id with this client may read elsewhere once it is told: what it saw goes ahead. */
   #publishThenReady(): void {
-    this.#phase = 'working'
     const { reads, settings, leases } = this.state
-    reads.ids
-      .publish(settings, leases, () => this.state.settle())
-      .then(
-        () => {
-          if (this.#phase === 'closed') return this.state.leases.abandon()
-          this.ready()
-          this.pump()
-        },
-        (error: unknown) => this.fatal(toPgError(error)),
-      )
+    const published = reads.ids.publish(settings, leases, () => this.state.settle())
+    this.#until(published, () => this.ready())
+  }
+
+  /** The client's next command waits for `steps`. */
+  #until(steps: Promise<void>, then: () => void): void {
+    this.#phase = 'working'
+    const over = () => {
+      if (this.#phase === 'closed') return this.state.leases.abandon()
+      then()
+      this.pump()
+    }
+    steps.then(over, (error: unknown) => this.fatal(toPgError(error)))
   }
 
   /** The statement or pipeline ends with an error of our own. */

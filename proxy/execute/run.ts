@@ -15,6 +15,7 @@ import { readQuery, type SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
 import { isShard, type Where } from '../where.ts'
 import { leaseOn, waitHeld } from './lease.ts'
+import { framesIn } from './ride.ts'
 import { joinServer, sendBatch, sendSimple } from './single.ts'
 import { runBatchSteps, runQuerySteps } from './steps.ts'
 
@@ -73,6 +74,7 @@ function sendQuery(
   if (open !== null && where !== '(any)' && shard !== open.shard) return refusedBehindFlush(session)
   let owned = bytes
   session.state.reads.take(facts.hints)
+  if (open === null && session.ride.takeQuery(query, shard, bytes, runQuery)) return
   const lease = leaseOn(session, {
     shard: open?.shard ?? shard,
     facts,
@@ -149,11 +151,13 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     const owned = ownFrames(frames)
     return session.work(() => runBatchSteps(session, owned), end)
   }
+  const shard = shardOf(session, batch.where)
+  if (end === 'sync' && session.ride.takeBatch(batch, frames, shard, runKept)) return
   let owned = frames
   const again = () => runBatch(session, owned, end)
   // Without its Sync the pipeline may go on to write.
   const facts = end === 'sync' ? known : noRead
-  const lease = leaseOn(session, { shard: shardOf(session, batch.where), facts, again, end })
+  const lease = leaseOn(session, { shard, facts, again, end })
   if (lease === null) {
     owned = ownFrames(frames)
     state.undoDefinitions()
@@ -169,6 +173,10 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   session.replies.expect([])
   runOn(session, lease.server, batch, end)
   if (facts.repeatable) askBehind(session, lease.server)
+}
+
+function runKept(session: Session, bytes: Uint8Array): void {
+  runBatch(session, framesIn(bytes), 'sync')
 }
 
 function mayMeetFence({ state }: Session, { items }: Batch): boolean {

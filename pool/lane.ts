@@ -1,0 +1,333 @@
+// The fast lane: statements of several clients in flight on one server. PostgreSQL answers a pipeline in order, and each Sync
+// (or simple query) ends a transaction of its own, so that an error stays with its client. What may ride is decided by who
+// sends it (proxy/execute/ride.ts): reads of one statement outside transactions that leave nothing behind.
+//
+// A server of the lane is one that its pool has lent for a while:
+//   idle     nothing in flight; it goes back to the pool at the next sweep, or at once when somebody waits there
+//   open     a few are in flight, the head for a short time only: more may board
+//   sealed   nothing boards until it is empty: the last in flight is not known to be fast, or something has to be put right
+//
+// A new statement goes to an idle server, else to the open one with the fewest in flight, else it does not ride. Behind a
+// head that turns out to be slow nobody is left waiting: those behind it are run again elsewhere, which reads allow, and
+// what this server says of them is dropped.
+import { assert } from '../core/assert.ts'
+import type { Clock, Timer } from '../core/clock.ts'
+import type { PgError } from '../core/errors.ts'
+import type { Log } from '../core/log.ts'
+import { backend } from '../wire/codes.ts'
+import { AnswerSink, sendQuery } from './exchange.ts'
+import type { FlushTurn } from './outbox.ts'
+import type { Pace } from './pace.ts'
+import type { ReplySink, ServerConnection, ServerOwner } from './server-connection.ts'
+import type { SettingsProfile } from './settings-profile.ts'
+
+/** Who has a statement in flight. */
+export interface Rider {
+  /** Takes the replies. */
+  readonly sink: ReplySink
+  /** Of its statement; known once it boards. */
+  readonly pace: Pace | null
+  /** Bytes of the answer so far. */
+  readonly answerBytes: number
+  /** Its statement must run elsewhere; nothing of it was answered, and nothing will be. */
+  rescued(server: ServerConnection): void
+}
+
+/** The pool that servers are borrowed from. */
+export interface Lender {
+  /** Grows with every schema change. */
+  readonly preparedGeneration: number
+  /** True while somebody waits for a server. */
+  readonly isShort: boolean
+  /** An idle server at once, or null. */
+  lend(profile: SettingsProfile): ServerConnection | null
+  /** Opens connections unless there are so many. */
+  warm(count: number): void
+  release(server: ServerConnection): void
+  cancel(server: ServerConnection): Promise<void>
+  serverClosed(server: ServerConnection, error: PgError): void
+}
+
+export type LaneOptions = {
+  readonly clock: Clock
+  readonly turn: FlushTurn
+  readonly log: Log
+}
+
+/** What the lane has done, for metrics. */
+export type LaneCounts = {
+  /** Statements that were sent on it. */
+  rides: number
+  /** Of those: taken away from behind a slow one and run elsewhere. */
+  rescues: number
+  /** Statements that might have ridden and found no place. */
+  full: number
+}
+
+const inFlightMax = 256
+const pendingBytesMax = 64 * 1024
+// A head is late that has run for longer than so many ms and than a multiple of what heads usually take: on a machine that is
+// short of CPU all of them take longer. The event loop looks at sockets once a turn: what was there at the second look
+// nobody has waited for, however long those turns were.
+const lateMsMin = 1
+const lateFactor = 6
+const lateTurns = 2
+// Behind a head that is late nobody boards; behind one that has been for some time nobody stays.
+const stuckFactor = 4
+const watchMs = 2
+const usualMsMax = 4
+const fading = 1 / 64
+
+/** A server of the lane. */
+export class LaneServer {
+  readonly server: ServerConnection
+  /** In the order of their statements; null for one whose answer nobody waits for any more. */
+  readonly riders: (Rider | null)[] = []
+  /** Names of statements that it was sent to prepare and has not accepted yet. */
+  readonly preparing = new Set<string>()
+  sealed = false
+  /** A cancel request was sent: it may hit another statement than the one it was meant for. */
+  cancelled = false
+  headSinceMs = 0
+  headTurn = 0
+
+  constructor(server: ServerConnection) {
+    this.server = server
+  }
+}
+
+export class Lane implements ServerOwner {
+  readonly counts: LaneCounts = { rides: 0, rescues: 0, full: 0 }
+  /** Servers that it may borrow at a time; 0: nothing rides. */
+  serversMax = 0
+  readonly #options: LaneOptions
+  readonly #lender: Lender
+  readonly #servers: LaneServer[] = []
+  #watch: Timer | null = null
+  /** What heads have taken of late. */
+  #usualMs = 0
+  /** A server whose last statement is not known to be fast; one at a time. */
+  #trial: LaneServer | null = null
+
+  constructor(lender: Lender, options: LaneOptions) {
+    this.#lender = lender
+    this.#options = options
+  }
+
+  /** Servers that are lent to it now, for SHOW LANES. */
+  get servers(): readonly LaneServer[] {
+    return this.#servers
+  }
+
+  /**
+   * A server that `rider`'s statement is sent on now: the caller does so in the same turn, and tells `left` once it was
+   * answered. Null: it does not ride. `statement`: name of the prepared statement that it runs, '' for none.
+   */
+  board(rider: Rider, profile: SettingsProfile, statement: string): LaneServer | null {
+    if (this.serversMax === 0) return null
+    const { clock, turn } = this.#options
+    const nowMs = clock.nowMs()
+    const { pace } = rider
+    if (pace?.mayTry(nowMs) !== true) return null
+    const fast = pace.isFast
+    if (!fast && this.#trial !== null) return null
+    const chosen = this.#choose(profile, statement, nowMs)
+    if (chosen === null) {
+      this.counts.full += 1
+      return null
+    }
+    if (chosen.riders.length === 0) {
+      this.#join(chosen, profile)
+      chosen.headSinceMs = nowMs
+      chosen.headTurn = turn.count
+    }
+    chosen.riders.push(rider)
+    this.counts.rides += 1
+    if (!fast) {
+      chosen.sealed = true
+      this.#trial = chosen
+    }
+    this.#watch ??= clock.after(watchMs, () => this.#look())
+    return chosen
+  }
+
+  /** The statement at the head was answered, or whoever waited for it is gone. */
+  left(lent: LaneServer): void {
+    const rider = lent.riders.shift()
+    assert(rider !== undefined, 'answers come in the order of the statements')
+    const { clock, turn, log } = this.#options
+    const nowMs = clock.nowMs()
+    if (rider !== null && !lent.server.closed) {
+      rider.pace?.ran({ late: this.#isLate(lent, nowMs, 1), bytes: rider.answerBytes }, nowMs)
+      const ms = Math.min(nowMs - lent.headSinceMs, usualMsMax)
+      this.#usualMs += (ms - this.#usualMs) * fading
+    }
+    lent.headSinceMs = nowMs
+    lent.headTurn = turn.count
+    const { server } = lent
+    if (server.transactionStatus !== 'I' && !server.closed) {
+      log.error({ shard: server.shard }, 'a statement on the fast lane has left a transaction open')
+      return server.close('it was left in a transaction')
+    }
+    if (lent.riders.length > 0) return
+    if (this.#trial === lent) this.#trial = null
+    lent.sealed = false
+    lent.cancelled = server.cancelsInFlight > 0
+    if (this.#lender.isShort || lent.cancelled) this.#giveBack(lent)
+  }
+
+  /** Nobody waits for the rider's answer any more; its server goes on with it. */
+  forget(lent: LaneServer, rider: Rider): void {
+    const at = lent.riders.indexOf(rider)
+    if (at < 0) return
+    lent.riders[at] = null
+    lent.server.replace(rider.sink, new Dropped(() => this.left(lent)))
+  }
+
+  /** Cancels the rider's statement where it runs; null: it had not begun, and its answer will be dropped. */
+  cancel(lent: LaneServer, rider: Rider): Promise<void> | null {
+    if (lent.riders[0] !== rider) {
+      this.forget(lent, rider)
+      return null
+    }
+    lent.sealed = true
+    lent.cancelled = true
+    return this.#lender.cancel(lent.server)
+  }
+
+  /** Gives back every server that nothing is in flight on; called on a timer, and when the pool wants them. */
+  sweep(): void {
+    for (const lent of this.#servers.slice()) {
+      if (lent.riders.length === 0) this.#giveBack(lent)
+      else lent.sealed ||= lent.server.preparedGeneration !== this.#lender.preparedGeneration
+    }
+  }
+
+  serverSpoke(): void {
+    // Notices of a server that nobody has asked anything concern nobody.
+  }
+
+  serverClosed(server: ServerConnection, error: PgError): void {
+    const at = this.#servers.findIndex((lent) => lent.server === server)
+    const [lent] = at < 0 ? [] : this.#servers.splice(at, 1)
+    if (lent !== undefined && this.#trial === lent) this.#trial = null
+    this.#lender.serverClosed(server, error)
+  }
+
+  #isLate({ headSinceMs, headTurn }: LaneServer, nowMs: number, factor: number): boolean {
+    const lateMs = Math.max(lateMsMin, this.#usualMs * lateFactor) * factor
+    return nowMs - headSinceMs > lateMs && this.#options.turn.count - headTurn > lateTurns
+  }
+
+  #choose(profile: SettingsProfile, statement: string, nowMs: number): LaneServer | null {
+    let best: LaneServer | null = null
+    for (const lent of this.#servers) {
+      const inFlight = lent.riders.length
+      if (inFlight === 0) return lent
+      if (best !== null && inFlight >= best.riders.length) continue
+      if (this.#takesMore(lent, profile, statement, nowMs)) best = lent
+    }
+    return this.#borrow(profile) ?? best
+  }
+
+  #takesMore(lent: LaneServer, profile: SettingsProfile, statement: string, nowMs: number): boolean {
+    const { server, riders } = lent
+    if (lent.sealed || riders.length >= inFlightMax) return false
+    if (this.#isLate(lent, nowMs, 1)) return false
+    if (server.preparedGeneration !== this.#lender.preparedGeneration) return false
+    if (!server.settings.equals(profile) || server.pendingBytes > pendingBytesMax) return false
+    return !lent.preparing.has(statement)
+  }
+
+  #borrow(profile: SettingsProfile): LaneServer | null {
+    const { serversMax } = this
+    if (this.#servers.length >= serversMax) return null
+    const server = this.#lender.lend(profile)
+    if (server === null) {
+      this.#lender.warm(serversMax)
+      return null
+    }
+    server.owner = this
+    const lent = new LaneServer(server)
+    this.#servers.push(lent)
+    return lent
+  }
+
+  /** Brings an idle server to where the statements of `profile` expect it; costs no round trip. */
+  #join(lent: LaneServer, profile: SettingsProfile): void {
+    const { server } = lent
+    const generation = this.#lender.preparedGeneration
+    if (server.preparedGeneration !== generation) {
+      server.preparedGeneration = generation
+      if (server.prepared.size > 0) this.#prepend(lent, 'DEALLOCATE ALL')
+      server.prepared.clear()
+      lent.preparing.clear()
+    }
+    const replay = profile.replayFrom(server.settings)
+    if (replay !== '') this.#prepend(lent, replay)
+    server.settings = profile
+  }
+
+  #prepend({ server }: LaneServer, sql: string): void {
+    const sink = new AnswerSink((error) => {
+      if (error === null || server.closed) return
+      this.#options.log.error({ shard: server.shard, error }, 'settings could not be replayed')
+      server.close('its session state is not known')
+    })
+    sendQuery(server, sql, sink)
+  }
+
+  #giveBack(lent: LaneServer): void {
+    const at = this.#servers.indexOf(lent)
+    if (at < 0) return
+    this.#servers.splice(at, 1)
+    const { server } = lent
+    this.#lender.release(server)
+  }
+
+  /** Takes away who waits behind a head that does not end. */
+  #look(): void {
+    this.#watch = null
+    const { clock, turn } = this.#options
+    turn.passed()
+    const nowMs = clock.nowMs()
+    let busy = false
+    for (const lent of this.#servers.slice()) {
+      if (lent.riders.length === 0) continue
+      busy = true
+      if (!this.#isLate(lent, nowMs, stuckFactor)) continue
+      if (lent.riders.length > 1) this.#rescue(lent)
+    }
+    if (busy) this.#watch = clock.after(watchMs, () => this.#look())
+  }
+
+  #rescue(lent: LaneServer): void {
+    lent.sealed = true
+    // Some of what it was sent to prepare belongs to those who go: whether it will have it, nobody hears.
+    lent.server.forgetPrepared()
+    for (const rider of lent.riders.slice(1)) {
+      if (rider === null) continue
+      this.counts.rescues += 1
+      this.forget(lent, rider)
+      rider.rescued(lent.server)
+    }
+  }
+}
+
+/** Takes the answer that nobody waits for any more. */
+class Dropped implements ReplySink {
+  readonly rows = 'stream'
+  readonly #over: () => void
+
+  constructor(over: () => void) {
+    this.#over = over
+  }
+
+  slice(): void {}
+
+  frame(code: number): void {
+    if (code === backend.readyForQuery) this.#over()
+  }
+
+  lost(): void {}
+}

@@ -1,0 +1,232 @@
+// Statements that share a server with those of other clients (pool/lane.ts): reads of one statement outside transactions,
+// of sessions that hold no server, that leave nothing behind. Whatever else a statement is, it gets a server to itself.
+//
+// While it rides, the session's bytes are kept: when its server dies, when it stood behind a slow statement, or when a cancel
+// request meant for another client has hit it, it is run once more, on a server of its own.
+import { pgError } from '../../core/errors.ts'
+import type { ShardId } from '../../core/ids.ts'
+import type { Lane, LaneServer, Rider } from '../../pool/lane.ts'
+import type { Pace } from '../../pool/pace.ts'
+import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
+import type { Plan } from '../../router/plan.ts'
+import type { Statement } from '../../router/router.ts'
+import { type Frame, Framer } from '../../wire/framer.ts'
+import type { Batch, BatchItem } from '../batch.ts'
+import type { SimpleQuery } from '../query.ts'
+import type { Session } from '../session.ts'
+import { sendBatch, sendSimple } from './single.ts'
+
+/** Runs a command again from its bytes. */
+export type RunAgain = (session: Session, bytes: Uint8Array) => void
+
+// What is longer gets a server of its own rather than a copy.
+const bytesMax = 16 * 1024
+const keptBytesMin = 256
+const cancelled = '57014'
+
+/** One session's place on the lane; it has at most one statement there. */
+export class Ride implements Rider {
+  readonly #session: Session
+  readonly #run = () => this.#again?.(this.#session, this.#kept.subarray(0, this.#keptBytes))
+  #kept = new Uint8Array(0)
+  #keptBytes = 0
+  #again: RunAgain | null = null
+  #lane: Lane | null = null
+  #lent: LaneServer | null = null
+  #pace: Pace | null = null
+  #preparing = ''
+  #cancels = false
+
+  constructor(session: Session) {
+    this.#session = session
+  }
+
+  get sink(): ReplySink {
+    return this.#session.relay
+  }
+
+  get pace(): Pace | null {
+    return this.#pace
+  }
+
+  get answerBytes(): number {
+    return this.#session.replies.answerBytes
+  }
+
+  /** Sends a simple query on the lane; false when it does not ride. `again` runs it from its bytes. */
+  takeQuery(query: SimpleQuery, shard: ShardId, bytes: Uint8Array, again: RunAgain): boolean {
+    const { prepared, plans } = query
+    const statement = prepared?.statements[0]
+    if (statement === undefined || plans.length !== 1 || query.facts.hints !== null) return false
+    if (!this.#mayRide(statement, plans[0], bytes.length)) return false
+    const lent = this.#board(shard, statement, '')
+    if (lent === null) return false
+    this.#reserve(bytes.length)
+    this.#kept.set(bytes)
+    this.#begin(lent.server, again)
+    const { replies } = this.#session
+    replies.expect(query.effects)
+    if (prepared !== null && plans[0] !== undefined) replies.load?.add(prepared, 0, plans[0], null)
+    sendSimple(this.#session, lent.server, bytes)
+    return true
+  }
+
+  /** The same for a pipeline up to its Sync. */
+  takeBatch(batch: Batch, frames: readonly Frame[], shard: ShardId, again: RunAgain): boolean {
+    const only = onlyExecute(batch)
+    if (only === null) return false
+    const { portal } = only
+    const statement = portal.prepared.statements[0]
+    if (statement === undefined || portal.prepared.hints !== null) return false
+    const length = frames.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    if (!this.#mayRide(statement, portal.plan, length)) return false
+    const name = portal.statement.named ? portal.statement.cached.name : ''
+    const lent = this.#board(shard, statement, name)
+    if (lent === null) return false
+    this.#reserve(length)
+    let at = 0
+    for (const { bytes } of frames) {
+      this.#kept.set(bytes, at)
+      at += bytes.length
+    }
+    this.#begin(lent.server, again)
+    const { replies } = this.#session
+    replies.expect([])
+    sendBatch(this.#session, lent.server, batch, 'sync')
+    if (name !== '' && replies.parses.includes(name)) {
+      this.#preparing = name
+      lent.preparing.add(name)
+    }
+    return true
+  }
+
+  /** The exchange with the server has ended. */
+  arrived(): void {
+    const lane = this.#lane
+    const lent = this.#leave()
+    if (lent !== null) lane?.left(lent)
+  }
+
+  rescued(server: ServerConnection): void {
+    this.#leave()
+    const { relay, replies } = this.#session
+    relay.leave()
+    replies.parses.length = 0
+    this.#session.repeatCommand(server, null)
+  }
+
+  /** The client wants its statement stopped. Resolves once the server has been told. */
+  async cancel(): Promise<void> {
+    if (this.#lent === null || this.#lane === null) return
+    this.#cancels = true
+    const told = this.#lane.cancel(this.#lent, this)
+    if (told !== null) return await told
+    // It had not begun, and nobody will hear that it does.
+    const session = this.#session
+    this.#leave()
+    session.relay.leave()
+    session.replies.parses.length = 0
+    session.refuse(pgError('statementCancelled'), 'sync')
+    session.pump()
+  }
+
+  /** The client is gone. */
+  abandon(): void {
+    const lane = this.#lane
+    const lent = this.#leave()
+    if (lent === null || lane === null) return
+    void lane.cancel(lent, this)
+    lane.forget(lent, this)
+  }
+
+  /** True when an error with that SQLSTATE was meant for another client. */
+  wasHit(sqlstate: string | null): boolean {
+    if (sqlstate !== cancelled || this.#cancels || this.#lent === null) return false
+    return this.#lent.cancelled && this.#session.repeats.isArmed
+  }
+
+  #mayRide({ shape }: Statement, plan: Plan | undefined, length: number): boolean {
+    const { state, repeats } = this.#session
+    if (plan?.kind !== 'single' || plan.moves.length > 0 || length > bytesMax) return false
+    if (shape.command !== 'select' || shape.replica.kind !== 'allowed' || !shape.isReadOnly) {
+      return false
+    }
+    if (state.transaction !== null || !state.leases.isEmpty || repeats.hasRun) return false
+    if (state.database.hasReplicas || state.reads.readOnly) return false
+    return !state.reads.ids.inUse(state.settings)
+  }
+
+  #board(shard: ShardId, { shape }: Statement, name: string): LaneServer | null {
+    const { state } = this.#session
+    const { lane } = state.poolOf(shard)
+    if (lane.serversMax === 0) return null
+    this.#pace = state.database.paces.of(shape)
+    this.#lane = lane
+    this.#lent = lane.board(this, state.settings, name)
+    return this.#lent
+  }
+
+  #begin(server: ServerConnection, again: RunAgain): void {
+    const session = this.#session
+    this.#again = again
+    this.#cancels = false
+    session.repeats.arm({ server }, this.#run, true)
+    session.state.routedBy = session.state.database.topology
+    session.output.shared = server
+    session.enter('running')
+  }
+
+  #leave(): LaneServer | null {
+    const lent = this.#lent
+    if (lent === null) return null
+    this.#lent = null
+    this.#session.output.shared = null
+    if (this.#preparing !== '') lent.preparing.delete(this.#preparing)
+    this.#preparing = ''
+    return lent
+  }
+
+  #reserve(length: number): void {
+    this.#keptBytes = length
+    if (this.#kept.length < length || this.#kept.length > bytesMax / 4) {
+      this.#kept = new Uint8Array(Math.max(length, keptBytesMin))
+    }
+  }
+}
+
+/** Frames of a pipeline that was kept. */
+export function framesIn(bytes: Uint8Array): readonly Frame[] {
+  const framer = new Framer(bytesMax)
+  framer.push(bytes)
+  const frames: Frame[] = []
+  for (let frame = framer.next(); frame !== undefined; frame = framer.next()) frames.push(frame)
+  return frames
+}
+
+type Execute = Extract<BatchItem, { kind: 'execute' }>
+
+/** The one portal that a pipeline runs to its end; null when it does anything else. */
+function onlyExecute({ items, error }: Batch): Execute | null {
+  if (error !== null) return null
+  let only: Execute | null = null
+  for (const item of items) {
+    switch (item.kind) {
+      case 'execute':
+        if (only !== null || item.maxRows !== 0) return null
+        only = item
+        break
+      case 'parse':
+      case 'bind':
+      case 'describeStatement':
+      case 'describePortal':
+        if (only !== null) return null
+        break
+      case 'closeStatement':
+      case 'closePortal':
+        break
+      case 'foreign':
+        return null
+    }
+  }
+  return only
+}
