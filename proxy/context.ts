@@ -3,16 +3,15 @@ import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
 import type { Writer } from '../wire/writer.ts'
 import type { ProxyMetrics } from './metrics.ts'
+import type { Observation } from './observation.ts'
 import type { TurnTime } from './session-times.ts'
-import type { StatementWatch } from './statement-watch.ts'
 
 export type ProxyContext = {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: ProxyMetrics
   readonly turn: TurnTime
-  /** Whether somebody listens to statements; a reload may change that. */
-  readonly watching: { watch: StatementWatch | null }
+  readonly observation: Observation
   /** Secret that session tokens are signed with. */
   readonly tokenKey: Uint8Array
   /** Scratch for one message at a time; what is written must be sent before anybody else writes. */

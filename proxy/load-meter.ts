@@ -237,7 +237,7 @@ function keyOf(prepared: Prepared, index: number, params: BoundParams | null): s
 }
 
 /** The number at the end of a command tag, such as 3 of `INSERT 0 3`; 0 without one. */
-function rowsOf(tag: string): number {
+export function rowsOf(tag: string): number {
   let rows = 0
   let unit = 1
   for (let at = tag.length - 1; at >= 0; at -= 1) {

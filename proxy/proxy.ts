@@ -1,36 +1,48 @@
 // One proxy: listens, logs clients in, hands them their sessions, stops in an orderly way.
 import { randomBytes, randomUUID } from 'node:crypto'
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { hostname } from 'node:os'
 import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import { FlushTurn, Outbox } from '../pool/outbox.ts'
+import { FlushTurn, type Outbox } from '../pool/outbox.ts'
 import { loadParser } from '../router/parser.ts'
 import { writeBackendKeyData, writeParameterStatus, writeReadyForQuery } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
-import { Accounts, type AuthRuleOptions, type UserOptions } from './accounts.ts'
-import { AdminConsole } from './admin.ts'
-import { adminViews } from './admin-views.ts'
+import { AdminCommands } from './admin/commands.ts'
+import { type ConsoleUsers, consoleParameters, isConsole, openConsole } from './admin/open.ts'
+import type { AdminWorld } from './admin/world.ts'
+import { ClientLink, type Entered } from './client-link.ts'
+import { ClientTls, type ClientTlsOptions, noClientTls } from './client-tls.ts'
 import type { ProxyContext } from './context.ts'
 import type { Database } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
 import { Databases, identityOf, type RedisOptions } from './databases.ts'
+import { Entrance, type SharedLimits, startupIn, unlimited } from './entrance.ts'
 import { type Fleet, OneProcess } from './fleet.ts'
 import { type HttpOptions, type HttpPort, startHttp } from './http.ts'
-import { type LoggedIn, Login } from './login.ts'
-import type { ClientStartup } from './startup-parameters.ts'
+import { Listener, type ListenOptions, type Way } from './listener.ts'
+import type { LoggedIn } from './login.ts'
+import { LoginPolicy, type LoginPolicyOptions } from './login-policy.ts'
+import { lookupPlace } from './lookup-place.ts'
 import { createMetrics } from './metrics.ts'
+import { Observation, type ObservationOptions, silentObservation } from './observation.ts'
+import { ServerBudgets } from './server-budgets.ts'
 import { Session } from './session.ts'
+import { limitsOf, type SessionLimits } from './session-limits.ts'
+import { SessionWatch } from './session-watch.ts'
 import { Sessions, slotOf } from './sessions.ts'
 
-export type ProxyOptions = {
+export type ProxyOptions = LoginPolicyOptions & {
   readonly version: string
-  readonly listen: { readonly host: string; readonly port: number }
+  readonly listen: ListenOptions
+  /** Absent: no TLS. */
+  readonly tls?: { readonly client: ClientTlsOptions; readonly server: ServerTlsOptions }
   /** Null: no HTTP port. */
   readonly http: Pick<HttpOptions, 'host' | 'port' | 'inherited'> | null
-  readonly users: readonly UserOptions[]
-  readonly authRules: readonly AuthRuleOptions[]
   readonly databases: readonly DatabaseOptions[]
+  /** What holds for all databases together; absent: no limits. */
+  readonly shared?: SharedLimits
   /** Where session tokens are kept by session id; null: session ids are refused. */
   readonly redis: RedisOptions | null
   /** Secret that session tokens are signed with; null: one of this process alone. */
@@ -46,6 +58,15 @@ export type ProxyOptions = {
    * none to read. @throws Error naming what is wrong with it; then nothing has changed
    */
   readonly reload?: (() => Promise<readonly string[]>) | null
+  /** Key, value, default and whether SET changes it, of all settings; absent: none is shown. */
+  readonly settings?: AdminWorld['settings']
+  /** Changes a setting until the next reload. */
+  readonly set?: AdminWorld['set']
+  readonly shutdown?: AdminWorld['shutdown']
+  /** Who may use the admin console besides the users marked as admins; absent: nobody. */
+  readonly consoleUsers?: ConsoleUsers
+  /** Absent: nothing is told of clients and statements. */
+  readonly observation?: ObservationOptions
   /** All processes that share the port; absent: this one is alone. */
   readonly fleet?: Fleet
   /** Tells this process from the others that share the port; absent: 0. */
@@ -54,25 +75,32 @@ export type ProxyOptions = {
   readonly log: Log
 }
 
-/** What receives a client's bytes: the login, then the session or the admin console. */
-interface Receiver {
-  received(chunk: Uint8Array): void
+type Descriptors = {
+  readonly tcp: readonly number[]
+  readonly unix: number | null
+  readonly http: number | null
 }
 
-const adminDatabase = 'ringfence'
 const readBufferBytes = 64 * 1024
 const sweepMs = 1_000
+// While the last clients are waited for.
+const lookMs = 50
+const nobody: ConsoleUsers = { admins: new Set(), stats: new Set() }
 
 export class Proxy {
   readonly sessions: Sessions
   readonly #fleet: Fleet
   #options: ProxyOptions
   readonly #context: ProxyContext
-  readonly #accounts: Accounts
+  readonly #policy: LoginPolicy
   readonly #databases: Databases
+  readonly #entrance: Entrance
+  readonly #watch: SessionWatch
   readonly #turn = new FlushTurn()
-  readonly #sockets = new Set<Socket>()
-  readonly #server: Server
+  readonly #commands: AdminCommands
+  readonly #links = new Set<ClientLink>()
+  readonly #tls: ClientTls
+  #listener: Listener | null = null
   #http: HttpPort | null = null
   #sweeper: NodeJS.Timeout | null = null
   #draining = false
@@ -84,9 +112,9 @@ export class Proxy {
     this.#fleet = options.fleet ?? new OneProcess()
     const metrics = createMetrics(() => this.#gauges())
     const tokenKey = options.tokenKey === null ? randomBytes(32) : Buffer.from(options.tokenKey)
-    const [turn, writer, watching] = [this.#turn, new Writer(16 * 1024), { watch: null }]
-    this.#context = { clock, log, metrics, tokenKey, turn, watching, writer }
-    this.#accounts = new Accounts(options.users, options.authRules)
+    const observation = this.#observationOf(options)
+    const [turn, writer] = [this.#turn, new Writer(16 * 1024)]
+    this.#context = { clock, log, metrics, tokenKey, turn, observation, writer }
     const dial = {
       turn: this.#turn,
       readBuffer: Buffer.allocUnsafe(readBufferBytes),
@@ -95,10 +123,18 @@ export class Proxy {
       wholeBytesMax: limits.frameBytesMax,
     }
     const { version, listen, redis } = options
-    const identity = identityOf({ ...listen, slot, randomId: randomUUID(), version })
-    this.#databases = new Databases(options.databases, { dial, clock, log, identity, redis })
-    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) =>
-      this.#accept(socket),
+    const host = [listen.host].flat().join(',')
+    const identity = identityOf({ ...listen, host, slot, randomId: randomUUID(), version })
+    const { databases, shared = unlimited } = options
+    const budgets = new ServerBudgets(clock, shared.serversPerUserMax, shared.users)
+    this.#databases = new Databases(databases, { dial, clock, log, identity, redis, budgets })
+    this.#entrance = new Entrance(shared)
+    this.#watch = new SessionWatch({ clock, sessions: this.sessions, limits: () => this.#limits() })
+    const placeOf = (name: string) => lookupPlace(this.#databases, name)
+    this.#policy = new LoginPolicy({ dial, clock, log, placeOf })
+    this.#commands = new AdminCommands(this.#world())
+    this.#tls = new ClientTls(options.tls?.client ?? noClientTls, (error) =>
+      log.debug({ error }, 'TLS handshake failed'),
     )
   }
 
@@ -107,8 +143,10 @@ export class Proxy {
     const proxy = new Proxy(options)
     try {
       await loadParser()
+      await proxy.#policy.configure(options)
       await proxy.#databases.start()
-      await proxy.#listen()
+      const accept = (socket: Socket, way: Way) => proxy.#accept(socket, way)
+      proxy.#listener = await Listener.open(options.listen, accept, options.log)
       const { registry } = proxy.#context.metrics
       const { contentType } = registry
       const http = {
@@ -119,6 +157,7 @@ export class Proxy {
       if (options.http !== null) proxy.#http = await startHttp({ ...options.http, ...http })
       proxy.#sweeper = setInterval(() => proxy.#sweep(), sweepMs)
       proxy.#sweeper.unref()
+      proxy.#watch.start()
       return proxy
     } catch (error) {
       await proxy.close()
@@ -128,7 +167,7 @@ export class Proxy {
 
   /** Port that clients connect to. */
   get port(): number {
-    return (this.#server.address() as AddressInfo).port
+    return this.#listener?.port ?? 0
   }
 
   /** Port of the HTTP server; null without one. */
@@ -154,8 +193,11 @@ export class Proxy {
    * applies. @throws PgError 57P03, or the system's error of a new database; nothing has changed then
    */
   async configure(options: ProxyOptions): Promise<void> {
+    const adoptPolicy = await this.#policy.prepare(options)
     const gone = new Set(await this.#databases.adopt(options.databases))
+    adoptPolicy()
     this.#options = { ...this.#options, databases: options.databases }
+    this.#context.observation.configure(options.observation ?? silentObservation)
     for (const session of this.sessions) if (gone.has(session.state.database)) session.drain()
   }
 
@@ -165,10 +207,37 @@ export class Proxy {
     else await this.#fleet.cancel(pid, secret)
   }
 
+  /** For a process that takes the place of this one. */
+  get descriptors(): Descriptors {
+    const { tcp, unix } = this.#listener?.descriptors ?? { tcp: [], unix: null }
+    return { tcp, unix, http: this.#http?.descriptor ?? null }
+  }
+
+  /** The process before this one has ended or will: what it has left belongs to this one. */
+  adoptSockets(): void {
+    this.#listener?.adopt(this.#options.listen)
+  }
+
+  /** Counters, for who adds up those of several processes. */
+  counters(): Promise<readonly object[]> {
+    return this.#context.metrics.registry.getMetricsAsJSON()
+  }
+
+  /** Takes no new connections; who is there goes on for `deadlineMs` at most, then as with `drain`. */
+  async retire(deadlineMs: number, drainMs: number): Promise<void> {
+    this.#listener?.close()
+    await this.#http?.close()
+    const until = this.#options.clock.nowMs() + deadlineMs
+    while (this.#links.size > 0 && this.#options.clock.nowMs() < until && !this.#draining) {
+      await new Promise((resolve) => setTimeout(resolve, lookMs))
+    }
+    if (!this.#draining) await this.drain(drainMs)
+  }
+
   /** No new logins; sessions close as soon as their transaction ends, at the deadline in any case. */
   async drain(deadlineMs: number): Promise<void> {
     this.#draining = true
-    this.#server.close()
+    this.#listener?.close()
     for (const session of this.sessions) session.drain()
     const until = this.#options.clock.nowMs() + deadlineMs
     while (this.sessions.size > 0 && this.#options.clock.nowMs() < until) {
@@ -180,102 +249,67 @@ export class Proxy {
   /** Stops at once: clients are told, transactions are rolled back, servers closed. */
   async close(): Promise<void> {
     this.#draining = true
-    this.#server.close()
+    this.#listener?.close()
     for (const session of this.sessions) session.fatal(pgError('shuttingDown'))
-    for (const socket of this.#sockets) socket.destroySoon()
+    for (const link of this.#links) link.end()
     if (this.#sweeper !== null) clearInterval(this.#sweeper)
+    this.#watch.close()
     await this.#http?.close()
+    this.#policy.close()
     await this.#databases.close()
-    for (const socket of this.#sockets) socket.destroy()
+    await this.#context.observation.close()
+    for (const link of this.#links) link.destroy()
   }
 
-  #listen(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen(this.#options.listen, () => {
-        this.#server.off('error', reject)
-        this.#server.on('error', (error) => this.#context.log.error({ error }, 'listener failed'))
-        resolve()
-      })
-    })
-  }
-
-  #accept(socket: Socket): void {
-    const outbox = new Outbox(socket, this.#turn)
-    const { limits } = this.#options
-    let receiver: Receiver | null = null
-    let closed = (): void => {}
-    const login = new Login(
+  #accept(socket: Socket, way: Way): void {
+    const link = new ClientLink(
+      socket,
+      way,
       {
-        socket,
-        outbox,
-        accounts: this.#accounts,
-        address: socket.remoteAddress ?? '',
-        frameBytesMax: limits.frameBytesBeforeLoginMax,
-        loginTimeoutMs: limits.loginTimeoutMs,
+        turn: this.#turn,
+        policy: this.#policy,
+        tls: this.#tls,
+        limits: this.#options.limits,
         cancel: (pid, secret) => this.cancel(pid, secret),
-        enter: async (entered) => {
-          const next = await this.#enter(entered, socket, outbox)
-          receiver = next.receiver
-          closed = next.closed
-          entered.framer.frameBytesMax = limits.frameBytesMax
-          if (socket.destroyed) closed()
+        enter: async (login) => {
+          const entered = await this.#enter(login)
+          this.#policy.admission.leave(link)
+          return entered
+        },
+        closed: (gone) => {
+          this.#links.delete(gone)
+          this.#policy.admission.leave(gone)
         },
       },
       this.#context,
     )
-    receiver = login
-    this.#sockets.add(socket)
-    socket.on('data', (chunk) => receiver?.received(chunk))
-    socket.on('end', () => socket.end())
-    socket.on('error', (error) => this.#context.log.debug({ error }, 'client socket failed'))
-    socket.on('close', () => {
-      this.#sockets.delete(socket)
-      login.finish()
-      closed()
-    })
-    if (this.#draining) login.refuse(pgError('notAccepting'))
+    this.#links.add(link)
+    this.#policy.admission.enter(link)
+    if (this.#draining) link.refuse(pgError('notAccepting'))
   }
 
-  async #enter(
-    { account, startup, framer }: LoggedIn,
-    socket: Socket,
-    outbox: Outbox,
-  ): Promise<{ receiver: Receiver; closed: () => void }> {
-    if (startup.database === adminDatabase) {
-      if (!account.admin) throw pgError('adminOnly')
-      const views = adminViews({
-        version: this.#options.version,
-        databases: this.#databases.all,
-        sessions: this.sessions,
-        reload: this.#options.reload ?? null,
-      })
-      this.#welcome(
-        outbox,
-        new Map([['server_version', `18.0 (Ringfence ${this.#options.version})`]]),
-      )
-      const admin = new AdminConsole({ socket, outbox, framer, views })
-      return { receiver: admin, closed: () => {} }
-    }
+  async #enter({ account, startup, framer, transport }: LoggedIn): Promise<Entered> {
+    const { socket, outbox } = transport
     const found = this.#databases.find(startup.database)
+    if (found === null && isConsole(startup.database)) {
+      const { version, consoleUsers = nobody } = this.#options
+      const client = { name: account.name, isAdmin: account.admin, socket, outbox, framer }
+      const receiver = openConsole(startup.database, client, consoleUsers, this.#commands)
+      this.#welcome(outbox, consoleParameters(version))
+      return { receiver, closed: () => {} }
+    }
     if (found === null) throw pgError('databaseUnknown', [startup.database])
     const { database, readOnly } = found
-    if (database.clients >= database.options.clientsMax) {
-      throw pgError('tooManyClients', [startup.database])
-    }
-    database.clients += 1
-    const leave = () => {
-      database.clients -= 1
-    }
+    const leave = this.#entrance.enter(database, startup.database, account.name)
     try {
-      const client = { name: account.name, password: account.password }
-      const asked = readOnly ? withoutWriting(startup) : startup
+      const client = account.login
+      const asked = startupIn(found, startup, `${socket.remoteAddress}:${socket.remotePort}`)
       const known = await database.reports.atLogin(asked, client)
       // A driver that looks for a standby (target_session_attrs) goes by these.
       const reported = readOnly ? new Map([...known, ['in_hot_standby', 'on']]) : known
       if (this.#draining) throw pgError('notAccepting')
       const key = this.sessions.newKey(startup.minor)
-      const session = new Session(
+      const session: Session = new Session(
         {
           socket,
           framer,
@@ -285,7 +319,9 @@ export class Proxy {
           startup: asked.settings,
           readOnly,
           reported,
+          limits: limitsOf(database.options, this.#entrance.limits.users.get(account.name)),
           closed: () => {
+            this.#context.observation.disconnected(session)
             this.sessions.remove(key.pid)
             leave()
           },
@@ -293,6 +329,7 @@ export class Proxy {
         this.#context,
       )
       this.sessions.add(key, session)
+      this.#context.observation.connected(session)
       this.#context.metrics.clients.inc({ database: startup.database })
       this.#welcome(outbox, reported, key)
       return { receiver: session, closed: () => session.close() }
@@ -317,12 +354,35 @@ export class Proxy {
   #sweep(): void {
     const now = this.#options.clock.nowMs()
     this.#databases.sweep()
-    for (const session of this.sessions) {
-      const limit = session.state.database.options.idleTransactionTimeoutMs
-      const since = session.idleInTransactionSinceMs
-      if (limit > 0 && since !== null && now - since > limit) {
-        session.fatal(pgError('idleTransactionTimeout'))
-      }
+    this.#context.observation.sweep(() => this.#databases.all.map(({ traffic }) => traffic))
+  }
+
+  /** All that sessions can have. */
+  *#limits(): Generator<SessionLimits> {
+    for (const { options } of this.#databases.all) {
+      yield options
+      for (const user of this.#entrance.limits.users.values()) yield limitsOf(options, user)
+    }
+  }
+
+  #observationOf({ observation = silentObservation, clock, log, version }: ProxyOptions) {
+    return new Observation(observation, { clock, log, version, instance: hostname() })
+  }
+
+  #world(): AdminWorld {
+    const { version, clock, reload = null, set = null, shutdown = null } = this.#options
+    return {
+      version,
+      clock,
+      fleet: this.#fleet,
+      databases: () => this.#databases.all,
+      sessions: this.sessions,
+      users: () => this.#options.users.map(({ name }) => name),
+      logins: () => Math.max(0, this.#links.size - this.sessions.size),
+      settings: () => this.#options.settings?.() ?? [],
+      reload,
+      set,
+      shutdown,
     }
   }
 
@@ -339,10 +399,4 @@ export class Proxy {
       redis: database.tokens?.state ?? null,
     }))
   }
-}
-
-/** Under a read-only name: so that a replica which has just been promoted does not write either. */
-function withoutWriting(startup: ClientStartup): ClientStartup {
-  const name = 'default_transaction_read_only'
-  return { ...startup, settings: startup.settings.with(name, `SET ${name} = on`) }
 }

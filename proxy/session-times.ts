@@ -21,9 +21,14 @@ export class SessionTimes {
   /** Last CommandComplete; '' before. */
   tag = ''
   failed = false
+  /** Text of the statement under way, and the trace that it belongs to; null unless somebody watches. */
+  sql: Uint8Array | null = null
+  traceparent: string | null = null
   /** When it was asked, by the turn's clock, and how long its answer took, the wait included. */
   beganMs = 0
   tookUs = 0
+  /** When the last answer went out, by the turn's clock. */
+  answeredAtMs: number
   readonly #turn: TurnTime
   #served: Histogram | null = null
   #servedShard = ''
@@ -36,6 +41,12 @@ export class SessionTimes {
     this.traffic = traffic
     this.#turn = turn
     this.requestAtMs = turn.nowMs()
+    this.answeredAtMs = this.requestAtMs
+  }
+
+  /** Since when a transaction is open, or a statement of its own under way; null: none is. */
+  get transactionSinceMs(): number | null {
+    return this.#transactionAtMs === 0 ? null : this.#transactionAtMs
   }
 
   /** The client has asked for something; what comes after a Flush belongs to what was before it. */
@@ -101,6 +112,7 @@ export class SessionTimes {
   answered(inTransaction: boolean): void {
     const nowMs = this.#turn.nowMs()
     const { traffic } = this
+    this.answeredAtMs = nowMs
     if (this.#queryAtMs !== 0) {
       this.tookUs = (nowMs - this.#queryAtMs) * 1_000
       traffic.queryUs += this.tookUs - this.waitUs
