@@ -3,10 +3,10 @@ import type { Config, DatabaseConfig, ShardingConfig } from '../config/config.ts
 import { systemClock } from '../core/clock.ts'
 import { shardId } from '../core/ids.ts'
 import type { Log } from '../core/log.ts'
-import { usualLimits } from '../pool/pool-options.ts'
 import type { DatabaseOptions } from '../proxy/database-options.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
 import type { ShardingRules } from '../router/schema.ts'
+import { poolLimits, sessionOptions, sharedLimits } from './pool-options.ts'
 
 // More would spread what few can do: the less of them, the more statements each takes at a time.
 const laneServersMax = 4
@@ -24,6 +24,7 @@ export function proxyOptions(config: Config, version: string, log: Log): ProxyOp
     authRules,
     auth,
     databases: config.databases.map((database) => databaseOptions(database, config)),
+    shared: sharedLimits(config),
     redis: config.redis,
     tokenKey: config.tokenKey,
     limits: { ...limits, connectTimeoutMs },
@@ -56,9 +57,7 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
     rules: sharding === null ? null : shardingRules(sharding),
     scatter: sharding?.scatterMode ?? 'allow',
     crossShardWrites: sharding?.crossShardWrites ?? 'two_phase',
-    clientsMax: pool.clientConnectionsMax,
-    pin: pool.pin,
-    idleTransactionTimeoutMs: pool.idleTransactionTimeoutMs,
+    ...sessionOptions(database),
     reads: {
       ...reads,
       zone: config.zone,
@@ -71,13 +70,8 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
     measureLoad: database.rebalance.measure,
     readOnlyAlias: database.readOnlyAlias,
     pool: {
-      ...usualLimits,
-      size: pool.sizeMax,
+      ...poolLimits(database, config),
       laneServersMax: pool.fastLane ? Math.min(laneServersMax, Math.floor(pool.sizeMax / 2)) : 0,
-      waitersMax: config.limits.queueMax,
-      queryWaitTimeoutMs: pool.queryWaitTimeoutMs,
-      serverLifetimeMs: pool.serverLifetimeMs,
-      serverIdleTimeoutMs: pool.serverIdleTimeoutMs,
     },
   }
 }

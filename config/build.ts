@@ -10,6 +10,7 @@ import type {
   ShardingConfig,
   TableConfig,
 } from './config.ts'
+import { poolOf, sharedLimitsOf, userPoolOf } from './pool-config.ts'
 import type { FileSettings } from './settings.ts'
 
 type FileDatabase = FileSettings['databases'][string]
@@ -27,6 +28,10 @@ export function buildConfig(file: FileSettings): Config {
     drainTimeoutMs: file.drain_timeout,
     users: file.users.flatMap(userOf),
     authRules: file.auth.rules?.map(ruleOf) ?? [scramForAll],
+    userPools: new Map(
+      Object.entries(file.user_settings).map(([name, user]) => [name, userPoolOf(user)]),
+    ),
+    sharedLimits: sharedLimitsOf(limits),
     zone,
     redis: redis.url === null ? null : redisOf(redis.url, redis),
     tokenKey: file.session_tokens.key,
@@ -69,15 +74,10 @@ function databaseOf(name: string, database: FileDatabase): DatabaseConfig {
   const { shards, sharding, reads } = database
   return {
     name,
-    pool: {
-      sizeMax: pool.size,
-      clientConnectionsMax: pool.max_client_conn,
-      queryWaitTimeoutMs: pool.query_wait_timeout,
-      serverLifetimeMs: pool.server_lifetime,
-      serverIdleTimeoutMs: pool.server_idle_timeout,
-      idleTransactionTimeoutMs: pool.idle_transaction_timeout,
-      pin: pool.pin,
-    },
+    aliases: database.aliases,
+    pool: poolOf(pool),
+    serverSettings: new Map(Object.entries(database.server_settings)),
+    connectQuery: database.connect_query,
     serverUser: serverUser ?? null,
     moverUser: moverUser ?? null,
     shards: shards.map(shardOf),

@@ -2,6 +2,7 @@
 // Only cli/ reads this type; every module declares options of its own.
 import type { FileSettings } from './settings.ts'
 import type { Network } from './kinds.ts'
+import type { PoolConfig, SharedLimits, UserPoolConfig } from './pool-config.ts'
 import type { ServerAddress } from './server-url.ts'
 
 /** Everything a proxy is told; settings that have no meaning yet are not in it. */
@@ -18,6 +19,9 @@ export type Config = {
   readonly users: readonly ConfigUser[]
   /** First match wins, no match is a refusal; never empty. */
   readonly authRules: readonly AuthRule[]
+  /** By user name: what differs from the databases' pools. */
+  readonly userPools: ReadonlyMap<string, UserPoolConfig>
+  readonly sharedLimits: SharedLimits
   /** Zone this proxy runs in. */
   readonly zone: string | null
   readonly redis: {
@@ -77,18 +81,12 @@ type RebalanceConfig = {
 
 export type DatabaseConfig = {
   readonly name: string
-  readonly pool: {
-    /** Server connections per shard and user. */
-    readonly sizeMax: number
-    readonly clientConnectionsMax: number
-    readonly queryWaitTimeoutMs: number
-    readonly serverLifetimeMs: number
-    /** 0: never closed for being idle. */
-    readonly serverIdleTimeoutMs: number
-    /** 0: no limit. */
-    readonly idleTransactionTimeoutMs: number
-    readonly pin: 'allow' | 'refuse'
-  }
+  /** Further names of the same database. */
+  readonly aliases: readonly string[]
+  readonly pool: PoolConfig
+  /** What every server connection begins with. */
+  readonly serverSettings: ReadonlyMap<string, string>
+  readonly connectQuery: string | null
   /** Null: every client's own name and password are passed on, unless a shard's URL has a user. */
   readonly serverUser: { readonly name: string; readonly password: string | null } | null
   /** Login of the mover; null: the server user's. */

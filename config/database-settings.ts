@@ -1,5 +1,6 @@
 // The settings of one database: pool, login to the servers, shards, sharding, reads, failover.
 import { z } from 'zod'
+import { poolSettings } from './pool-settings.ts'
 import { rebalanceSettings } from './rebalance-settings.ts'
 import {
   choice,
@@ -7,6 +8,7 @@ import {
   flag,
   functionNames,
   integer,
+  nameList,
   orNull,
   pgName,
   positive,
@@ -17,79 +19,6 @@ import {
 import { serverUrl } from './server-url.ts'
 import { httpUrl } from './service-url.ts'
 import { required, setting } from './setting.ts'
-
-const pool = z
-  .strictObject({
-    mode: setting(choice('session', 'transaction', 'statement'), {
-      standard: 'transaction',
-      applies: 'reload',
-      meaning: 'When a server connection goes back to the pool.',
-      later: { works: ['transaction'], because: 'this version pools by transaction' },
-    }),
-    size: setting(integer(1, 10_000), {
-      standard: 20,
-      applies: 'reload',
-      meaning: 'Server connections per shard, role (primary or replica) and user.',
-    }),
-    min: setting(integer(0, 10_000), {
-      standard: 0,
-      applies: 'reload',
-      meaning: 'Server connections that are kept open without any client.',
-      later: { works: [0], because: 'this version opens connections on demand' },
-    }),
-    reserve: setting(integer(0, 10_000), {
-      standard: 0,
-      applies: 'reload',
-      meaning: 'Further connections for clients that have waited long.',
-      later: { works: [0], because: 'this version has no reserve connections' },
-    }),
-    max_client_conn: setting(integer(1, 1_000_000), {
-      standard: 1000,
-      applies: 'reload',
-      meaning: 'Client connections to this database (53300 beyond it).',
-    }),
-    query_wait_timeout: setting(duration({ minMs: 1 }), {
-      standard: '120s',
-      applies: 'reload',
-      meaning: 'How long a statement waits for a server connection (53300 after it).',
-    }),
-    server_lifetime: setting(duration({ minMs: 1000 }), {
-      standard: '1h',
-      applies: 'reload',
-      meaning: 'Age at which a server connection is closed once it is idle.',
-    }),
-    server_idle_timeout: setting(duration({ minMs: 0 }), {
-      standard: '10m',
-      applies: 'reload',
-      meaning: 'How long an unused server connection is kept.',
-    }),
-    idle_transaction_timeout: setting(duration({ minMs: 0 }), {
-      standard: 0,
-      applies: 'reload',
-      meaning: 'How long a client may leave a transaction open without a statement.',
-    }),
-    fast_lane: setting(choice('auto', 'off'), {
-      standard: 'off',
-      applies: 'reload',
-      meaning: 'Statements of several clients pipelined on one server connection.',
-      later: {
-        works: ['off'],
-        because: 'this version leases a connection to one client at a time',
-      },
-    }),
-    auto_prepare: setting(choice('on', 'off'), {
-      standard: 'off',
-      applies: 'reload',
-      meaning: 'Simple queries run as prepared statements.',
-      later: { works: ['off'], because: 'this version passes simple queries on as they are' },
-    }),
-    pin: setting(choice('allow', 'refuse'), {
-      standard: 'allow',
-      applies: 'reload',
-      meaning: 'Session state that needs a server of its own: keep the server, or refuse (0A000).',
-    }),
-  })
-  .describe('Server connections, in PgBouncer’s terms.')
 
 const serverUser = z
   .strictObject({
@@ -335,7 +264,28 @@ export const databaseSettings = z.strictObject({
     meaning:
       'A second name, under which clients get the same database read-only, from replicas only.',
   }),
-  pool: pool.prefault({}),
+  aliases: setting(nameList(), {
+    standard: [],
+    applies: 'restart',
+    meaning: 'Further names under which clients get the same database and the same pools.',
+  }),
+  pool: poolSettings.prefault({}),
+  server_settings: z
+    .record(
+      z.string().regex(/^[a-z_][a-z0-9_.]*$/i),
+      required(text(), {
+        example: 'UTC',
+        applies: 'restart',
+        meaning: 'Value with which every server connection begins, and which RESET goes back to.',
+      }),
+    )
+    .prefault({})
+    .describe('Settings of server connections, by name: `timezone`, `datestyle`, …'),
+  connect_query: setting(orNull(text('SQL')), {
+    standard: null,
+    applies: 'restart',
+    meaning: 'Run on every new server connection; one on which it fails is not used.',
+  }),
   server_user: serverUser.optional(),
   mover_user: moverUser.optional(),
   shards: z.array(shard).min(1),

@@ -18,6 +18,12 @@ export function pgName(values = 'name') {
   return { schema, values }
 }
 
+/** Names as of `pgName`. */
+export function nameList() {
+  const schema = z.array(pgName().schema).readonly()
+  return { schema, values: 'list of names' }
+}
+
 /** A shard's id: it becomes part of transaction names, so letters, digits, `_` and `-` only. */
 export function shardName() {
   const error = 'a shard id has 1 to 32 letters, digits, "_" or "-", a letter first'

@@ -15,6 +15,7 @@ import {
   text,
   verifier,
 } from './kinds.ts'
+import { sharedLimits, userSettings } from './pool-settings.ts'
 import { processSettings } from './process-settings.ts'
 import { redisUrl } from './service-url.ts'
 import { required, setting, type Later } from './setting.ts'
@@ -221,6 +222,7 @@ const limits = z
       applies: 'restart',
       meaning: 'Statements that may wait for a server connection, per pool (53300 beyond it).',
     }),
+    ...sharedLimits,
   })
   .describe('Bounds that protect the proxy from hostile or broken clients.')
 
@@ -248,6 +250,7 @@ export const fileSchema = z.strictObject({
   tls: tls.prefault({}),
   users: z.array(user).prefault([]),
   auth: auth.prefault({}),
+  user_settings: z.record(pgName().schema, userSettings).prefault({}),
   zone: setting(orNull(text('name')), {
     standard: null,
     applies: 'restart',
@@ -257,7 +260,10 @@ export const fileSchema = z.strictObject({
   session_tokens: sessionTokens.prefault({}),
   databases: z
     .record(z.string(), databaseSettings)
-    .describe('The name clients connect to; `ringfence` is reserved for the admin console.'),
+    .describe(
+      'The name clients connect to; `"*"` serves any other name from one server. `ringfence` is ' +
+        'reserved for the admin console.',
+    ),
   limits: limits.prefault({}),
   log: log.prefault({}),
 })

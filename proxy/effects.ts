@@ -33,7 +33,7 @@ export function isPrepare(sql: string): boolean {
  * is a replica, where the client could do nothing but read from then on
  */
 export function refusePin(prepared: Prepared, state: SessionState): void {
-  const allowed = state.database.options.pin === 'allow'
+  const allowed = state.leases.keeps || state.database.options.pin === 'allow'
   const onReplica = state.transaction?.onReplicas === true && !state.reads.readOnly
   if (allowed && !onReplica) return
   for (const { pin } of prepared.statements) {

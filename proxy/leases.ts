@@ -8,6 +8,8 @@ import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { PinReason } from '../router/plan.ts'
 import { LeaseWait, type Wait } from './lease-wait.ts'
+import type { WantedLook } from './session-look.ts'
+import { resetServer } from './session-reset.ts'
 import type { SessionTimes } from './session-times.ts'
 
 export type Lease = {
@@ -15,6 +17,8 @@ export type Lease = {
   readonly pool: Pool
   /** Why the client keeps it between transactions; null when it does not. */
   pinned: PinReason | null
+  /** What has to be asked of it before it may serve another client. */
+  look: WantedLook | null
   /** Something was written, or may be, since it was lent. */
   writes: boolean
   /** Moves whose fence came while it was busy: it may end what it has begun. */
@@ -28,11 +32,20 @@ export class Leases {
   /** What ends each of its waits: it may wait for several shards at once. */
   readonly #waits = new Set<Wait>()
   readonly #share: string
+  readonly #resetQuery: string | null
 
-  /** `share`: whose share of the servers it waits for. */
-  constructor(owner: ServerOwner, times: SessionTimes, share: string) {
+  /**
+   * `share`: whose share of the servers it waits for. `resetQuery`: servers are kept between transactions, and cleaned by
+   * it when the client leaves; null: they are not kept.
+   */
+  constructor(
+    owner: ServerOwner,
+    times: SessionTimes,
+    { share, resetQuery }: { readonly share: string; readonly resetQuery: string | null },
+  ) {
     this.#owner = owner
     this.#share = share
+    this.#resetQuery = resetQuery
     this.#times = times
   }
 
@@ -44,8 +57,19 @@ export class Leases {
     return this.#held.values()
   }
 
+  /** True in session mode: whatever the client leaves on its server stays there with it. */
+  get keeps(): boolean {
+    return this.#resetQuery !== null
+  }
+
   get isEmpty(): boolean {
     return this.#held.size === 0
+  }
+
+  /** Something has to be asked of one of them. */
+  get wantLook(): boolean {
+    if (this.#held.size === 0 || this.keeps) return false
+    return [...this.#held.values()].some(({ look }) => look !== null)
   }
 
   get pinReasons(): readonly PinReason[] {
@@ -103,7 +127,7 @@ export class Leases {
   settle(shard: ShardId): void {
     const lease = this.#held.get(shard)
     if (lease === undefined) return
-    if (lease.pinned !== null) {
+    if (lease.pinned !== null || lease.look !== null || this.keeps) {
       lease.writes = false
       lease.passes = null
       return
@@ -129,6 +153,26 @@ export class Leases {
     lease.pool.serverClosed(server, toPgError(new Error('died while leased')))
   }
 
+  /** Cleans the servers that a client in session mode keeps; one that cannot be cleaned is closed. */
+  async clean(): Promise<void> {
+    const query = this.#resetQuery
+    if (query === null) return
+    const cleaned = [...this.#held.values()].map(async (lease) => {
+      if (!(await this.#reset(lease.server, 'DISCARD ALL'))) return
+      if (lease.pinned !== 'LOAD' && lease.pinned !== 'session state') lease.pinned = null
+    })
+    await Promise.all(cleaned)
+  }
+
+  #reset(server: ServerConnection, query: string): Promise<boolean> {
+    return new Promise((resolve) => {
+      resetServer(server, query, (clean) => {
+        if (!clean) this.discard(server.shard, 'it could not be reset')
+        resolve(clean)
+      })
+    })
+  }
+
   /** Closes pinned servers, whose session state nobody else may see. */
   unpin(reason: string): void {
     for (const lease of Array.from(this.#held.values())) {
@@ -143,18 +187,28 @@ export class Leases {
 
   /** The client is gone: idle servers are rolled back and given back, busy ones stopped and closed. */
   abandon(): void {
-    for (const { server, pool, pinned } of Array.from(this)) {
+    for (const { server, pool, pinned, look } of Array.from(this)) {
       const busy = server.exchangesOwed > 0
       if (busy) void pool.cancel(server)
-      if (busy || pinned !== null) this.discard(server.shard, 'its client is gone')
+      const resets = pinned !== 'LOAD' && pinned !== 'session state'
+      if (this.#resetQuery !== null && !busy && resets) {
+        void this.#giveBackClean(server, pool, this.#resetQuery)
+      } else if (busy || pinned !== null || look !== null)
+        this.discard(server.shard, 'its client is gone')
       else if (server.transactionStatus === 'I') this.settle(server.shard)
       else rollBackAndSettle(this, server)
     }
   }
 
+  async #giveBackClean(server: ServerConnection, pool: Pool, query: string): Promise<void> {
+    if (!(await this.#reset(server, query))) return
+    this.#held.delete(server.shard)
+    pool.release(server)
+  }
+
   /** The session's from now on. */
   hold(pool: Pool, server: ServerConnection): Lease {
-    const lease: Lease = { server, pool, pinned: null, writes: false, passes: null }
+    const lease: Lease = { server, pool, pinned: null, look: null, writes: false, passes: null }
     server.owner = this.#owner
     this.#times.assigned()
     this.#held.set(pool.shard, lease)

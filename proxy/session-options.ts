@@ -6,6 +6,7 @@ import type { Framer } from '../wire/framer.ts'
 import type { Database } from './database.ts'
 import type { Credentials } from './database-options.ts'
 import type { ReportedParameters } from './login-reports.ts'
+import type { SessionLimits } from './session-limits.ts'
 
 export type SessionOptions = {
   readonly socket: Socket
@@ -17,5 +18,6 @@ export type SessionOptions = {
   /** Logged in by the name under which the database is read-only. */
   readonly readOnly: boolean
   readonly reported: ReportedParameters
+  readonly limits: SessionLimits
   readonly closed: () => void
 }

@@ -139,7 +139,7 @@ export class SessionState {
     const joined = [...(this.transaction?.participants.keys() ?? [])]
     if (joined.length > 0) return joined.length === 1 ? (joined[0] ?? null) : null
     const home = this.leases.get(this.database.home)
-    if (home !== undefined && home.pinned !== null) return home.server.shard
+    if (home !== undefined && (home.pinned !== null || this.leases.keeps)) return home.server.shard
     return null
   }
 

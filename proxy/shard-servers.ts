@@ -12,6 +12,7 @@ import { ShardMonitor } from '../pool/shard-monitor.ts'
 import { Shown } from '../pool/shown.ts'
 import { strandedBecause } from '../pool/stranded.ts'
 import type { DatabaseContext } from './database.ts'
+import { placeOf } from './server-budgets.ts'
 import { newReadCounts } from './read-counts.ts'
 import type { Credentials, DatabaseOptions, ShardOptions } from './database-options.ts'
 
@@ -89,7 +90,8 @@ export class ShardServers {
   /** Goes by these options from now on; where the servers are stays what it is. */
   configure(options: DatabaseOptions): void {
     this.#options = options
-    for (const pool of this.pools) pool.adopt(options.pool)
+    const { budgets } = this.#context
+    for (const pool of this.pools) pool.adopt(budgets.limitsOf(pool.user, options.pool))
   }
 
   /** Closes what was idle for too long, and what will never be answered; called on a timer. */
@@ -298,16 +300,18 @@ export class ShardServers {
     role: ServerRole,
   ): Pool {
     const waitMs = () => this.#options.failover.waitMs
-    const { pool: limits } = this.#options
+    const { pool: limits, connectTimeoutMs } = this.#options
+    const { budgets, dial } = this.#context
     const pool = new Pool(
       {
-        ...limits,
+        ...budgets.limitsOf(login.name, limits),
         ...this.#context,
+        dial: { ...dial, connectTimeoutMs },
         shard: this.id,
         user: login.name,
         random: Math.random,
         forced: this.#shard.login !== null || this.#options.serverUser !== null,
-        budgets: [],
+        budgets: budgets.of(this.#options, placeOf(this.id, role, place), login.name),
         // A read finds another server; what needs the primary has nowhere else to go.
         get outageWaitMs() {
           return role === 'primary' ? waitMs() : 0

@@ -56,7 +56,7 @@ function ownStartup(name: string, value: string): string {
 }
 
 /** The statement that puts a startup setting in force; lists such as search_path are one string there. */
-function startupSetting(name: string, value: string): string {
+export function startupSetting(name: string, value: string): string {
   return `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`
 }
 

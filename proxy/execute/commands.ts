@@ -126,7 +126,8 @@ async function discardAll(session: Session, unit: Unit): Promise<void> {
   if (transaction !== null && (!transaction.implicit || transaction.participants.size > 0)) {
     throw pgError('activeTransaction', ['DISCARD ALL'])
   }
-  state.leases.unpin('DISCARD ALL')
+  if (state.leases.keeps) await state.leases.clean()
+  else state.leases.unpin('DISCARD ALL')
   state.statements.clear()
   state.portals.clear()
   state.settings = state.startup

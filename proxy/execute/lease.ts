@@ -53,7 +53,9 @@ export function leaseOn(session: Session, request: LeaseRequest): Lease | null {
 
 /** True when what comes next may be served by a replica; a read-only transaction stays with its first choice. */
 export function mayUseReplica(state: SessionState, facts: ReadFacts): boolean {
-  const { transaction, reads } = state
+  const { transaction, reads, leases } = state
+  // In session mode the one server of the session is the primary, whatever it is asked.
+  if (leases.keeps && !reads.readOnly) return false
   if (transaction === null) return reads.readOnly || (facts.onReplica && suitsReplicas(state))
   if (!transaction.readOnly && !reads.readOnly) return false
   transaction.onReplicas ??= facts.onReplica || reads.readOnly

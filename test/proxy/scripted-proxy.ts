@@ -1,6 +1,8 @@
 // A proxy before a scripted server: one shard, no replicas, nothing that asks the server but clients.
 import { systemClock } from '../../core/clock.ts'
 import { usualLimits } from '../../pool/pool-options.ts'
+import { usualServers } from '../../proxy/database-options.ts'
+import { usualSessions } from '../../proxy/session-limits.ts'
 import { shardId } from '../../core/ids.ts'
 import { createLog } from '../../core/log.ts'
 import { Proxy } from '../../proxy/proxy.ts'
@@ -43,7 +45,8 @@ export async function startScriptedProxy(
         crossShardWrites: 'two_phase',
         clientsMax: 100,
         pin: 'allow',
-        idleTransactionTimeoutMs: 0,
+        ...usualSessions,
+        ...usualServers,
         reads: {
           target: 'auto',
           consistency: 'session',

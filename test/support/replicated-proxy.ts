@@ -4,6 +4,8 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../../core/clock.ts'
 import { usualLimits } from '../../pool/pool-options.ts'
+import { usualServers } from '../../proxy/database-options.ts'
+import { usualSessions } from '../../proxy/session-limits.ts'
 import { shardId } from '../../core/ids.ts'
 import { createLog } from '../../core/log.ts'
 import { pidFile } from '../../demo/leftovers.ts'
@@ -103,7 +105,8 @@ function databaseOf(plan: ProxyPlan): DatabaseOptions {
     crossShardWrites: 'two_phase',
     clientsMax: 1_000,
     pin: 'allow',
-    idleTransactionTimeoutMs: 0,
+    ...usualSessions,
+    ...usualServers,
     reads: {
       ...readsByDefault,
       functions: { allow: new Set(), deny: new Set() },

@@ -9,6 +9,8 @@ import type { DatabaseOptions } from '../../proxy/database-options.ts'
 import { Proxy, type ProxyOptions } from '../../proxy/proxy.ts'
 import type { PoolStats } from '../../pool/pool-stats.ts'
 import { usualLimits } from '../../pool/pool-options.ts'
+import { usualServers } from '../../proxy/database-options.ts'
+import { usualSessions } from '../../proxy/session-limits.ts'
 import type { ShardingRules } from '../../router/schema.ts'
 import { createDatabases } from './databases.ts'
 import type { TestServers } from './servers.ts'
@@ -29,6 +31,8 @@ export type Stack = {
   /** Superuser connection URLs of the proxy's shards, home first. */
   readonly shardUrls: readonly string[]
   readonly instance: Proxy
+  /** What `instance` was started with. */
+  readonly options: ProxyOptions
   poolStats(): PoolStats
   close(): Promise<void>
 }
@@ -45,6 +49,7 @@ export type StackOptions = {
   readonly pool?: Partial<DatabaseOptions['pool']>
   readonly limits?: Partial<ProxyOptions['limits']>
   readonly authRules?: ProxyOptions['authRules']
+  readonly auth?: ProxyOptions['auth']
   readonly users?: ProxyOptions['users']
   readonly http?: boolean
 }
@@ -83,13 +88,14 @@ export async function startStack(servers: TestServers, options: StackOptions): P
   }
   const direct = placeOf(oracle.urls[0] ?? '')
   const login = { name: direct.user, password: direct.password }
-  const instance = await Proxy.start({
+  const proxyOptions: ProxyOptions = {
     version: 'test',
     listen: { host: '127.0.0.1', port: 0 },
     http: options.http === true ? { host: '127.0.0.1', port: 0 } : null,
     users: options.users ?? [
       { name: login.name, secret: { kind: 'password', password: login.password }, admin: true },
     ],
+    ...(options.auth === undefined ? {} : { auth: options.auth }),
     authRules: options.authRules ?? [
       { database: null, user: null, address: null, method: 'scram' },
     ],
@@ -111,7 +117,8 @@ export async function startStack(servers: TestServers, options: StackOptions): P
         crossShardWrites: 'two_phase',
         clientsMax: 1_000,
         pin: 'allow',
-        idleTransactionTimeoutMs: 0,
+        ...usualSessions,
+        ...usualServers,
         reads: noReplicaReads,
         failover: { waitMs: 0, probeMs: 1_000 },
         readOnlyAlias: null,
@@ -138,7 +145,8 @@ export async function startStack(servers: TestServers, options: StackOptions): P
     },
     clock: systemClock,
     log: createLog('error'),
-  })
+  }
+  const instance = await Proxy.start(proxyOptions)
   // The client sees the oracle's database name on both sides: some answers contain it.
   const proxy = { ...direct, host: '127.0.0.1', port: instance.port }
   const stack: Stack = {
@@ -146,6 +154,7 @@ export async function startStack(servers: TestServers, options: StackOptions): P
     direct,
     shardUrls,
     instance,
+    options: proxyOptions,
     poolStats: () => {
       const [database] = instance.databases.values()
       return database?.stats() ?? { idle: 0, leased: 0, opening: 0, waiting: 0 }
