@@ -29,8 +29,9 @@ export class LoginSecret {
     return this.#proof
   }
 
-  /** From now on servers are shown this. */
+  /** From now on servers are shown this; the same as before changes nothing. */
   take(proof: LoginProof): void {
+    if (this.#proof !== null && isSame(this.#proof, proof)) return
     this.#proof = proof
     this.#derived = null
   }
@@ -53,3 +54,13 @@ export class LoginSecret {
     return this.#derived
   }
 }
+
+function isSame(one: LoginProof, other: LoginProof): boolean {
+  if (one.kind === 'password') return other.kind === 'password' && one.password === other.password
+  if (one.kind === 'md5') return other.kind === 'md5' && one.hash === other.hash
+  if (other.kind !== 'scram') return false
+  const [a, b] = [one.keys, other.keys]
+  return a.iterations === b.iterations && same(a.salt, b.salt) && same(a.clientKey, b.clientKey)
+}
+
+const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0

@@ -9,6 +9,7 @@ import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import { dial } from './dial.ts'
 import { ask } from './exchange.ts'
 import { isOutage, Outage } from './outage.ts'
+import type { LoginProof } from './login-secret.ts'
 import type { PoolOptions } from './pool-options.ts'
 import { type BudgetMember, takePlaces } from './server-budget.ts'
 import type { ServerConnection, ServerTarget } from './server-connection.ts'
@@ -34,6 +35,13 @@ const loginRetryMsMin = 500
 // A login costs what many statements do: the first connections serve who waits while the next ones are opened.
 const openingMax = 4
 
+type Failure = {
+  readonly error: PgError
+  readonly untilMs: number
+  /** What was shown to the server: with something else there is no reason to wait. */
+  readonly proof: LoginProof | null
+}
+
 export class Opener {
   readonly #options: PoolOptions
   readonly #host: OpenerHost
@@ -41,7 +49,7 @@ export class Opener {
   #opening = 0
   /** Grows with every change of target: what was dialled for an older one is closed. */
   #targetNumber = 0
-  #failure: { readonly error: PgError; readonly untilMs: number } | null = null
+  #failure: Failure | null = null
   #failurePauseMs = loginRetryMsMin
   #outage: Outage | null = null
   #retry: Timer | null = null
@@ -120,8 +128,17 @@ export class Opener {
       return tries ? null : outage.error(now)
     }
     if (this.#host.there > 0) return null
+    return this.#failureAt(now)?.error ?? null
+  }
+
+  #failureAt(now: number): Failure | null {
     const failure = this.#failure
-    return failure !== null && now < failure.untilMs ? failure.error : null
+    if (failure === null || now >= failure.untilMs) return null
+    return failure.proof === this.#proof ? failure : null
+  }
+
+  get #proof(): LoginProof | null {
+    return this.#target?.secret?.proof ?? null
   }
 
   /** Dials when somebody waits for whom no connection is being opened yet, or there are not `count`. True when it does. */
@@ -136,11 +153,12 @@ export class Opener {
     if (!takePlaces(this.#options.budgets, host)) return false
     this.#opening += 1
     const number = this.#targetNumber
+    const proof = this.#proof
     this.#dial(target).then(
       (server) => this.#opened(server, number),
       (error: unknown) => {
         this.#givePlace()
-        this.#failed(toPgError(error), number)
+        this.#failed(toPgError(error), number, proof)
       },
     )
     return true
@@ -149,7 +167,7 @@ export class Opener {
   #mayTry(): boolean {
     if (this.#outage === null && this.#failure === null) return true
     const now = this.#options.clock.nowMs()
-    if (this.#failure !== null && now < this.#failure.untilMs) return false
+    if (this.#failureAt(now) !== null) return false
     return this.#outage === null || (this.#opening === 0 && this.#outage.mayTry(now))
   }
 
@@ -176,7 +194,7 @@ export class Opener {
     if (number !== this.#targetNumber) return server.close('another server has taken its place')
     if (server.closed) {
       const { shard } = this.#options
-      return this.#failed(pgError('serverUnreachable', [shard, 'it hung up']), number)
+      return this.#failed(pgError('serverUnreachable', [shard, 'it hung up']), number, null)
     }
     this.#opening -= 1
     this.#failure = null
@@ -190,7 +208,7 @@ export class Opener {
     while (this.open());
   }
 
-  #failed(error: PgError, number: number): void {
+  #failed(error: PgError, number: number, proof: LoginProof | null): void {
     if (number !== this.#targetNumber) return
     this.#opening -= 1
     const { clock, log, suspect, shard } = this.#options
@@ -202,7 +220,7 @@ export class Opener {
       this.#outage?.failed(clock.nowMs(), error)
       suspect(error.message)
     } else {
-      this.#failure = { error, untilMs: clock.nowMs() + this.#failurePauseMs }
+      this.#failure = { error, untilMs: clock.nowMs() + this.#failurePauseMs, proof }
       const longest = Math.max(loginRetryMsMin, this.#loginRetryMs)
       this.#failurePauseMs = Math.min(longest, this.#failurePauseMs * 2)
       if (alone) this.#host.refuseAll(error)
@@ -237,7 +255,7 @@ export class Opener {
       return
     }
     const canTry = this.#target !== null && this.#opening === 0
-    const failedUntilMs = this.#failure?.untilMs ?? 0
+    const failedUntilMs = this.#failureAt(now)?.untilMs ?? 0
     const failureMs = failedUntilMs > now ? failedUntilMs - now : loginRetryMsMin
     const delayMs = outage?.pauseMs(now, canTry) ?? failureMs
     this.#retry = clock.after(delayMs, () => this.#retryNow())

@@ -28,7 +28,7 @@ export type Entered = { readonly receiver: Receiver; readonly closed: () => void
 
 type ClientLinkOptions = {
   readonly turn: FlushTurn
-  readonly policy: JudgedBy
+  readonly policy: LoginPolicy
   readonly tls: ClientTls
   readonly limits: {
     readonly frameBytesMax: number
