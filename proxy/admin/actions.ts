@@ -18,31 +18,58 @@ export type AdminAction = {
   readonly tag?: (args: readonly string[]) => string
 }
 
+/** What SUSPEND has left behind in this process. */
+export type Suspension = { suspended: boolean }
+
 /** By name, lower case. */
-export function adminActions(world: AdminWorld): ReadonlyMap<string, AdminAction> {
-  const { fleet } = world
+export function adminActions(
+  world: AdminWorld,
+  suspension: Suspension,
+): ReadonlyMap<string, AdminAction> {
+  const { fleet, sessions } = world
   const actions = new Map<string, AdminAction>()
   const add = (name: string, action: Omit<AdminAction, 'run'> & Partial<AdminAction>) => {
     const run = (args: readonly string[]) => fleet.everywhere(`admin ${name}`, args)
     actions.set(name, { run, ...action })
   }
-  const databases: Record<string, DatabaseDeed> = {
-    pause: async (database, shard) => database.pause(shard),
-    resume: async (database, shard) => database.resume(shard),
-  }
-  for (const [name, deed] of Object.entries(databases)) {
+  const onDatabase = (name: string, words: Words, deed: DatabaseDeed) => {
+    const { usage, min, max } = words
     add(name, {
-      usage: [`${name.toUpperCase()} [<database> [<shard>]]`],
-      takes: (count) => count <= 2,
+      usage: [`${name.toUpperCase()} ${usage}`.trimEnd()],
+      takes: (count) => count >= min && count <= max,
       local: (args) => onDatabases(world, args, deed),
     })
   }
+  onDatabase('pause', maybeShard, async (database, shard) => database.pause(shard))
+  onDatabase('resume', maybeShard, async (database, shard) => {
+    database.resume(shard)
+    if (shard !== null) return
+    database.control.wake()
+    suspension.suspended = false
+  })
+  onDatabase('disable', oneDatabase, async ({ control }) => control.disable())
+  onDatabase('enable', oneDatabase, async ({ control }) => control.enable())
+  onDatabase('reconnect', maybeDatabase, async ({ control }) => control.reconnect())
+  onDatabase('wait_close', maybeDatabase, async ({ control }) => control.waitClose())
+  onDatabase('kill', maybeDatabase, async ({ control }) => control.kill(sessions))
+  onDatabase('suspend', nothing, async ({ control }) => {
+    suspension.suspended = true
+    await control.suspend(sessions)
+  })
   add('reload', { usage: ['RELOAD'], takes: (count) => count === 0, local: () => reload(world) })
+  add('upgrade', { usage: ['UPGRADE'], takes: (count) => count === 0, local: () => upgrade(world) })
   add('kill_client', killClient(world))
   add('set', setSetting(world))
   add('shutdown', shutdown(world))
   return actions
 }
+
+type Words = { readonly usage: string; readonly min: number; readonly max: number }
+
+const nothing: Words = { usage: '', min: 0, max: 0 }
+const oneDatabase: Words = { usage: '<database>', min: 1, max: 1 }
+const maybeDatabase: Words = { usage: '[<database>]', min: 0, max: 1 }
+const maybeShard: Words = { usage: '[<database> [<shard>]]', min: 0, max: 2 }
 
 type DatabaseDeed = (database: Database, shard: ShardId | null) => Promise<unknown>
 
@@ -78,6 +105,11 @@ async function reload(world: AdminWorld): Promise<readonly string[]> {
   }
 }
 
+async function upgrade(world: AdminWorld): Promise<readonly string[]> {
+  if (world.upgrade === null) throw pgError('adminState', ['this proxy cannot start another process'])
+  return await world.upgrade()
+}
+
 const found = 'it was there'
 
 /** Of all workers one at most has that client. */
@@ -95,7 +127,7 @@ function killClient({ fleet, sessions }: AdminWorld): AdminAction {
     local: async ([id]) => {
       const session = sessions.find(Number(id))
       if (session === undefined) return []
-      session.cancel()
+      void session.cancel()
       session.fatal(pgError('killedByAdmin'))
       return [found]
     },

@@ -38,14 +38,15 @@ export class AdminCommands {
   constructor(world: AdminWorld) {
     this.#world = world
     const links = new Links()
+    const suspension = { suspended: false }
     this.#views = new Map<string, View>([
       ...Object.entries(statsViews(world)),
       ...Object.entries(poolViews(world, links)),
       ...Object.entries(socketViews(world, links)),
-      ...plainViews(world),
+      ...plainViews(world, suspension),
       ...ownViews(world, links),
     ])
-    this.#actions = adminActions(world)
+    this.#actions = adminActions(world, suspension)
     for (const [name, { local }] of this.#views) world.fleet.answer(kindOf(name), () => local())
     for (const [name, { local }] of this.#actions) world.fleet.perform(kindOf(name), local)
   }

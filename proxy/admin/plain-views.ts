@@ -1,6 +1,7 @@
 // Tables of PgBouncer that say little here but are asked for all the same: state, version, memory, settings; names and
 // peers, of which this proxy has none.
 import type { Rows } from '../fleet.ts'
+import type { Suspension } from './actions.ts'
 import { anyWorker, summed, type View } from './view.ts'
 import type { AdminWorld } from './world.ts'
 
@@ -9,7 +10,7 @@ const pgbouncerVersion = 'PgBouncer 1.25.0'
 const kibibyte = 1024
 
 /** By name, lower case. */
-export function plainViews(world: AdminWorld): ReadonlyMap<string, View> {
+export function plainViews(world: AdminWorld, suspension: Suspension): ReadonlyMap<string, View> {
   const none = (columns: string): View => anyWorker(columns, '', () => [])
   return new Map([
     [
@@ -20,7 +21,7 @@ export function plainViews(world: AdminWorld): ReadonlyMap<string, View> {
       ]),
     ],
     ['mem', summed('name size:int4 used:int4 free:int4 memtotal:int4', '', 2, () => memoryRows())],
-    ['state', anyWorker('key value', '', () => stateRows(world))],
+    ['state', anyWorker('key value', '', () => stateRows(world, suspension))],
     ['version', anyWorker('version', 'proxy', () => [versionRow(world)])],
     ['peers', none('peer_id:int4 host port:int4 pool_size:int4')],
     [
@@ -39,30 +40,35 @@ function versionRow({ version }: AdminWorld): Rows[number] {
 }
 
 /** Settings that dashboards read, under PgBouncer's names: of all databases together. */
-function pgbouncerSettings({ databases }: AdminWorld): Rows {
+function pgbouncerSettings({ databases, shared }: AdminWorld): Rows {
   const all = databases().map(({ options }) => options)
-  const clients = all.reduce((sum, { clientsMax }) => sum + clientsMax, 0)
+  const { clientsMax, serversPerUserMax, clientsPerUserMax } = shared()
+  const clients = clientsMax || all.reduce((sum, { clientsMax: max }) => sum + max, 0)
   const [first] = all
   const seconds = (ms: number | undefined) => String(Math.round((ms ?? 0) / 1_000))
   return [
     ['default_pool_size', String(first?.pool.size ?? 0), '20', 'no'],
     ['max_client_conn', String(clients), '100', 'no'],
-    ['max_db_connections', '0', '0', 'no'],
-    ['max_user_connections', '0', '0', 'no'],
-    ['pool_mode', 'transaction', 'session', 'no'],
+    ['max_db_client_connections', String(first?.clientsMax ?? 0), '0', 'no'],
+    ['max_db_connections', String(first?.serverConnectionsMax ?? 0), '0', 'no'],
+    ['max_user_client_connections', String(clientsPerUserMax), '0', 'no'],
+    ['max_user_connections', String(serversPerUserMax), '0', 'no'],
+    ['min_pool_size', String(first?.pool.min ?? 0), '0', 'no'],
+    ['pool_mode', first?.mode ?? 'transaction', 'session', 'no'],
     ['query_wait_timeout', seconds(first?.pool.queryWaitTimeoutMs), '120', 'no'],
+    ['reserve_pool_size', String(first?.pool.reserve ?? 0), '0', 'no'],
     ['server_idle_timeout', seconds(first?.pool.serverIdleTimeoutMs), '600', 'no'],
     ['server_lifetime', seconds(first?.pool.serverLifetimeMs), '3600', 'no'],
   ]
 }
 
-function stateRows({ databases }: AdminWorld): Rows {
-  const paused = databases().every(({ home, serversOf }) => serversOf(home).paused)
+function stateRows({ databases }: AdminWorld, { suspended }: Suspension): Rows {
+  const paused = databases().every((database) => database.serversOf(database.home).paused)
   const word = (yes: boolean) => (yes ? 'yes' : 'no')
   return [
-    ['active', word(!paused)],
+    ['active', word(!paused && !suspended)],
     ['paused', word(paused)],
-    ['suspended', 'no'],
+    ['suspended', word(suspended)],
   ]
 }
 

@@ -122,7 +122,7 @@ function poolRow({ options }: Database, user: string, sum: PoolSum): Rows[number
     sum.opening,
     sum.maxWaitUs,
     0,
-    'transaction',
+    options.mode,
     null,
   ]
 }
@@ -146,7 +146,7 @@ function databaseRow(database: Database): Rows[number] {
   const [home] = options.shards
   const { host = null, port = 0 } = database.serversOf(database.home).primaryAddress ?? {}
   const { idle, leased } = database.stats()
-  const { pool } = options
+  const { pool, mode, serverConnectionsMax } = options
   return [
     options.name,
     host,
@@ -154,17 +154,17 @@ function databaseRow(database: Database): Rows[number] {
     home?.database ?? null,
     (home?.login ?? options.serverUser)?.name ?? null,
     pool.size,
-    0,
-    0,
+    pool.min,
+    pool.reserve,
     Math.round(pool.serverLifetimeMs / 1_000),
-    'transaction',
+    mode,
     null,
-    0,
+    serverConnectionsMax,
     idle + leased,
     options.clientsMax,
     clients,
     database.serversOf(database.home).paused ? 1 : 0,
-    0,
+    database.control.disabled ? 1 : 0,
     options.shards.length,
     options.rules === null ? 'no' : 'yes',
     topology.epoch,
@@ -175,16 +175,25 @@ function userRows(world: AdminWorld, links: Links): Rows {
   const clients = links.clients(world)
   const servers = links.servers(world, clients)
   const seen = clients.map(({ session }) => session.state.client.name)
-  return [...new Set([...world.users(), ...seen])].map((name) => [
-    name,
-    null,
-    null,
-    null,
-    0,
-    servers.filter(({ pool }) => pool.user === name).length,
-    0,
-    seen.filter((each) => each === name).length,
-  ])
+  const { users, serversPerUserMax, clientsPerUserMax } = world.shared()
+  return [...new Set([...world.users(), ...users.keys(), ...seen])].map((name) => {
+    const own = users.get(name)
+    return [
+      name,
+      textOf(own?.size),
+      textOf(own?.reserve),
+      own?.mode ?? null,
+      own?.serverConnectionsMax ?? serversPerUserMax,
+      servers.filter(({ pool }) => pool.user === name).length,
+      own?.clientConnectionsMax ?? clientsPerUserMax,
+      seen.filter((each) => each === name).length,
+    ]
+  })
+}
+
+/** PgBouncer tells these two as texts. */
+function textOf(size: number | null | undefined): string {
+  return size === null || size === undefined ? '' : String(size)
 }
 
 function listRows(world: AdminWorld, links: Links): Rows {

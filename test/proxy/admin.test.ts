@@ -90,6 +90,9 @@ describe('the admin console', () => {
     await withClient(as('guest'), async (client) => {
       expect(await show('CLIENTS')).toMatchObject([{ user: 'guest', state: 'idle', servers: '' }])
       await client.query('SELECT pg_advisory_lock(1)')
+      await until('what it holds was looked at', async () => {
+        return (await show('CLIENTS'))[0]?.['pinned'] !== ''
+      })
       const [row] = await show('CLIENTS')
       expect(row).toMatchObject({ user: 'guest', servers: 's1', state: 'active' })
       expect(row?.['pinned']).toContain('advisory lock')
