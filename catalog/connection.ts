@@ -2,6 +2,7 @@
 // a connection that hangs can be cut: `pg` alone would keep the socket until the peer answers.
 import { Socket } from 'node:net'
 import { Client, DatabaseError } from 'pg'
+import { connectByUrl, type UrlConfig } from './connect-by-url.ts'
 
 /** A connection of the catalog. */
 export type CatalogConnection = {
@@ -51,9 +52,13 @@ export async function openCatalogConnection(
   url: string,
   queryTimeoutMs: number,
 ): Promise<CatalogConnection> {
+  return await connectByUrl(url, (config) => openOnce(config, queryTimeoutMs))
+}
+
+async function openOnce(config: UrlConfig, queryTimeoutMs: number): Promise<CatalogConnection> {
   const socket = new Socket()
   const client = new Client({
-    connectionString: url,
+    ...config,
     application_name: 'ringfence catalog',
     connectionTimeoutMillis: connectTimeoutMs,
     query_timeout: queryTimeoutMs,

@@ -3,7 +3,7 @@
 import type { Client } from 'pg'
 import { type Ask, loadSchema } from '../catalog/schema-loader.ts'
 import { epoch, shardId } from '../core/ids.ts'
-import { withClient } from '../demo/sql.ts'
+import { withServer } from '../catalog/connect-by-url.ts'
 import { catalogUrl } from '../proxy/catalog-url.ts'
 import { loadParser } from '../router/parser.ts'
 import { Router, type RouterContext } from '../router/router.ts'
@@ -52,7 +52,7 @@ export async function adviseCommand(
 ): Promise<number> {
   const subject = await subjectOf(options)
   await loadParser()
-  const report = await withClient(subject.url, async (client) => {
+  const report = await withServer(subject.url, async (client) => {
     const { rows } = await client.query<{ name: string }>('SELECT current_database() AS name')
     const database = rows[0]?.name ?? ''
     const traffic =

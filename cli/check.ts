@@ -1,11 +1,14 @@
 // `ringfence check`: everything that is wrong with the file, and when the file is sound, with the servers.
 import { readFile } from 'node:fs/promises'
 import { readMigrations, type Migration } from '../catalog/migrations.ts'
+import type { UrlTls } from '../catalog/connect-by-url.ts'
 import type { Config, DatabaseConfig } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import type { Problem } from '../config/problems.ts'
 import type { ServerAddress } from '../config/server-url.ts'
 import { holds, type Path } from '../config/setting.ts'
+import { ServerTls } from '../pool/server-tls.ts'
+import { ClientTls } from '../proxy/client-tls.ts'
 import { wrong, type Finding, type Verdict } from './finding.ts'
 import { driftFrom, unsuitable } from './schema-drift.ts'
 import {
@@ -70,7 +73,26 @@ async function checkFile(file: string) {
     return `${file}:${line}:${column}`
   }
   const { findings, serverCount } = await checkServers(rest.config, rest.wrongPaths, locate)
-  return { findings: [...problems, ...findings], serverCount }
+  const files = tlsFindings(rest.config, locate)
+  return { findings: [...problems, ...files, ...findings], serverCount }
+}
+
+/** Certificates that cannot be used. */
+function tlsFindings({ tls }: Config, locate: (path: Path) => string): readonly Finding[] {
+  const sides = {
+    client: () => new ClientTls(tls.client, () => undefined),
+    server: () => new ServerTls(tls.server),
+  }
+  return Object.entries(sides).flatMap(([side, open]): Finding[] => {
+    try {
+      open()
+      return []
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      const [where, subject] = [locate(['tls', side]), `tls.${side}`]
+      return [{ severity: 'error', where, subject, message, remedy: 'correct the file' }]
+    }
+  })
 }
 
 function problemFinding(severity: Finding['severity']) {
@@ -153,7 +175,7 @@ function serversOf(
       // Of a replica, too: a failover may have made it the primary.
       const catalog = database.sharding === null ? null : { migrations, scopes }
       const target = { shardId: id, isHome, role, address, path }
-      return [askServer(target, logins, catalog)]
+      return [askServer(target, logins, catalog, config.tls.server)]
     }
     return [
       ...ask('primary', primary, [...shard, 'primary']),
@@ -168,6 +190,7 @@ async function askServer(
   target: Omit<Server, 'login' | 'probed' | 'refused'>,
   logins: readonly Login[],
   catalog: CatalogNeeds | null,
+  tls: UrlTls,
 ): Promise<Server> {
   const { address } = target
   const { user, password } = address
@@ -179,13 +202,14 @@ async function askServer(
   const probed = await probeServer({
     address,
     login,
+    tls,
     catalog,
     schema: catalog !== null,
     deadlineMs,
   })
   const refused: Verdict[] = []
   for (const other of probed.kind === 'answered' ? others : []) {
-    const failed = await probeLogin({ address, login: other, deadlineMs })
+    const failed = await probeLogin({ address, login: other, tls, deadlineMs })
     if (failed !== null) refused.push(failureVerdict(failed, other))
   }
   return { ...target, login, probed, refused }

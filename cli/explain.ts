@@ -3,7 +3,7 @@ import { TopologyStore } from '../catalog/topology-store.ts'
 import { loadSchema } from '../catalog/schema-loader.ts'
 import { createLog } from '../core/log.ts'
 import { epoch } from '../core/ids.ts'
-import { withClient } from '../demo/sql.ts'
+import { withServer } from '../catalog/connect-by-url.ts'
 import { catalogUrl } from '../proxy/catalog-url.ts'
 import { explainRoute } from '../router/explain.ts'
 import { loadParser } from '../router/parser.ts'
@@ -48,7 +48,7 @@ async function readContext(options: ReturnType<typeof databaseOptions>): Promise
   const store = new TopologyStore({ url, shards: ids, log: createLog('warn'), pollMs: 60_000 })
   try {
     const topology = await store.start()
-    const schema = await withClient(url, (client) => {
+    const schema = await withServer(url, (client) => {
       const question = async (sql: string) =>
         (await client.query<(string | null)[]>({ text: sql, rowMode: 'array', types: asText })).rows
       return loadSchema(question, rules, options.catalogUser.name)

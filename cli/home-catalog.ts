@@ -1,7 +1,7 @@
 // One question to the catalog on the home shard, for commands that read it without being a proxy.
 import { type Client, DatabaseError } from 'pg'
 import type { Config, DatabaseConfig } from '../config/config.ts'
-import { withClient } from '../demo/sql.ts'
+import { withServer } from '../catalog/connect-by-url.ts'
 import { catalogUrl } from '../proxy/catalog-url.ts'
 import { CommandFailure } from './load-config.ts'
 import { databaseOptions } from './proxy-options.ts'
@@ -18,7 +18,7 @@ export async function withCatalog<T>(
     throw new CommandFailure(`database "${database.name}" is not sharded, so it has no catalog`)
   }
   try {
-    return await withClient(catalogUrl(home, options), use)
+    return await withServer(catalogUrl(home, options), use)
   } catch (thrown) {
     const lacking = thrown instanceof DatabaseError && lackOf.has(thrown.code ?? '')
     if (!lacking) throw thrown

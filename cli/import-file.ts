@@ -4,6 +4,8 @@ export type ImportedDatabase = {
   readonly host: string
   readonly port: number
   readonly database: string
+  /** `sslmode` of the server's URL; null: as the proxy does by itself. */
+  readonly tlsMode: string | null
   readonly user: string
   /** Null where the server trusts us. */
   readonly password: string | null
@@ -18,7 +20,8 @@ export type ImportedDatabase = {
 export function importFile(from: ImportedDatabase): string {
   const { user, password, tables } = from
   const host = from.host.includes(':') ? `[${from.host}]` : from.host
-  const url = `postgres://${host}:${from.port}/${encodeURIComponent(from.database)}`
+  const query = from.tlsMode === null ? '' : `?sslmode=${from.tlsMode}`
+  const url = `postgres://${host}:${from.port}/${encodeURIComponent(from.database)}${query}`
   const secret = password === null ? '' : `, password: ${quoted(password)}`
   const listed = [...tables].map(([name, rule]) => {
     const [[what, value] = ['', '']] = Object.entries(rule)

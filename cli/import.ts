@@ -3,6 +3,7 @@
 // everything first, then the catalog, then the file.
 import { randomBytes } from 'node:crypto'
 import { access, writeFile } from 'node:fs/promises'
+import { tlsOfUrl, tlsQuery, type UrlTls } from '../catalog/connect-by-url.ts'
 import { readMigrations } from '../catalog/migrations.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
@@ -45,7 +46,14 @@ export async function importCommand(
   const address = addressOf(options.url)
   const login = { user: address.user, password: address.password }
   const catalog = { migrations: await readMigrations(), scopes: ['home', 'shard'] as const }
-  const probed = await probeServer({ address, login, catalog, schema: true, deadlineMs })
+  const probed = await probeServer({
+    address,
+    login,
+    tls: address.tls,
+    catalog,
+    schema: true,
+    deadlineMs,
+  })
   if (probed.kind !== 'answered') {
     return finishWith([failureVerdict(probed, login)], null, options, out)
   }
@@ -105,9 +113,14 @@ function addressOf(text: string) {
   if (user === '' || database === '' || url.hostname === '') {
     throw new CommandFailure('--url names a user, a host and a database')
   }
+  const asked = url.searchParams.has('sslmode')
+  const known = tlsOfUrl(url)
+  const tls: UrlTls = asked ? known : { ...known, mode: 'prefer' }
   const given = decodeURIComponent(url.password) || (process.env['PGPASSWORD'] ?? '')
   return {
-    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    host: decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, '$1'),
+    tls,
+    tlsMode: asked ? tls.mode : null,
     port: url.port === '' ? 5432 : Number(url.port),
     database,
     user,
@@ -116,10 +129,12 @@ function addressOf(text: string) {
   }
 }
 
-function urlOf({ host, port, database, user, password }: ReturnType<typeof addressOf>): string {
+function urlOf(address: ReturnType<typeof addressOf>): string {
+  const { host, port, database, user, password, tls } = address
   const secret = password === null ? '' : `:${encodeURIComponent(password)}`
   const place = `${host.includes(':') ? `[${host}]` : host}:${port}`
-  return `postgres://${encodeURIComponent(user)}${secret}@${place}/${encodeURIComponent(database)}`
+  const name = encodeURIComponent(user)
+  return `postgres://${name}${secret}@${place}/${encodeURIComponent(database)}${tlsQuery(tls)}`
 }
 
 function placementsOf({

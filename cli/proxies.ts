@@ -6,7 +6,8 @@ import type { ProxyAt } from './options.ts'
 
 /** Those that were named with --proxy, else the one that the file describes. @throws CommandFailure without a port */
 export function proxiesOf({ listen }: Config, given: readonly ProxyAt[]): readonly ProxyAddress[] {
-  const proxies = given.length === 0 ? [{ host: listen.host, port: null }] : given
+  const proxies =
+    given.length === 0 ? [{ host: listen.hosts[0] ?? '127.0.0.1', port: null }] : given
   return proxies.map(({ host, port }) => addressOf(host, port ?? listen.port))
 }
 

@@ -1,5 +1,6 @@
 // `ringfence schema diff`: everything in which the shards' schemas differ from the home shard's, and the statements
 // that would make them alike.
+import type { UrlTls } from '../catalog/connect-by-url.ts'
 import type { Config, DatabaseConfig, ShardingConfig } from '../config/config.ts'
 import type { ServerAddress } from '../config/server-url.ts'
 import { chooseDatabase } from './choose-database.ts'
@@ -76,10 +77,11 @@ export async function schemaDiffCommand(
 
 function schemasOf(config: Config, database: DatabaseConfig): Promise<ShardSchema>[] {
   const { serverUser, catalogUser } = databaseOptions(database, config)
+  const tls = config.tls.server
   return database.shards.map(async ({ id, primary, replicas }) => {
     const addresses = [primary, ...replicas.map(({ address }) => address)]
     const { name, password } = serverUser ?? catalogUser
-    const asked = addresses.map((address) => askServer(address, { user: name, password }))
+    const asked = addresses.map((address) => askServer(address, { user: name, password }, tls))
     const answers = await Promise.all(asked)
     // After a failover the file may still name the old primary.
     const leader = answers.filter(isAnswered).find(({ facts }) => !facts.inRecovery)
@@ -88,10 +90,10 @@ function schemasOf(config: Config, database: DatabaseConfig): Promise<ShardSchem
   })
 }
 
-function askServer(address: ServerAddress, common: Login): Promise<Probed> {
+function askServer(address: ServerAddress, common: Login, tls: UrlTls): Promise<Probed> {
   const { user, password } = address
   const login = user === null ? common : { user, password }
-  return probeServer({ address, login, catalog: null, schema: true, deadlineMs })
+  return probeServer({ address, login, tls, catalog: null, schema: true, deadlineMs })
 }
 
 function isAnswered(probed: Probed): probed is Extract<Probed, { kind: 'answered' }> {

@@ -1,9 +1,10 @@
 // Asks one server everything that `ringfence check` wants to know of it, in one connection with one deadline.
 // It judges nothing: server-verdict.ts and schema-drift.ts do, as pure functions over these facts.
 import { Socket } from 'node:net'
-import { Client, DatabaseError, type QueryResultRow } from 'pg'
+import { Client, type ClientConfig, DatabaseError, type QueryResultRow } from 'pg'
 import { CatalogError } from '../catalog/catalog-error.ts'
 import { missingMigrations, type Migration } from '../catalog/migrations.ts'
+import { connectByTls, type UrlTls } from '../catalog/connect-by-url.ts'
 import type { ServerAddress } from '../config/server-url.ts'
 import { readObjects, type SchemaObject } from './schema-objects.ts'
 
@@ -75,6 +76,8 @@ export type CatalogNeeds = {
 export type ProbeOptions = {
   readonly address: ServerAddress
   readonly login: Login
+  /** As the proxy would; a mode in the address goes before. */
+  readonly tls: UrlTls
   /** All migrations of this program, and the scopes this server needs; null: it needs no catalog. */
   readonly catalog: CatalogNeeds | null
   /** Whether tables and other objects are asked for. A replica is never asked: it has its primary's. */
@@ -117,41 +120,65 @@ export function probeServer(options: ProbeOptions): Promise<Probed> {
 
 /** Whether that login works there at all; null when it does. */
 export async function probeLogin(
-  options: Pick<ProbeOptions, 'address' | 'login' | 'deadlineMs'>,
+  options: Pick<ProbeOptions, 'address' | 'login' | 'tls' | 'deadlineMs'>,
 ): Promise<NotAnswered | null> {
   return connected(options, () => Promise.resolve(null))
 }
 
 async function connected<T>(
-  { address, login, deadlineMs }: Pick<ProbeOptions, 'address' | 'login' | 'deadlineMs'>,
+  {
+    address,
+    login,
+    tls,
+    deadlineMs,
+  }: Pick<ProbeOptions, 'address' | 'login' | 'tls' | 'deadlineMs'>,
   ask: (client: Client) => Promise<T>,
 ): Promise<T | NotAnswered> {
-  const socket = new Socket()
-  const client = new Client({
-    host: address.host,
-    port: address.port,
-    database: address.database,
-    user: login.user,
-    // Never a password of the environment's or of ~/.pgpass: the proxy would not have it either.
-    password: login.password ?? '',
-    application_name: 'ringfence check',
-    stream: () => socket,
-  })
-  client.on('error', () => socket.destroy())
+  let socket = new Socket()
   let late = false
   const timer = setTimeout(() => {
     late = true
     socket.destroy()
   }, deadlineMs)
+  const open = async (ssl: ClientConfig['ssl']) => {
+    socket = new Socket()
+    if (late) socket.destroy()
+    const client = clientOf(address, login, { ssl, stream: () => socket })
+    client.on('error', () => socket.destroy())
+    try {
+      await client.connect()
+      return client
+    } catch (error) {
+      socket.destroy()
+      throw error
+    }
+  }
   try {
-    await client.connect()
-    return await ask(client)
+    const { host, tlsMode } = address
+    return await ask(await connectByTls({ ...tls, mode: tlsMode ?? tls.mode }, host, open))
   } catch (thrown) {
     return failure(thrown, late ? `no answer within ${deadlineMs} ms` : null)
   } finally {
     clearTimeout(timer)
     socket.destroy()
   }
+}
+
+function clientOf(
+  { host, port, database }: ServerAddress,
+  { user, password }: Login,
+  transport: Pick<ClientConfig, 'ssl' | 'stream'>,
+): Client {
+  return new Client({
+    ...transport,
+    host,
+    port,
+    database,
+    user,
+    // Never a password of the environment's or of ~/.pgpass: the proxy would not have it either.
+    password: password ?? '',
+    application_name: 'ringfence check',
+  })
 }
 
 function failure(thrown: unknown, lateness: string | null): NotAnswered {

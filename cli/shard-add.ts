@@ -1,5 +1,6 @@
 // `ringfence shard add`: a shard of the file joins the cluster while it is at work.
 import { CatalogError } from '../catalog/catalog-error.ts'
+import { tlsOfUrl } from '../catalog/connect-by-url.ts'
 import { shardId } from '../core/ids.ts'
 import { joinCluster, type Joined, type JoinOptions } from '../rebalancer/join/join.ts'
 import { planJoin } from '../rebalancer/join/join-plan.ts'
@@ -108,11 +109,12 @@ async function serverProblems(
 }
 
 async function probe(url: string | undefined): Promise<Probed | null> {
-  const { user, password, ...address } = loginOf(url)
+  const { user, password, tls, ...address } = loginOf(url)
   if (address.host === '') return null
   return await probeServer({
-    address: { ...address, user, password },
+    address: { ...address, user, password, tlsMode: null },
     login: { user, password },
+    tls,
     catalog: null,
     schema: false,
     deadlineMs: probeDeadlineMs,
@@ -123,11 +125,12 @@ function loginOf(text: string | undefined) {
   const url = new URL(text ?? 'postgres://')
   const password = decodeURIComponent(url.password)
   return {
-    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    host: decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, '$1'),
     port: Number(url.port),
     database: decodeURIComponent(url.pathname.slice(1)),
     user: decodeURIComponent(url.username),
     password: password === '' ? null : password,
+    tls: tlsOfUrl(url),
   }
 }
 

@@ -1,14 +1,17 @@
 // postgres:// URLs of shards, with what this version can really do with them.
 import { z } from 'zod'
 import { complain } from './kinds.ts'
+import { type TlsModeSetting, tlsModeOf } from './tls-settings.ts'
 
-/** Where a server listens and, when its URL says so, how to log in there. */
+/** Where a server listens (a host with a slash: the directory of its Unix socket) and, when its URL says so, how to log in there. */
 export type ServerAddress = {
   readonly host: string
   readonly port: number
   readonly database: string
   readonly user: string | null
   readonly password: string | null
+  /** `sslmode` of the URL; null: that of `tls.server.mode`. */
+  readonly tlsMode: TlsModeSetting | null
 }
 
 /** `postgres://[user[:password]@]host[:port]/database`. Complaints never repeat the URL's password. */
@@ -31,21 +34,25 @@ function parseServerUrl(input: string): Parsed {
   if (url === null || !['postgres:', 'postgresql:'].includes(url.protocol)) {
     return { wrong: 'is not a postgres:// URL', remedy: shape }
   }
+  let tlsMode: TlsModeSetting | undefined
   for (const [name, value] of url.searchParams) {
-    if (name === 'sslmode' && value === 'disable') continue
-    const wrong = name === 'sslmode' ? `sslmode=${value} is not supported yet` : ''
-    return {
-      wrong: wrong || `unknown parameter "${name}" in the URL`,
-      remedy: 'remove it; servers are reached without TLS in this version',
+    if (name !== 'sslmode') {
+      const remedy = 'remove it; certificates are named under tls.server'
+      return { wrong: `unknown parameter "${name}" in the URL`, remedy }
     }
+    tlsMode = tlsModeOf(value)
+    if (tlsMode !== undefined) continue
+    const remedy = 'write disable, allow, prefer, require, verify-ca or verify-full'
+    return { wrong: `sslmode=${value} is no mode of TLS`, remedy }
   }
   if (url.hash !== '') return { wrong: 'a URL has no "#" part', remedy: 'write %23 for "#"' }
   const parts = [url.hostname, url.pathname.slice(1), url.username, url.password].map(decoded)
   const [host, database, user, password] = parts
   if (host === undefined || database === undefined || user === undefined) return badPercent
   if (password === undefined) return badPercent
-  if (host === '' || host.startsWith('/')) {
-    return { wrong: 'Unix sockets are not supported yet', remedy: 'name a host and a port' }
+  if (host === '') {
+    const remedy = 'name a host, or the directory of a Unix socket with %2F for "/"'
+    return { wrong: 'the URL names no host', remedy }
   }
   if (database === '' || database.includes('/')) {
     return { wrong: 'the URL names no database', remedy: `write it like ${example}` }
@@ -56,6 +63,7 @@ function parseServerUrl(input: string): Parsed {
     database,
     user: user === '' ? null : user,
     password: password === '' ? null : password,
+    tlsMode: tlsMode ?? null,
   }
   return { address }
 }

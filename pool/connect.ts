@@ -5,10 +5,15 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { tlsServerEndPoint } from '../wire/tls-server-end-point.ts'
 import { writeSslRequest } from '../wire/startup.ts'
 import { Writer } from '../wire/writer.ts'
-import type { Attempt, ServerTls } from './server-tls.ts'
+import type { Attempt, ServerTls, ServerTlsMode } from './server-tls.ts'
 
 /** Where a server listens; a host that begins with a slash is the directory of its Unix socket. */
-export type ServerPlace = { readonly host: string; readonly port: number }
+export type ServerPlace = {
+  readonly host: string
+  readonly port: number
+  /** Absent or null: the mode of the OpenOptions. */
+  readonly tlsMode?: ServerTlsMode | null | undefined
+}
 
 /** A socket that is connected, and its listeners for 'error' and 'close' are the caller's affair from then on. */
 export type OpenedSocket = {

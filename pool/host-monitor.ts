@@ -17,11 +17,14 @@ import {
   samplePauseMs,
   secondWay,
 } from './host-verdict.ts'
+import type { ServerTlsMode } from './server-tls.ts'
 
 /** A configured server of a shard. */
 export type HostAddress = {
   readonly host: string
   readonly port: number
+  /** What its URL says of TLS; absent or null: nothing. */
+  readonly tlsMode?: ServerTlsMode | null | undefined
   readonly zone: string | null
   /** Share of the reads relative to the shard's other servers. */
   readonly weight: number

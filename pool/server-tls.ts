@@ -30,43 +30,40 @@ const attemptsOf: Readonly<Record<ServerTlsMode, readonly [Attempt, ...Attempt[]
   'verify-full': ['tls'],
 }
 
-type Host = { readonly host: string; readonly port: number }
-
-/** What is known of a host's own mode, from its URL. */
-export type ModeOf = (host: Host) => ServerTlsMode | null
-
-/** What all of them share, so that a reload reaches them. */
-type Material = { options: ServerTlsOptions; context: SecureContext | null }
+/** A host that begins with a slash is the directory of a Unix socket. */
+type Host = {
+  readonly host: string
+  /** A mode of its own; absent or null: the common one. */
+  readonly tlsMode?: ServerTlsMode | null | undefined
+}
 
 export class ServerTls {
-  readonly #material: Material
-  readonly #modeOf: ModeOf
-
-  private constructor(material: Material, modeOf: ModeOf) {
-    this.#material = material
-    this.#modeOf = modeOf
-  }
+  #options: ServerTlsOptions
+  #context: SecureContext
 
   /** @throws Error naming the setting and what is wrong with its file */
-  static open(options: ServerTlsOptions): ServerTls {
-    return new ServerTls({ options, context: load(options) }, () => null)
-  }
-
-  /** The same for hosts with modes of their own. */
-  with(modeOf: ModeOf): ServerTls {
-    return new ServerTls(this.#material, modeOf)
+  constructor(options: ServerTlsOptions) {
+    this.#options = options
+    this.#context = load(options)
   }
 
   /** Files whose change asks for a reload. */
   get files(): readonly string[] {
-    const { ca, cert, key } = this.#material.options
+    const { ca, cert, key } = this.#options
     return [ca, cert, key].filter((file) => file !== null)
   }
 
-  /** Further connections go by these, also of those made by `with`. @throws Error as `open` does; then everything stays */
-  reload(options: ServerTlsOptions = this.#material.options): void {
-    this.#material.context = load(options)
-    this.#material.options = options
+  get options(): ServerTlsOptions {
+    return this.#options
+  }
+
+  /** Reads the files; what it gives makes further connections go by them. @throws Error as the constructor does */
+  prepare(options: ServerTlsOptions): () => void {
+    const context = load(options)
+    return () => {
+      this.#context = context
+      this.#options = options
+    }
   }
 
   /** In which order connections to `host` are tried. What stays on this machine is not encrypted. */
@@ -76,12 +73,12 @@ export class ServerTls {
 
   /** What a handshake with `host` asks for. */
   handshake(host: Host): ConnectionOptions {
-    const { options, context } = this.#material
+    const { ca } = this.#options
     const mode = this.#mode(host)
     // As in libpq, whoever names authorities wants them to count.
-    const verified = mode.startsWith('verify') || (mode === 'require' && options.ca !== null)
+    const verified = mode.startsWith('verify') || (mode === 'require' && ca !== null)
     return {
-      ...(context === null ? {} : { secureContext: context }),
+      secureContext: this.#context,
       host: host.host,
       ...(isIP(host.host) === 0 ? { servername: host.host } : {}),
       rejectUnauthorized: verified,
@@ -90,7 +87,7 @@ export class ServerTls {
   }
 
   #mode(host: Host): ServerTlsMode {
-    return this.#modeOf(host) ?? this.#material.options.mode
+    return host.tlsMode ?? this.#options.mode
   }
 }
 

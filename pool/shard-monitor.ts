@@ -66,10 +66,10 @@ export class ShardMonitor {
     const { shard, hosts, login, dial, clock, sampleMsMin, random = Math.random } = options
     this.#log = options.log.child({ shard })
     this.hosts = hosts.map((address) => {
-      const { host, port } = address
+      const { host, port, tlsMode } = address
       return new HostMonitor({
         address,
-        target: { shard, role: 'replica', host, port, ...login },
+        target: { shard, role: 'replica', host, port, tlsMode, ...login },
         dial: { ...dial, clock },
         // Read at every use: a reload changes it.
         pace: {

@@ -21,15 +21,6 @@ export type ClientTlsOptions = {
   readonly ciphers: string | null
 }
 
-export const noClientTls: ClientTlsOptions = {
-  mode: 'disable',
-  cert: null,
-  key: null,
-  ca: null,
-  protocols: 'secure',
-  ciphers: null,
-}
-
 /** What TLS says of a client's connection. */
 export type ClientTlsFacts = {
   /** For SCRAM-SHA-256-PLUS; null where the certificate allows no channel binding. */
@@ -72,10 +63,17 @@ export class ClientTls {
     return [cert, key, ca].filter((file) => file !== null)
   }
 
-  /** Further handshakes go by these. @throws Error as the constructor does; then everything stays as it was */
-  reload(options: ClientTlsOptions = this.#options): void {
-    this.#server = this.#load(options)
-    this.#options = options
+  get options(): ClientTlsOptions {
+    return this.#options
+  }
+
+  /** Reads the files; what it gives makes further handshakes go by them. @throws Error as the constructor does */
+  prepare(options: ClientTlsOptions): () => void {
+    const server = this.#load(options)
+    return () => {
+      this.#server = server
+      this.#options = options
+    }
   }
 
   /**

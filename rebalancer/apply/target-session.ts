@@ -1,6 +1,7 @@
 // The one connection that writes on the target: no triggers, no foreign keys, marked with the
 // move's replication origin, and the only one of its name.
 import { Client, DatabaseError } from 'pg'
+import { connectByUrl, type UrlConfig } from '../../catalog/connect-by-url.ts'
 import type { Clock } from '../../core/clock.ts'
 import { ConnectionLost } from '../stream/connection-lost.ts'
 import { type Answer, Exchange } from './exchange.ts'
@@ -59,8 +60,17 @@ export class TargetSession {
     origin: string,
     clock: Clock,
   ): Promise<TargetSession> {
+    return await connectByUrl(url, (config) => TargetSession.#openOnce(config, name, origin, clock))
+  }
+
+  static async #openOnce(
+    config: UrlConfig,
+    name: string,
+    origin: string,
+    clock: Clock,
+  ): Promise<TargetSession> {
     const client = new Client({
-      connectionString: url,
+      ...config,
       application_name: name,
       connectionTimeoutMillis: connectTimeoutMs,
       keepAlive: true,

@@ -4,6 +4,7 @@
 import { Socket } from 'node:net'
 import { Client, DatabaseError, escapeLiteral } from 'pg'
 import { ConnectionLost } from '../stream/connection-lost.ts'
+import { connectByUrl, type UrlConfig } from '../../catalog/connect-by-url.ts'
 import { durableCommitsSql } from '../../catalog/connection.ts'
 
 /** A connection that is closed at the end of its block, or as soon as `signal` aborts. */
@@ -57,10 +58,18 @@ export async function openShard(
   signal: AbortSignal,
   name = 'ringfence mover',
 ): Promise<ShardConnection> {
+  return await connectByUrl(url, (config) => openOnce(config, signal, name))
+}
+
+async function openOnce(
+  config: UrlConfig,
+  signal: AbortSignal,
+  name: string,
+): Promise<ShardConnection> {
   signal.throwIfAborted()
   const socket = new Socket()
   const client = new Client({
-    connectionString: url,
+    ...config,
     application_name: name,
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,

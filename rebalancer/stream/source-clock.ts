@@ -1,6 +1,7 @@
 // Where the source's own log stands: a stream tells only what it has got to, so this is asked on a
 // connection of its own, once in a while.
 import { Client } from 'pg'
+import { connectByUrl, type UrlConfig } from '../../catalog/connect-by-url.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { type Lsn, lsn, parseLsn } from '../../core/lsn.ts'
 import { ConnectionLost } from './connection-lost.ts'
@@ -33,8 +34,12 @@ export class SourceClock {
 
   /** Connects and asks once. @throws what pg throws. */
   static async open(url: string, name: string, clock: Clock): Promise<SourceClock> {
+    return await connectByUrl(url, (config) => SourceClock.#openOnce(config, name, clock))
+  }
+
+  static async #openOnce(config: UrlConfig, name: string, clock: Clock): Promise<SourceClock> {
     const client = new Client({
-      connectionString: url,
+      ...config,
       application_name: name,
       connectionTimeoutMillis: connectTimeoutMs,
       query_timeout: answerTimeoutMs,

@@ -2,6 +2,7 @@
 // speaks the login and the framing; from START_REPLICATION on the socket is ours to read, to pause
 // and to answer on.
 import { Client, type Connection, DatabaseError, type Submittable } from 'pg'
+import { connectByUrl, type UrlConfig } from '../../catalog/connect-by-url.ts'
 import { assert } from '../../core/assert.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { formatLsn, type Lsn, lsn } from '../../core/lsn.ts'
@@ -76,8 +77,16 @@ export class SourceConnection {
 
   /** Connects. @throws what pg throws. */
   static async open(url: string, name: string, clock: Clock): Promise<SourceConnection> {
+    return await connectByUrl(url, (config) =>
+      SourceConnection.#openOnce(config, name, clock),
+    ).catch((cause: unknown) => {
+      throw lossOf(cause)
+    })
+  }
+
+  static async #openOnce(place: UrlConfig, name: string, clock: Clock): Promise<SourceConnection> {
     const config = {
-      connectionString: url,
+      ...place,
       replication: 'database',
       application_name: name,
       connectionTimeoutMillis: connectTimeoutMs,
@@ -91,7 +100,7 @@ export class SourceConnection {
       return connection
     } catch (cause) {
       connection.destroy()
-      throw lossOf(cause)
+      throw cause
     }
   }
 

@@ -171,6 +171,7 @@ describe('ringfence import', () => {
     const text = importFile({
       host: '::1',
       port: 5433,
+      tlsMode: null,
       database: odd,
       user: odd,
       password: odd,

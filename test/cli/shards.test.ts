@@ -200,8 +200,9 @@ describe('a shard', () => {
     const [home, , third] = await Promise.all(
       present(database).shards.map(async ({ id, primary }) => {
         const login = { user: primary.user ?? '', password: primary.password }
-        const asked = { address: primary, login, catalog: null, schema: true, deadlineMs: 5_000 }
-        const probed = await probeServer(asked)
+        const tls = loaded.config.tls.server
+        const asked = { address: primary, login, tls, catalog: null, schema: true }
+        const probed = await probeServer({ ...asked, deadlineMs: 5_000 })
         if (probed.kind !== 'answered') throw new Error(probed.kind)
         return { ...probed, id }
       }),
