@@ -13,7 +13,6 @@ import { AdminCommands } from './admin/commands.ts'
 import { type ConsoleUsers, consoleParameters, isConsole, openConsole } from './admin/open.ts'
 import type { AdminWorld } from './admin/world.ts'
 import { ClientLink, type Entered } from './client-link.ts'
-import { ClientTls, type ClientTlsOptions, noClientTls } from './client-tls.ts'
 import type { ProxyContext } from './context.ts'
 import type { Database } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
@@ -32,12 +31,13 @@ import { Session } from './session.ts'
 import { limitsOf, type SessionLimits } from './session-limits.ts'
 import { SessionWatch } from './session-watch.ts'
 import { Sessions, slotOf } from './sessions.ts'
+import { Tls, type TlsOptions } from './tls.ts'
 
 export type ProxyOptions = LoginPolicyOptions & {
   readonly version: string
   readonly listen: ListenOptions
   /** Absent: no TLS. */
-  readonly tls?: { readonly client: ClientTlsOptions; readonly server: ServerTlsOptions }
+  readonly tls?: TlsOptions
   /** Null: no HTTP port. */
   readonly http: Pick<HttpOptions, 'host' | 'port' | 'inherited'> | null
   readonly databases: readonly DatabaseOptions[]
@@ -99,7 +99,7 @@ export class Proxy {
   readonly #turn = new FlushTurn()
   readonly #commands: AdminCommands
   readonly #links = new Set<ClientLink>()
-  readonly #tls: ClientTls
+  readonly #tls: Tls
   #listener: Listener | null = null
   #http: HttpPort | null = null
   #sweeper: NodeJS.Timeout | null = null
@@ -117,12 +117,14 @@ export class Proxy {
     this.#context = { clock, log, metrics, tokenKey, turn, observation, writer }
     const dial = {
       turn: this.#turn,
+    this.#tls = new Tls(options.tls, log)
       readBuffer: Buffer.allocUnsafe(readBufferBytes),
       clock,
       connectTimeoutMs: limits.connectTimeoutMs,
       wholeBytesMax: limits.frameBytesMax,
     }
     const { version, listen, redis } = options
+      tls: this.#tls.server,
     const host = [listen.host].flat().join(',')
     const identity = identityOf({ ...listen, host, slot, randomId: randomUUID(), version })
     const { databases, shared = unlimited } = options
@@ -133,9 +135,6 @@ export class Proxy {
     const placeOf = (name: string) => lookupPlace(this.#databases, name)
     this.#policy = new LoginPolicy({ dial, clock, log, placeOf })
     this.#commands = new AdminCommands(this.#world())
-    this.#tls = new ClientTls(options.tls?.client ?? noClientTls, (error) =>
-      log.debug({ error }, 'TLS handshake failed'),
-    )
   }
 
   /** Reads topology and schema, then listens. @throws PgError 57P03, or the system's error */
@@ -195,9 +194,11 @@ export class Proxy {
   async configure(options: ProxyOptions): Promise<void> {
     const adoptPolicy = await this.#policy.prepare(options)
     const gone = new Set(await this.#databases.adopt(options.databases))
+    const adoptTls = this.#tls.prepare(options.tls)
     adoptPolicy()
     this.#options = { ...this.#options, databases: options.databases }
     this.#context.observation.configure(options.observation ?? silentObservation)
+    adoptTls()
     for (const session of this.sessions) if (gone.has(session.state.database)) session.drain()
   }
 
@@ -228,6 +229,7 @@ export class Proxy {
     this.#listener?.close()
     await this.#http?.close()
     const until = this.#options.clock.nowMs() + deadlineMs
+    this.#tls.close()
     while (this.#links.size > 0 && this.#options.clock.nowMs() < until && !this.#draining) {
       await new Promise((resolve) => setTimeout(resolve, lookMs))
     }
@@ -268,7 +270,7 @@ export class Proxy {
       {
         turn: this.#turn,
         policy: this.#policy,
-        tls: this.#tls,
+        tls: this.#tls.client,
         limits: this.#options.limits,
         cancel: (pid, secret) => this.cancel(pid, secret),
         enter: async (login) => {

@@ -11,6 +11,7 @@ import { waitForSample } from '../pool/sample-wait.ts'
 import { ShardMonitor } from '../pool/shard-monitor.ts'
 import { Shown } from '../pool/shown.ts'
 import { strandedBecause } from '../pool/stranded.ts'
+import { tlsModeAt } from './catalog-url.ts'
 import type { DatabaseContext } from './database.ts'
 import { placeOf } from './server-budgets.ts'
 import { newReadCounts } from './read-counts.ts'
@@ -274,13 +275,13 @@ export class ShardServers {
   }
 
   #newMonitor(): ShardMonitor {
-    const { host, port, zone, database, replicas, patroniUrls } = this.#shard
+    const { host, port, tlsMode, zone, database, replicas, patroniUrls } = this.#shard
     const { name: user, password } = this.#loginOf(this.#options.catalogUser)
     const { dial, clock, log } = this.#context
     const probeMs = () => this.#options.failover.probeMs
     return new ShardMonitor({
       shard: this.id,
-      hosts: [{ host, port, zone, weight: 1 }, ...replicas],
+      hosts: [{ host, port, tlsMode, zone, weight: 1 }, ...replicas],
       login: { database, user, password },
       dial,
       clock,
@@ -330,8 +331,10 @@ export class ShardServers {
 
   #targetAt(place: Address, login: Credentials, role: ServerRole): ServerTarget {
     const { host, port } = place
-    const { name: user, password } = login
-    return { shard: this.id, role, host, port, database: this.#shard.database, user, password }
+    const { name: user, password, secret } = login
+    const { database } = this.#shard
+    const tlsMode = tlsModeAt(this.#shard, place)
+    return { shard: this.id, role, host, port, tlsMode, database, user, password, secret }
   }
 
   /**

@@ -53,6 +53,9 @@ export type StackOptions = {
   readonly users?: ProxyOptions['users']
   readonly http?: boolean
 }
+  readonly listen?: Partial<ProxyOptions['listen']>
+  readonly tls?: ProxyOptions['tls']
+  readonly shared?: Partial<SharedLimits>
 
 const testRules: ShardingRules = {
   key: 'tenant_id',
@@ -90,7 +93,8 @@ export async function startStack(servers: TestServers, options: StackOptions): P
   const login = { name: direct.user, password: direct.password }
   const proxyOptions: ProxyOptions = {
     version: 'test',
-    listen: { host: '127.0.0.1', port: 0 },
+    listen: { host: '127.0.0.1', port: 0, ...options.listen },
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
     http: options.http === true ? { host: '127.0.0.1', port: 0 } : null,
     users: options.users ?? [
       { name: login.name, secret: { kind: 'password', password: login.password }, admin: true },
