@@ -230,7 +230,12 @@ export class Lane implements ServerOwner {
     return this.#borrow(profile) ?? best
   }
 
-  #takesMore(lent: LaneServer, profile: SettingsProfile, statement: string, nowMs: number): boolean {
+  #takesMore(
+    lent: LaneServer,
+    profile: SettingsProfile,
+    statement: string,
+    nowMs: number,
+  ): boolean {
     const { server, riders } = lent
     if (lent.sealed || riders.length >= inFlightMax) return false
     if (this.#isLate(lent, nowMs, 1)) return false

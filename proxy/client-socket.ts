@@ -3,7 +3,13 @@
 // accepting side, so the handle of the accepted socket is moved into a new one; whether this Node still allows that is
 // tried once at the start, and if it does not, sockets are read by events.
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, Socket, type SocketConstructorOpts } from 'node:net'
+import {
+  connect,
+  createServer,
+  type AddressInfo,
+  Socket,
+  type SocketConstructorOpts,
+} from 'node:net'
 
 type Receive = (chunk: Uint8Array) => void
 

@@ -173,6 +173,7 @@ export class Ride implements Rider {
     session.repeats.arm({ server }, this.#run, true)
     session.state.routedBy = session.state.database.topology
     session.output.shared = server
+    session.times.assigned()
     session.enter('running')
   }
 
