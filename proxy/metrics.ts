@@ -1,8 +1,10 @@
 // Counters of a proxy, in Prometheus' text format at /metrics. What pools, monitors and sessions
 // count in plain numbers is read on scrape: nothing of prom-client is on the way of a statement.
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import { type GaugeSource, gaugesOf, type MoveGauges, type ShardGauges } from './gauges.ts'
 import type { HostView } from './host-views.ts'
-import type { ReadCounts } from './read-counts.ts'
+import { addPlain } from './plain-metrics.ts'
+import { addTrafficMetrics, type TrafficSource } from './traffic-metrics.ts'
 
 export type ProxyMetrics = {
   readonly registry: Registry
@@ -11,47 +13,26 @@ export type ProxyMetrics = {
   readonly errors: Counter<'sqlstate'>
 }
 
-/** What the gauges show; read when somebody scrapes. */
-export type GaugeSource = () => readonly DatabaseGauges[]
-
-type DatabaseGauges = {
-  readonly database: string
-  readonly clients: number
-  readonly shards: readonly ShardGauges[]
-  /** Servers of shards that have replicas. */
-  readonly hosts: readonly HostView[]
-  /** Of virtual nodes on the move; null without sharding. */
-  readonly moves: MoveGauges | null
-  /** Null without Redis. */
-  readonly redis: 'connected' | 'away' | null
-}
-
-type MoveGauges = {
-  readonly active: number
-  readonly heldNow: number
-  /** Statements held, and for how long, milliseconds; refused for want of room or time. */
-  readonly counts: { readonly held: number; readonly heldMs: number; readonly refused: number }
-}
-
-type ShardGauges = {
-  readonly shard: string
-  readonly idle: number
-  readonly leased: number
-  readonly waiting: number
-  readonly counts: ReadCounts
-  /** Times that another server has become the primary. */
-  readonly failovers: number
+export type MetricsSource = TrafficSource & {
+  /** Processes that share the port. */
+  readonly workers: () => number
 }
 
 /** Metrics of one proxy in a registry of their own. */
-export function createMetrics(gauges: GaugeSource): ProxyMetrics {
+export function createMetrics(source: MetricsSource): ProxyMetrics {
   const registry = new Registry()
   const registers = [registry]
+  const gauges = () => gaugesOf(source.databases())
   collectDefaultMetrics({ register: registry, prefix: 'ringfence_' })
   addConnectionGauges(gauges, registers)
   addHostGauges(gauges, registers)
   addReadCounters(gauges, registers)
   addMoveGauges(gauges, registers)
+  addTrafficMetrics(registry, source)
+  const help = 'Processes that share the port'
+  addPlain(registry, 'gauge', { name: 'ringfence_workers', help, labels: [] }, () => [
+    [[], source.workers()],
+  ])
   return {
     registry,
     clients: new Counter({
@@ -92,9 +73,10 @@ function addConnectionGauges(gauges: GaugeSource, registers: Registry[]): void {
     registers,
     collect() {
       for (const { database, shards } of gauges()) {
-        for (const { shard, idle, leased, waiting } of shards) {
+        for (const { shard, idle, leased, opening, waiting } of shards) {
           this.set({ database, shard, state: 'idle' }, idle)
           this.set({ database, shard, state: 'active' }, leased)
+          this.set({ database, shard, state: 'opening' }, opening)
           this.set({ database, shard, state: 'waiting' }, waiting)
         }
       }

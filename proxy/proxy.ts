@@ -10,7 +10,7 @@ import { loadParser } from '../router/parser.ts'
 import { writeBackendKeyData, writeParameterStatus, writeReadyForQuery } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
 import { AdminCommands } from './admin/commands.ts'
-import { type ConsoleUsers, consoleParameters, isConsole, openConsole } from './admin/open.ts'
+import { type AdminOptions, consoleParameters, isConsole, openConsole } from './admin/open.ts'
 import type { AdminWorld } from './admin/world.ts'
 import { ClientLink, type Entered } from './client-link.ts'
 import type { ProxyContext } from './context.ts'
@@ -24,7 +24,7 @@ import { Listener, type ListenOptions, type Way } from './listener.ts'
 import type { LoggedIn } from './login.ts'
 import { LoginPolicy, type LoginPolicyOptions } from './login-policy.ts'
 import { lookupPlace } from './lookup-place.ts'
-import { createMetrics } from './metrics.ts'
+import { createMetrics, type MetricsSource } from './metrics.ts'
 import { Observation, type ObservationOptions, silentObservation } from './observation.ts'
 import { ServerBudgets } from './server-budgets.ts'
 import { Session } from './session.ts'
@@ -33,47 +33,36 @@ import { SessionWatch } from './session-watch.ts'
 import { Sessions, slotOf } from './sessions.ts'
 import { Tls, type TlsOptions } from './tls.ts'
 
-export type ProxyOptions = LoginPolicyOptions & {
-  readonly version: string
-  readonly listen: ListenOptions
-  /** Absent: no TLS. */
-  readonly tls?: TlsOptions
-  /** Null: no HTTP port. */
-  readonly http: Pick<HttpOptions, 'host' | 'port' | 'inherited'> | null
-  readonly databases: readonly DatabaseOptions[]
-  /** What holds for all databases together; absent: no limits. */
-  readonly shared?: SharedLimits
-  /** Where session tokens are kept by session id; null: session ids are refused. */
-  readonly redis: RedisOptions | null
-  /** Secret that session tokens are signed with; null: one of this process alone. */
-  readonly tokenKey: string | null
-  readonly limits: {
-    readonly frameBytesMax: number
-    readonly frameBytesBeforeLoginMax: number
-    readonly loginTimeoutMs: number
-    readonly connectTimeoutMs: number
+export type ProxyOptions = LoginPolicyOptions &
+  AdminOptions & {
+    readonly version: string
+    readonly listen: ListenOptions
+    /** Absent: no TLS. */
+    readonly tls?: TlsOptions
+    /** Null: no HTTP port. */
+    readonly http: Pick<HttpOptions, 'host' | 'port' | 'inherited'> | null
+    readonly databases: readonly DatabaseOptions[]
+    /** What holds for all databases together; absent: no limits. */
+    readonly shared?: SharedLimits
+    /** Where session tokens are kept by session id; null: session ids are refused. */
+    readonly redis: RedisOptions | null
+    /** Secret that session tokens are signed with; null: one of this process alone. */
+    readonly tokenKey: string | null
+    readonly limits: {
+      readonly frameBytesMax: number
+      readonly frameBytesBeforeLoginMax: number
+      readonly loginTimeoutMs: number
+      readonly connectTimeoutMs: number
+    }
+    /** Absent: nothing is told of clients and statements. */
+    readonly observation?: ObservationOptions
+    /** All processes that share the port; absent: this one is alone. */
+    readonly fleet?: Fleet
+    /** Tells this process from the others that share the port; absent: 0. */
+    readonly slot?: number
+    readonly clock: Clock
+    readonly log: Log
   }
-  /**
-   * Reads the configuration again and applies what can be; gives what it has done, and what needs a restart. Null: there is
-   * none to read. @throws Error naming what is wrong with it; then nothing has changed
-   */
-  readonly reload?: (() => Promise<readonly string[]>) | null
-  /** Key, value, default and whether SET changes it, of all settings; absent: none is shown. */
-  readonly settings?: AdminWorld['settings']
-  /** Changes a setting until the next reload. */
-  readonly set?: AdminWorld['set']
-  readonly shutdown?: AdminWorld['shutdown']
-  /** Who may use the admin console besides the users marked as admins; absent: nobody. */
-  readonly consoleUsers?: ConsoleUsers
-  /** Absent: nothing is told of clients and statements. */
-  readonly observation?: ObservationOptions
-  /** All processes that share the port; absent: this one is alone. */
-  readonly fleet?: Fleet
-  /** Tells this process from the others that share the port; absent: 0. */
-  readonly slot?: number
-  readonly clock: Clock
-  readonly log: Log
-}
 
 type Descriptors = {
   readonly tcp: readonly number[]
@@ -85,7 +74,6 @@ const readBufferBytes = 64 * 1024
 const sweepMs = 1_000
 // While the last clients are waited for.
 const lookMs = 50
-const nobody: ConsoleUsers = { admins: new Set(), stats: new Set() }
 
 export class Proxy {
   readonly sessions: Sessions
@@ -110,21 +98,21 @@ export class Proxy {
     const { clock, log, limits, slot = 0 } = options
     this.sessions = new Sessions(slot)
     this.#fleet = options.fleet ?? new OneProcess()
-    const metrics = createMetrics(() => this.#gauges())
+    const metrics = createMetrics(this.#metricsSource())
     const tokenKey = options.tokenKey === null ? randomBytes(32) : Buffer.from(options.tokenKey)
     const observation = this.#observationOf(options)
     const [turn, writer] = [this.#turn, new Writer(16 * 1024)]
     this.#context = { clock, log, metrics, tokenKey, turn, observation, writer }
+    this.#tls = new Tls(options.tls, log)
     const dial = {
       turn: this.#turn,
-    this.#tls = new Tls(options.tls, log)
       readBuffer: Buffer.allocUnsafe(readBufferBytes),
       clock,
       connectTimeoutMs: limits.connectTimeoutMs,
       wholeBytesMax: limits.frameBytesMax,
+      tls: this.#tls.server,
     }
     const { version, listen, redis } = options
-      tls: this.#tls.server,
     const host = [listen.host].flat().join(',')
     const identity = identityOf({ ...listen, host, slot, randomId: randomUUID(), version })
     const { databases, shared = unlimited } = options
@@ -192,13 +180,13 @@ export class Proxy {
    * applies. @throws PgError 57P03, or the system's error of a new database; nothing has changed then
    */
   async configure(options: ProxyOptions): Promise<void> {
+    const adoptTls = this.#tls.prepare(options.tls)
     const adoptPolicy = await this.#policy.prepare(options)
     const gone = new Set(await this.#databases.adopt(options.databases))
-    const adoptTls = this.#tls.prepare(options.tls)
     adoptPolicy()
+    adoptTls()
     this.#options = { ...this.#options, databases: options.databases }
     this.#context.observation.configure(options.observation ?? silentObservation)
-    adoptTls()
     for (const session of this.sessions) if (gone.has(session.state.database)) session.drain()
   }
 
@@ -227,9 +215,9 @@ export class Proxy {
   /** Takes no new connections; who is there goes on for `deadlineMs` at most, then as with `drain`. */
   async retire(deadlineMs: number, drainMs: number): Promise<void> {
     this.#listener?.close()
+    this.#tls.close()
     await this.#http?.close()
     const until = this.#options.clock.nowMs() + deadlineMs
-    this.#tls.close()
     while (this.#links.size > 0 && this.#options.clock.nowMs() < until && !this.#draining) {
       await new Promise((resolve) => setTimeout(resolve, lookMs))
     }
@@ -294,9 +282,9 @@ export class Proxy {
     const { socket, outbox } = transport
     const found = this.#databases.find(startup.database)
     if (found === null && isConsole(startup.database)) {
-      const { version, consoleUsers = nobody } = this.#options
+      const { version, consoleUsers } = this.#options
       const client = { name: account.name, isAdmin: account.admin, socket, outbox, framer }
-      const receiver = openConsole(startup.database, client, consoleUsers, this.#commands)
+      const receiver = openConsole(startup.database, client, this.#commands, consoleUsers)
       this.#welcome(outbox, consoleParameters(version))
       return { receiver, closed: () => {} }
     }
@@ -354,7 +342,6 @@ export class Proxy {
   }
 
   #sweep(): void {
-    const now = this.#options.clock.nowMs()
     this.#databases.sweep()
     this.#context.observation.sweep(() => this.#databases.all.map(({ traffic }) => traffic))
   }
@@ -371,34 +358,33 @@ export class Proxy {
     return new Observation(observation, { clock, log, version, instance: hostname() })
   }
 
+  #metricsSource(): MetricsSource {
+    return {
+      databases: () => this.#databases.all,
+      sessions: this.sessions,
+      logins: () => this.#loginsNow,
+      nowMs: this.#options.clock.nowMs,
+      spans: () => this.#context.observation.spanCounts,
+      workers: () => this.#fleet.size,
+    }
+  }
+
+  get #loginsNow(): number {
+    return Math.max(0, this.#links.size - this.sessions.size)
+  }
+
   #world(): AdminWorld {
     const { version, clock, reload = null, set = null, shutdown = null } = this.#options
+    const { upgrade = null } = this.#options
     return {
-      version,
-      clock,
+      ...{ version, clock, reload, upgrade, set, shutdown },
       fleet: this.#fleet,
       databases: () => this.#databases.all,
       sessions: this.sessions,
       users: () => this.#options.users.map(({ name }) => name),
-      logins: () => Math.max(0, this.#links.size - this.sessions.size),
+      shared: () => this.#entrance.limits,
+      logins: () => this.#loginsNow,
       settings: () => this.#options.settings?.() ?? [],
-      reload,
-      set,
-      shutdown,
     }
-  }
-
-  #gauges(): ReturnType<Parameters<typeof createMetrics>[0]> {
-    return this.#databases.all.map((database) => ({
-      database: database.options.name,
-      clients: database.clients,
-      shards: database.shards.map((shard) => {
-        const { counts, failovers } = database.serversOf(shard)
-        return { shard, ...database.stats(shard), counts, failovers }
-      }),
-      hosts: database.hasReplicas ? database.hosts() : [],
-      moves: database.gate?.figures ?? null,
-      redis: database.tokens?.state ?? null,
-    }))
   }
 }

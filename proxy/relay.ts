@@ -47,8 +47,8 @@ export interface RelayHost {
   /** The next Parse that was sent to the server, in order, was accepted. */
   serverParsed(): void
   copyInStarted(): void
-  /** The statement failed; the error has been forwarded. */
-  statementFailed(): void
+  /** The statement failed; the error has been forwarded. Null: it was ours. */
+  statementFailed(sqlstate: string | null): void
   /** ReadyForQuery came: the exchange is over. */
   exchangeFinished(server: ServerConnection): void
   /** Nothing is owed any more, but no Sync was sent yet (Flush). */
@@ -316,7 +316,7 @@ export class Relay implements ReplySink {
     this.failed = true
     this.#at = this.#owed.length
     this.#host.forward(poison ?? rewriteErrorSeverity(bytes, 'ERROR'))
-    this.#host.statementFailed()
+    this.#host.statementFailed(poison === null ? sqlstate : null)
     if (!this.#synced) this.#host.flushed()
   }
 

@@ -121,8 +121,9 @@ export class Replies implements RelayHost {
     this.#events.copyInStarted()
   }
 
-  statementFailed(): void {
+  statementFailed(sqlstate: string | null = null): void {
     this.#times.failed = true
+    if (sqlstate !== null) this.#times.traffic.countError(sqlstate)
     this.#state.undoDefinitions()
     this.#state.fail()
     // A lock that was taken before the failure is kept.

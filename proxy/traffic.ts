@@ -9,6 +9,9 @@ export type StatementClass = (typeof statementClasses)[number]
 /** A reading of all counts, in the order of `countNames`. */
 export type TrafficReading = readonly number[]
 
+const sqlstatesMax = 200
+const otherSqlstates = 'other'
+
 /** Counts of one database; times are microseconds. */
 export class Traffic {
   /** Times that a client was given a server. */
@@ -33,6 +36,8 @@ export class Traffic {
   /** How long clients wait for the answer, by class; the wait for a server counts. */
   readonly clientTimes: Readonly<Record<StatementClass, Histogram>> = newHistograms()
   readonly waitTimes = new Histogram()
+  /** Errors that servers have answered with, by SQLSTATE. */
+  readonly errors = new Map<string, number>()
   readonly #serverTimes = new Map<string, Histogram>()
   #olderAtMs: number
   #older: TrafficReading
@@ -57,6 +62,13 @@ export class Traffic {
 
   get timesByShard(): ReadonlyMap<string, Histogram> {
     return this.#serverTimes
+  }
+
+  /** A program may raise errors of any SQLSTATE: beyond so many they are counted together. */
+  countError(sqlstate: string): void {
+    const isKnown = this.errors.has(sqlstate) || this.errors.size < sqlstatesMax
+    const name = isKnown ? sqlstate : otherSqlstates
+    this.errors.set(name, (this.errors.get(name) ?? 0) + 1)
   }
 
   read(): TrafficReading {

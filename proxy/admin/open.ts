@@ -7,12 +7,31 @@ import type { Framer } from '../../wire/framer.ts'
 import type { AdminCommands } from './commands.ts'
 import { AdminConsole } from './console.ts'
 import type { Role } from './gate.ts'
+import type { AdminWorld } from './world.ts'
 
 /** Users of the console by name, besides those whose account says that they are admins. */
-export type ConsoleUsers = {
+type ConsoleUsers = {
   readonly admins: ReadonlySet<string>
   /** Who may look. */
   readonly stats: ReadonlySet<string>
+}
+
+/** What the console is told of the process that it is in. */
+export type AdminOptions = {
+  /**
+   * Reads the configuration again and applies what can be; gives what it has done, and what needs a restart. Null: there is
+   * none to read. @throws Error naming what is wrong with it; then nothing has changed
+   */
+  readonly reload?: (() => Promise<readonly string[]>) | null
+  /** Has a new process take over; absent: there is none to start. */
+  readonly upgrade?: AdminWorld['upgrade']
+  /** Key, value, default and whether SET changes it, of all settings; absent: none is shown. */
+  readonly settings?: AdminWorld['settings']
+  /** Changes a setting until the next reload. */
+  readonly set?: AdminWorld['set']
+  readonly shutdown?: AdminWorld['shutdown']
+  /** Who may use the admin console besides the users marked as admins; absent: nobody. */
+  readonly consoleUsers?: ConsoleUsers
 }
 
 type ConsoleClient = {
@@ -23,6 +42,7 @@ type ConsoleClient = {
   readonly framer: Framer
 }
 
+const nobody: ConsoleUsers = { admins: new Set(), stats: new Set() }
 const ownName = 'ringfence'
 const names: ReadonlySet<string> = new Set([ownName, 'pgbouncer'])
 
@@ -35,8 +55,8 @@ export function isConsole(database: string): boolean {
 export function openConsole(
   database: string,
   { name, isAdmin, socket, outbox, framer }: ConsoleClient,
-  { admins, stats }: ConsoleUsers,
   commands: AdminCommands,
+  { admins, stats }: ConsoleUsers = nobody,
 ): AdminConsole {
   const role: Role | null = isAdmin || admins.has(name) ? 'admin' : stats.has(name) ? 'stats' : null
   if (role === null) throw pgError('adminOnly')

@@ -133,7 +133,7 @@ class UnitSink implements ReplySink {
       case backend.readyForQuery:
         return this.#finish()
       case backend.errorResponse:
-        this.#error ??= new ServerError(bytes)
+        this.#error ??= this.#counted(new ServerError(bytes))
         for (const name of this.#options.parses) this.#server.prepared.delete(name)
         return
       case backend.parseComplete:
@@ -207,6 +207,11 @@ class UnitSink implements ReplySink {
     if (audience !== 'all') return false
     const described = unit.extended === null || unit.extended.describe
     return code === (described ? backend.rowDescription : backend.bindComplete)
+  }
+
+  #counted(error: ServerError): ServerError {
+    this.#session.times.traffic.countError(error.sqlstate)
+    return error
   }
 
   #finish(): void {
