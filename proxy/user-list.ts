@@ -11,7 +11,7 @@ export function parseUserList(text: string): ReadonlyMap<string, string> {
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     const rest = line.trimStart()
     if (rest === '' || rest.startsWith(';') || rest.startsWith('#')) continue
-    const found = /^"((?:[^"]|"")*)"\s*"((?:[^"]|"")*)"/.exec(rest)
+    const found = /^"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"(?!")/.exec(rest)
     if (found === null) throw wrong(index, 'expected "name" "password", both in double quotes')
     const [name, password] = [found[1], found[2]].map((each) => (each ?? '').replaceAll('""', '"'))
     if (name === undefined || name === '') throw wrong(index, 'the name is empty')
