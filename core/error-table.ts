@@ -114,6 +114,13 @@ export const errorTable = {
     meaning: 'Parse uses a name that this client has already given to a statement.',
     retry: 'useless',
   },
+  tooManyChannels: {
+    sqlstate: '54000',
+    message: 'a session listens to %s channels at most',
+    hint: 'UNLISTEN what is of no more use, or put what differs into the payload.',
+    meaning: 'LISTEN of one more channel than a client may have.',
+    retry: 'useless',
+  },
   bindParameterCount: {
     sqlstate: '08P01',
     message: 'bind message supplies %s parameters, but prepared statement "%s" requires %s',

@@ -2,13 +2,30 @@
 // a server connection has in force. Two profiles are compared on checkout, the difference is replayed.
 // Settings of the proxy itself (`ringfence.…`) stand beside them: no server ever hears of those.
 
-const multiNames: Readonly<Record<string, readonly string[]>> = {
-  'session characteristics': [
-    'default_transaction_isolation',
-    'default_transaction_read_only',
-    'default_transaction_deferrable',
-  ],
-}
+/** Who the session acts as: in force last, and taken back first, since other settings may need the rights of before. */
+const identity = ['session_authorization', 'role'] as const
+
+/** What the names of a statement mean depends on these, anew with each execution. */
+const nameSettings = new Set(['search_path', ...identity])
+
+/**
+ * What PostgreSQL goes by when it parses a statement, and never again: constants such as '1/2/2026'::date are read
+ * then.
+ */
+const literalSettings = new Set([
+  'array_nulls',
+  'backslash_quote',
+  'client_encoding',
+  'datestyle',
+  'intervalstyle',
+  'lc_monetary',
+  'restrict_nonsystem_relation_kind',
+  'standard_conforming_strings',
+  'timezone',
+  'timezone_abbreviations',
+  'transform_null_equals',
+  'xmloption',
+])
 
 /** Settings by lower-case name, each as the SQL statement that puts it in force. */
 export class SettingsProfile {
@@ -17,12 +34,18 @@ export class SettingsProfile {
   readonly #own: ReadonlyMap<string, string>
   /** Equal keys mean equal settings of the server. */
   readonly key: string
+  /** The part of `key` that names in statements are looked up by; '' for the server's defaults. */
+  readonly names: string
+  /** The part of `key` that constants in statements are read by; '' for the server's defaults. */
+  readonly literals: string
 
   private constructor(statements: ReadonlyMap<string, string>, own: ReadonlyMap<string, string>) {
     this.#statements = statements
     this.#own = own
     const sorted = [...statements].sort(([a], [b]) => (a < b ? -1 : 1))
-    this.key = sorted.map(([name, sql]) => `${name}\0${sql}`).join('\x01')
+    this.key = keyOf(sorted)
+    this.names = keyOf(sorted.filter(([name]) => nameSettings.has(name)))
+    this.literals = keyOf(sorted.filter(([name]) => literalSettings.has(name)))
   }
 
   /** Statement that sets `name`; undefined when the server's default is in force. */
@@ -36,14 +59,18 @@ export class SettingsProfile {
     const statements = new Map(this.#statements)
     // Set again means set last: SESSION CHARACTERISTICS and its parts must keep their order.
     statements.delete(name)
+    // Another session user begins without a role.
+    if (name === identity[0]) statements.delete(identity[1])
     return new SettingsProfile(statements.set(name, sql), this.#own)
   }
 
   /** The same settings with `name` back at the server's default. */
   without(name: string): SettingsProfile {
-    if (!this.#statements.has(name)) return this
+    const both = name === identity[0] && this.#statements.has(identity[1])
+    if (!this.#statements.has(name) && !both) return this
     const statements = new Map(this.#statements)
     statements.delete(name)
+    if (both) statements.delete(identity[1])
     if (statements.size === 0 && this.#own.size === 0) return SettingsProfile.empty
     return new SettingsProfile(statements, this.#own)
   }
@@ -61,25 +88,61 @@ export class SettingsProfile {
     return new SettingsProfile(this.#statements, own)
   }
 
+  /** The same settings of the server, with the proxy's own ones of `other`. */
+  withOwnOf(other: SettingsProfile): SettingsProfile {
+    return new SettingsProfile(this.#statements, other.#own)
+  }
+
   /** True when both are the same for a server. */
   equals(other: SettingsProfile): boolean {
     return this === other || this.key === other.key
+  }
+
+  /** What RESET ALL makes of these settings where `startup` has those of the startup packet. */
+  resetTo(startup: SettingsProfile): SettingsProfile {
+    return identity.reduce<SettingsProfile>((reset, name) => {
+      const sql = this.#statements.get(name)
+      return sql === undefined ? reset : reset.with(name, sql)
+    }, startup)
+  }
+
+  /** These settings, with constants in statements read as under `other`. */
+  readingAs(other: SettingsProfile): SettingsProfile {
+    if (other.literals === this.literals) return this
+    const isLiteral = ([name]: readonly [string, string]) => literalSettings.has(name)
+    const kept = [...this.#statements].filter((setting) => !isLiteral(setting))
+    const read = [...other.#statements].filter(isLiteral)
+    return new SettingsProfile(new Map([...kept, ...read]), this.#own)
   }
 
   /** SQL that turns a connection with `applied` in force into one with this profile; '' when equal. */
   replayFrom(applied: SettingsProfile): string {
     if (this.equals(applied)) return ''
     const sql: string[] = []
+    const acting = identity.filter((name) => applied.#statements.has(name)).reverse()
+    for (const name of acting) sql.push(`RESET ${quoteSetting(name)}`)
     for (const name of applied.#statements.keys()) {
-      if (this.#statements.has(name)) continue
-      for (const part of multiNames[name] ?? [name]) sql.push(`RESET ${quoteSetting(part)}`)
+      if (isIdentity(name) || this.#statements.has(name)) continue
+      sql.push(`RESET ${quoteSetting(name)}`)
     }
-    const reset = sql.length > 0
     for (const [name, statement] of this.#statements) {
-      if (reset || applied.#statements.get(name) !== statement) sql.push(statement)
+      if (isIdentity(name) || applied.#statements.get(name) === statement) continue
+      sql.push(statement)
+    }
+    for (const name of identity) {
+      const statement = this.#statements.get(name)
+      if (statement !== undefined) sql.push(statement)
     }
     return sql.join('\n;')
   }
+}
+
+function keyOf(settings: readonly (readonly [string, string])[]): string {
+  return settings.map(([name, sql]) => `${name}\0${sql}`).join('\x01')
+}
+
+function isIdentity(name: string): boolean {
+  return name === identity[0] || name === identity[1]
 }
 
 /** Setting names are identifiers joined by dots: each part is quoted by itself. */

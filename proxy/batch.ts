@@ -18,7 +18,7 @@ import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
 import { isRepeatable, noRead, type ReadFacts, suitsReplica } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
-import { ClientStatement, type Portal } from './statements.ts'
+import { ClientStatement, type Portal, scopeOf } from './statements.ts'
 import { type Where, mergeWhere, whereOf } from './where.ts'
 
 export type BatchItem =
@@ -147,7 +147,7 @@ function readParse(frame: Uint8Array, state: SessionState): BatchItem {
   refusePin(prepared, state)
   // What differs in its hints alone is one statement on the servers.
   const plain = prepared.hints === null ? sql : blankHints(sql, prepared.hintSpans)
-  const cached = statements.intern(plain, paramTypes, reading.searchPath)
+  const cached = statements.intern(plain, paramTypes, scopeOf(reading.settings))
   const statement = new ClientStatement(name !== '', cached, prepared, reading)
   refuseInFailed(statement, state)
   state.define(name, statement)
@@ -216,7 +216,7 @@ function itemWhere(item: BatchItem, state: SessionState): Where {
     case 'parse':
       return isBegin(item.statement, state) ? '(begin)' : '(any)'
     case 'describeStatement':
-      return '(any)'
+      return isExecute(item.prepared) ? '(steps)' : '(any)'
     case 'closeStatement':
       return '(nowhere)'
     case 'closePortal':
@@ -228,6 +228,12 @@ function itemWhere(item: BatchItem, state: SessionState): Where {
     case 'execute':
       return portalWhere(item.portal, state)
   }
+}
+
+/** What it gives only the statement tells that it names. */
+function isExecute({ statements }: Prepared): boolean {
+  const route = statements[0]?.route
+  return route?.kind === 'session' && route.command.kind === 'execute'
 }
 
 function portalWhere(portal: Portal, state: SessionState): Where {

@@ -1,26 +1,43 @@
 // What a planned statement leaves behind in the session once a server has completed it.
 import { pgError } from '../core/errors.ts'
-import type { Plan } from '../router/plan.ts'
+import type { PinReason, Plan } from '../router/plan.ts'
 import type { BoundParams, Prepared } from '../router/router.ts'
+import { lookFor, noTraces, type SessionCode } from '../router/traces.ts'
 import type { SessionState } from './session-state.ts'
 import type { Effect } from './statements.ts'
 
-/** Null for most statements: they leave nothing. */
+/** Null for most statements: they leave nothing. `writes`: of what is sent along with it. */
 export function effectOf(
-  prepared: Prepared,
-  index: number,
-  plan: Plan,
-  params: BoundParams | null,
+  state: SessionState,
+  { prepared, index, plan, params }: Planned,
   writes = false,
 ): Effect | null {
   const statement = prepared.statements[index]
   if (statement === undefined) return null
   const command = plan.kind === 'session' ? plan.command : null
-  const { sql, pin } = statement
-  if (command === null && pin === null && statement.command !== 'ddl') {
+  const { sql, traces } = statement
+  const look = traces === noTraces ? 'none' : lookFor(traces, knownCode(state))
+  const ddl = statement.command === 'ddl'
+  const pin = statement.pin !== null && pinsAtOnce.has(statement.pin) ? statement.pin : null
+  if (command === null && pin === null && look === 'none' && !ddl) {
     if (statement.command !== 'session' || !isPrepare(sql)) return null
   }
-  return { command, sql, params, pin, ddl: statement.command === 'ddl', writes }
+  return { command, sql, params, pin, look, traces, ddl, writes }
+}
+
+type Planned = {
+  readonly prepared: Prepared
+  readonly index: number
+  readonly plan: Plan
+  readonly params: BoundParams | null
+}
+
+/** Looking would not find them. */
+const pinsAtOnce: ReadonlySet<PinReason> = new Set<PinReason>(['LOAD', 'session state'])
+
+/** A transaction knows code that others do not see yet. */
+function knownCode({ database, transaction }: SessionState): SessionCode | null {
+  return transaction?.schemaChanged === true ? null : database.code.known
 }
 
 /** True for PREPARE TRANSACTION. */

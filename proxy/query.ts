@@ -40,7 +40,9 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
   if (state.failure === 'local' && plans.length > 1) where = '(steps)'
   if (where === '(begin)' || state.needsOwnSchema) where = '(steps)'
   const writes = plans.some((plan) => plan.kind === 'single' && plan.writes)
-  const effects = plans.map((plan, index) => effectOf(prepared, index, plan, null, writes))
+  const effects = plans.map((plan, index) =>
+    effectOf(state, { prepared, index, plan, params: null }, writes),
+  )
   const { hintProblem } = prepared
   const facts = readFactsOf(prepared)
   return { where, writes, facts, hintProblem, prepared, plans, effects }

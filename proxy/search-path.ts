@@ -29,3 +29,21 @@ export function searchPathOf(sql: string, user: string): readonly string[] | und
   if (config === undefined) return undefined
   return parseSearchPath(config.replaceAll("''", "'").replaceAll('\\\\', '\\'), user)
 }
+
+const pathsMax = 1_000
+
+/** Paths of statements that set them, each read once: the plan cache compares paths by identity first. */
+export class SearchPaths {
+  readonly #paths = new Map<string, readonly string[]>()
+
+  /** Schemas that `sql` makes visible to `user`; none when it cannot be read. */
+  of(sql: string, user: string): readonly string[] {
+    const key = `${user}\0${sql}`
+    const known = this.#paths.get(key)
+    if (known !== undefined) return known
+    const path = searchPathOf(sql, user) ?? []
+    if (this.#paths.size >= pathsMax) this.#paths.clear()
+    this.#paths.set(key, path)
+    return path
+  }
+}

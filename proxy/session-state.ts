@@ -12,7 +12,9 @@ import type { Topology } from '../router/topology.ts'
 import type { Database } from './database.ts'
 import type { Credentials } from './database-options.ts'
 import type { Leases } from './leases.ts'
+import type { Listening } from './notify/listening.ts'
 import { ownNames, sessionIdsOf } from './own-settings.ts'
+import { noteLook } from './session-look.ts'
 import { SessionReads } from './session-reads.ts'
 import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
 import { planInSnapshot } from './snapshot.ts'
@@ -48,6 +50,8 @@ export class SessionState {
   readonly statements = new Map<string, ClientStatement>()
   readonly portals = new Map<string, Portal>()
   transaction: Transaction | null = null
+  /** Channels of LISTEN; null until there was one. */
+  listening: Listening | null = null
   /** What the latest statement went by. */
   routedBy: Topology | null = null
   /** Schema with the transaction's own DDL; null when it is the shared one. */
@@ -92,8 +96,7 @@ export class SessionState {
 
   /** How prepared statements are read now. */
   get reading(): Reading {
-    const settings = this.effective
-    return { context: this.context(), searchPath: settings.get('search_path') ?? '' }
+    return { context: this.context(), settings: this.effective }
   }
 
   plan(prepared: Prepared, index: number, params: BoundParams | null): Plan {
@@ -239,8 +242,12 @@ export class SessionState {
       if (server !== undefined && outcome === 'committed') server.settings = transaction.session
     }
     if (outcome === 'committed') this.settings = transaction.session
-    if (outcome === 'committed' && transaction.schemaChanged) this.database.invalidatePrepared()
+    if (outcome === 'committed' && transaction.schemaChanged) {
+      this.database.invalidatePrepared()
+      this.database.code.defined('')
+    }
     this.transaction = null
+    this.listening?.ended(outcome === 'committed' ? transaction.listens : [])
     this.ownSchema = null
     this.portals.clear()
   }
@@ -283,10 +290,12 @@ export class SessionState {
   apply(effect: Effect, tag: string, server: ServerConnection): void {
     if (effect.pin !== null) {
       const lease = this.leases.get(server.shard)
-      if (lease !== undefined) lease.pinned ??= effect.pin
+      if (lease !== undefined) lease.pinned = effect.pin
     }
+    noteLook(this, effect, server.shard)
     if (effect.ddl) {
       this.database.invalidatePrepared()
+      this.database.code.defined(effect.sql)
       if (this.transaction !== null) this.transaction.schemaChanged = true
     }
     const { command, sql } = effect
@@ -322,10 +331,11 @@ export class SessionState {
         this.set(sql, (settings) => settings.without(command.name), server)
         break
       case 'resetAll':
-        this.set(sql, () => this.startup, server)
+        this.set(sql, (settings) => settings.resetTo(this.startup), server)
         break
       case 'deallocate':
-        this.#deallocated(command.name, server)
+        if (command.name === null) this.statements.clear()
+        if (command.name === null) server.prepared.clear()
         break
       case 'setConfig':
         for (const call of command.calls) this.#setConfig(call, effect.params, server)
@@ -343,12 +353,6 @@ export class SessionState {
     if (this.transaction !== null) return this.transaction.set(sql, change)
     this.settings = change(this.settings)
     server.settings = this.settings
-  }
-
-  #deallocated(name: string | null, server: ServerConnection): void {
-    if (name !== null) return
-    this.statements.clear()
-    server.prepared.clear()
   }
 
   #ended(tag: string, chain: boolean, server: ServerConnection): void {

@@ -59,6 +59,7 @@ export class Sessions {
 
   add(key: CancelKey, session: Session): void {
     this.#entries.set(key.pid, { secret: key.secret, session })
+    session.processId = key.pid
   }
 
   remove(pid: number): void {

@@ -1,12 +1,19 @@
 // What a client has prepared and bound, under its own names.
 import type { ShardId } from '../core/ids.ts'
+import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { CachedStatement } from '../pool/statement-cache.ts'
 import type { PinReason, Plan, SessionCommand } from '../router/plan.ts'
 import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
+import type { Look, Traces } from '../router/traces.ts'
 import type { Database } from './database.ts'
 
-/** How a session reads names now: `searchPath` as it was set, '' for the server's default. */
-export type Reading = { readonly context: RouterContext; readonly searchPath: string }
+/** How a session reads statements now. */
+export type Reading = { readonly context: RouterContext; readonly settings: SettingsProfile }
+
+/** What the meaning of a text depends on, but for the schema: part of its key in the statement cache. */
+export function scopeOf({ names, literals }: SettingsProfile): string {
+  return literals === '' ? names : `${names}\0${literals}`
+}
 
 /** One prepared statement of a client. Its name on servers is `cached.name`, or unnamed. */
 export class ClientStatement {
@@ -28,17 +35,24 @@ export class ClientStatement {
 
   /** As it reads now: after DDL or with another search_path its names may mean other tables. */
   preparedIn({ router, statements }: Database, reading: Reading): Prepared {
-    const { context, searchPath } = reading
+    const { context, settings } = reading
     if (context === this.#reading.context) return this.#prepared
     const { sql, paramTypes } = this.#cached
     const { hints, hintProblem, hintSpans } = this.#prepared
     // What servers are given has no hints any more.
     this.#prepared = { ...router.statements(sql, context), hints, hintProblem, hintSpans }
-    if (searchPath !== this.#reading.searchPath) {
-      this.#cached = statements.intern(sql, paramTypes, searchPath)
+    // PostgreSQL looks names up anew with each search_path; constants stay what they were at the Parse.
+    const read = settings.readingAs(this.#reading.settings)
+    if (settings.names !== this.#reading.settings.names) {
+      this.#cached = statements.intern(sql, paramTypes, scopeOf(read))
     }
-    this.#reading = reading
+    this.#reading = { context, settings: read }
     return this.#prepared
+  }
+
+  /** Settings under which a server must parse it so that it means what it meant to its client. */
+  readUnder(settings: SettingsProfile): SettingsProfile {
+    return settings.readingAs(this.#reading.settings)
   }
 }
 
@@ -59,7 +73,11 @@ export type Effect = {
   readonly command: SessionCommand | null
   readonly sql: string
   readonly params: BoundParams | null
+  /** What nobody can look up, so that it pins at once. */
   readonly pin: PinReason | null
+  /** How the server must be looked at behind it. */
+  readonly look: Look
+  readonly traces: Traces
   /** DDL: prepared plans of all servers are outdated. */
   readonly ddl: boolean
   /** For a BEGIN that was sent along with statements that may write. */

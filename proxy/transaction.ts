@@ -18,9 +18,15 @@ type Saved = {
   /** Of the shards that had joined. */
   readonly participants: ReadonlyMap<ShardId, boolean>
   readonly everywhere: boolean
+  readonly listens: readonly ListenAction[]
   /** Index of the savepoint's own entry in the log. */
   readonly at: number
 }
+
+/** LISTEN or UNLISTEN, which counts from the commit on; `channel` null: all. */
+export type ListenAction =
+  | { readonly kind: 'listen'; readonly channel: string }
+  | { readonly kind: 'unlisten'; readonly channel: string | null }
 
 type Begin = Extract<SessionCommand, { kind: 'begin' }>
 
@@ -42,6 +48,7 @@ export class Transaction {
   session: SettingsProfile
   /** Settings in force now, with SET LOCAL. */
   effective: SettingsProfile
+  listens: readonly ListenAction[] = []
   #log: string[] = []
   #saved: Saved[] = []
 
@@ -95,9 +102,10 @@ export class Transaction {
   }
 
   savepoint(name: string, sql: string): void {
-    const { session, effective, everywhere } = this
+    const { session, effective, everywhere, listens } = this
     const participants = new Map(this.participants)
-    this.#saved.push({ name, session, effective, participants, everywhere, at: this.#log.length })
+    const at = this.#log.length
+    this.#saved.push({ name, session, effective, participants, everywhere, listens, at })
     this.#log.push(sql)
   }
 
@@ -117,6 +125,7 @@ export class Transaction {
     this.session = saved.session
     this.effective = saved.effective
     this.everywhere = saved.everywhere
+    this.listens = saved.listens
     // What was written since is undone: such a shard has nothing to prepare.
     for (const shard of this.participants.keys()) {
       this.participants.set(shard, saved.participants.get(shard) ?? false)

@@ -98,6 +98,7 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
       if (transaction?.schemaChanged === true && state.database.options.rules !== null) {
         return '(steps)'
       }
+      if (transaction !== null && transaction.listens.length > 0) return '(steps)'
       return transactionEnd(transaction === null, joined, only)
     case 'rollback':
       return transactionEnd(transaction === null, joined, only)
@@ -117,7 +118,17 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
       return state.failure === 'local' ? '(steps)' : '(any)'
     case 'deallocate':
       return knownToServer(command.name, state) ? '(any)' : '(steps)'
+    case 'execute':
+      return knownToServer(command.name, state) ? '(any)' : '(steps)'
+    case 'notify':
+      return state.failure === 'local' || state.listening?.isInUse === true
+        ? '(steps)'
+        : state.database.home
     case 'discardAll':
+    case 'prepare':
+    case 'listen':
+    case 'unlisten':
+    case 'listeningChannels':
     case 'explainRoute':
     case 'showRingfence':
     case 'setRingfence':
@@ -131,7 +142,7 @@ function transactionEnd(outside: boolean, joined: number, only: ShardId | undefi
   return joined === 1 && only !== undefined ? only : '(steps)'
 }
 
-/** Statements of SQL's PREPARE are on the pinned server alone. */
+/** Statements that a function has prepared are on the pinned server alone. */
 function knownToServer(name: string | null, { leases, statements }: SessionState): boolean {
   return leases.pinReasons.includes('PREPARE') && (name === null || !statements.has(name))
 }

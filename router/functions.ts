@@ -2,6 +2,7 @@
 // what volatility alone does not tell: aggregates, clocks, functions whose answer or effect belongs
 // to one server.
 import type { FunctionTraits, ReplicaRules, Schema } from './schema.ts'
+import { leavesForGood } from './traces.ts'
 
 /**
  * Everything a statement's function calls imply; each field keeps the first function found, for
@@ -22,6 +23,8 @@ export type FunctionFacts = {
   lock: string | null
   /** The lock outlives the transaction. */
   sessionLock: boolean
+  /** Leaves behind what can neither be looked up nor replayed. */
+  lasting: boolean
   setConfig: boolean
   /** Runs SQL that is not in the statement, such as query_to_xml. */
   hiddenSql: string | null
@@ -43,6 +46,7 @@ export const noFunctions: Readonly<FunctionFacts> = {
   sequenceMemory: null,
   lock: null,
   sessionLock: false,
+  lasting: false,
   setConfig: false,
   hiddenSql: null,
   userDefined: null,
@@ -96,6 +100,7 @@ export function isAggregate(name: string, schema: Schema | null): boolean {
 export function noteFunction(facts: FunctionFacts, name: string, schema: Schema | null): void {
   const traits: FunctionTraits | undefined = schema?.functions.get(name)
   const volatility = traits?.volatility ?? 'volatile'
+  if (leavesForGood(name)) facts.lasting = true
   if (traits?.builtin !== true && !(schema === null && aggregates.has(name))) {
     noteUserDefined(facts, name, traits)
     // Of two functions of one name the call may mean the system's.

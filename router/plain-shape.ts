@@ -4,22 +4,18 @@
 import type { Node } from '@pgsql/types'
 import { noFunctions, noteFunction } from './functions.ts'
 import { namesOf } from './names.ts'
-import type { PinReason } from './plan.ts'
 import type { Command, RoutedShape } from './route.ts'
 import type { Schema } from './schema.ts'
 import { childrenOf, isNode } from './syntax.ts'
 
 const writers = ['InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt'] as const
 const readers = ['SelectStmt', 'VariableShowStmt', 'ExplainStmt'] as const
-/** DECLARE … WITH HOLD: CURSOR_OPT_HOLD of parsenodes.h. */
-const cursorHold = 0x20
 
 /** Shape of any statement that is not a session command. */
 export function plainShape(node: Node, schema: Schema | null): RoutedShape {
   const facts = { ...noFunctions }
   let paramCount = 0
   let writes = !readers.some((tag) => tag in node)
-  let temporary = false
   const visit = (part: object): void => {
     if (isNode(part)) {
       if ('FuncCall' in part) {
@@ -27,19 +23,12 @@ export function plainShape(node: Node, schema: Schema | null): RoutedShape {
       } else if ('ParamRef' in part) paramCount = Math.max(paramCount, part.ParamRef.number ?? 0)
       else if ('LockingClause' in part || writers.some((tag) => tag in part)) writes = true
     }
-    if ('relpersistence' in part && part.relpersistence === 't') temporary = true
-    if ('schemaname' in part && String(part.schemaname).startsWith('pg_temp')) temporary = true
-    if ('sval' in part && part.sval === 'pg_temp') temporary = true
     // SELECT … INTO, and EXPLAIN ANALYZE of whatever it may be.
     if ('intoClause' in part || ('defname' in part && part.defname === 'analyze')) writes = true
     for (const child of childrenOf(part)) visit(child)
   }
   visit(node)
-  const pin =
-    statementPin(node) ??
-    (temporary ? 'temporary table' : null) ??
-    (facts.sessionLock ? 'advisory lock' : null) ??
-    (facts.setConfig ? 'session state' : null)
+  const pin = facts.lasting ? 'session state' : 'LoadStmt' in node ? 'LOAD' : null
   return {
     command: commandOf(node),
     route: { kind: 'home' },
@@ -48,19 +37,6 @@ export function plainShape(node: Node, schema: Schema | null): RoutedShape {
     paramCount,
     exactOnly: false,
   }
-}
-
-/** State that a statement leaves on its server by what it is. */
-export function statementPin(node: Node): PinReason | null {
-  if ('PrepareStmt' in node) return 'PREPARE'
-  if ('ListenStmt' in node) return 'LISTEN'
-  if ('LoadStmt' in node) return 'LOAD'
-  // Code that may do anything to the session: temporary tables, settings, locks.
-  if ('DoStmt' in node) return 'session state'
-  if ('DeclareCursorStmt' in node) {
-    return ((node.DeclareCursorStmt.options ?? 0) & cursorHold) === 0 ? null : 'cursor with hold'
-  }
-  return null
 }
 
 function commandOf(node: Node): Command {

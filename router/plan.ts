@@ -16,10 +16,22 @@ export type SessionCommand =
   | { readonly kind: 'set'; readonly name: string }
   /** SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: ends with the transaction. */
   | { readonly kind: 'setLocal'; readonly modes?: TransactionModes }
-  | { readonly kind: 'reset'; readonly name: string }
+  /** RESET, or SET … TO DEFAULT: the tag tells which. */
+  | { readonly kind: 'reset'; readonly name: string; readonly tag: 'RESET' | 'SET' }
   | { readonly kind: 'resetAll' }
   | { readonly kind: 'discardAll' }
   | { readonly kind: 'deallocate'; readonly name: string | null }
+  /** SQL's PREPARE. */
+  | { readonly kind: 'prepare'; readonly name: string }
+  /** EXECUTE, or a statement with one inside. */
+  | { readonly kind: 'execute'; readonly name: string }
+  | { readonly kind: 'listen'; readonly channel: string }
+  /** `channel` null: all of them. */
+  | { readonly kind: 'unlisten'; readonly channel: string | null }
+  /** The whole query is pg_listening_channels(). */
+  | { readonly kind: 'listeningChannels'; readonly column: string }
+  /** NOTIFY; its sender may listen itself. */
+  | { readonly kind: 'notify' }
   /** SELECT set_config(…) whose arguments are constants or parameters. */
   | { readonly kind: 'setConfig'; readonly calls: readonly SetConfigCall[] }
   /** EXPLAIN (ROUTE) of the statement whose text this is. */

@@ -2,6 +2,7 @@
 // of a plan.
 import type { PgError } from '../core/errors.ts'
 import type { InsertTarget, KeySource, Scalar } from './key-source.ts'
+import type { Traces } from './traces.ts'
 import type { CopyInPlan, EvaluateOnce, PinReason, ReplicaUse, SessionCommand } from './plan.ts'
 
 /**
@@ -76,7 +77,7 @@ export type RoutedShape = {
 }
 
 /** One statement without its values. */
-export type Shape = RoutedShape & { readonly replica: ReplicaUse }
+export type Shape = RoutedShape & { readonly replica: ReplicaUse; readonly traces: Traces }
 
 /** A statement that is refused whatever its values are; `alone`: unless there is one shard only. */
 export function refused(error: PgError, unresolved = false, alone = false): Route {

@@ -16,6 +16,7 @@ import { type Command, refused, type Route, type Shape } from './route.ts'
 import type { ReplicaRules, Schema, ShardingRules } from './schema.ts'
 import { shapeOf } from './shape.ts'
 import { homeShard, type Topology } from './topology.ts'
+import { noTraces, type Traces } from './traces.ts'
 
 export type { BoundParams } from './key-source.ts'
 
@@ -63,6 +64,11 @@ export class Statement {
   /** Session state that it leaves behind on its server. */
   get pin(): PinReason | null {
     return this.shape.pin
+  }
+
+  /** What it may leave behind in its session. */
+  get traces(): Traces {
+    return this.shape.traces
   }
 
   /** True for a definition, after which servers' prepared plans are outdated. */
@@ -211,8 +217,7 @@ function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): Pla
   }
 }
 
-const leavesState =
-  /\b(?:set|set_config|prepare|listen|temp|temporary|load|hold|advisory|lock)\b|advisory/i
+const leavesState = /\b(?:set|prepare|listen|load|setseed|dblink_connect)\b/i
 
 const unparsed: Shape = {
   command: 'utility',
@@ -222,6 +227,7 @@ const unparsed: Shape = {
   paramCount: 0,
   exactOnly: true,
   replica: { kind: 'primary', reason: 'it could not be parsed' },
+  traces: { ...noTraces, opaque: true },
 }
 
 const empty: Shape = {
@@ -230,6 +236,7 @@ const empty: Shape = {
   route: { kind: 'session', command: { kind: 'empty' } },
   isReadOnly: true,
   replica: { kind: 'allowed' },
+  traces: noTraces,
 }
 
 /** The text as if its hints were blank: they change neither shapes nor the places of anything. */

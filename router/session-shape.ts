@@ -30,6 +30,19 @@ export function sessionShape(node: Node, sharded: boolean): SessionShape | undef
   if ('DeallocateStmt' in node) {
     return session({ kind: 'deallocate', name: node.DeallocateStmt.name ?? null })
   }
+  if ('ListenStmt' in node) {
+    return session({ kind: 'listen', channel: cut(node.ListenStmt.conditionname ?? '') })
+  }
+  if ('UnlistenStmt' in node) {
+    const { conditionname } = node.UnlistenStmt
+    const channel = conditionname === undefined ? null : cut(conditionname)
+    return session({ kind: 'unlisten', channel })
+  }
+  if ('NotifyStmt' in node) return session({ kind: 'notify' })
+  const column = listeningChannels(node)
+  if (column !== undefined) return session({ kind: 'listeningChannels', column })
+  const prepared = sharded ? undefined : preparedStatement(node)
+  if (prepared !== undefined) return prepared
   if ('VariableShowStmt' in node) {
     const name = node.VariableShowStmt.name ?? ''
     if (isRingfence(name)) return session({ kind: 'showRingfence', name: name.toLowerCase() })
@@ -43,6 +56,62 @@ export function sessionShape(node: Node, sharded: boolean): SessionShape | undef
 function session(command: SessionCommand): SessionShape {
   return { route: { kind: 'session', command }, pin: null }
 }
+
+/** Name of the column when the query asks for the channels and nothing else. */
+function listeningChannels(node: Node): string | undefined {
+  if (!('SelectStmt' in node)) return undefined
+  const { targetList = [], fromClause = [], limitOption: _, op, ...clauses } = node.SelectStmt
+  const [target, ...others] = targetList
+  if (op !== 'SETOP_NONE' || others.length > 0 || Object.keys(clauses).length > 0) return undefined
+  if (target === undefined || !('ResTarget' in target) || fromClause.length > 1) return undefined
+  const { name, val } = target.ResTarget
+  const [from] = fromClause
+  if (from === undefined) return isChannels(val) ? (name ?? channelsFunction) : undefined
+  const star = val !== undefined && 'ColumnRef' in val && isStar(val.ColumnRef.fields)
+  if (!star || !('RangeFunction' in from) || from.RangeFunction.alias !== undefined)
+    return undefined
+  const [call] = from.RangeFunction.functions ?? []
+  const [item] = call !== undefined && 'List' in call ? (call.List.items ?? []) : []
+  return isChannels(item) ? channelsFunction : undefined
+}
+
+const channelsFunction = 'pg_listening_channels'
+
+function isChannels(node: Node | undefined): boolean {
+  if (node === undefined || !('FuncCall' in node)) return false
+  return namesOf(node.FuncCall.funcname).at(-1) === channelsFunction
+}
+
+function isStar(fields: readonly Node[] | undefined): boolean {
+  return fields?.length === 1 && fields.some((field) => 'A_Star' in field)
+}
+
+/** PREPARE and EXECUTE; undefined for other statements. */
+function preparedStatement(node: Node): SessionShape | undefined {
+  if ('PrepareStmt' in node)
+    return session({ kind: 'prepare', name: cut(node.PrepareStmt.name ?? '') })
+  const name = executed(node)
+  return name === undefined ? undefined : session({ kind: 'execute', name: cut(name) })
+}
+
+/** EXECUTE itself, EXPLAIN of one, and CREATE TABLE … AS EXECUTE. */
+function executed(node: Node | undefined): string | undefined {
+  if (node === undefined) return undefined
+  if ('ExecuteStmt' in node) return node.ExecuteStmt.name
+  if ('ExplainStmt' in node) return executed(node.ExplainStmt.query)
+  return 'CreateTableAsStmt' in node ? executed(node.CreateTableAsStmt.query) : undefined
+}
+
+/** Identifiers end at 63 bytes. */
+function cut(name: string): string {
+  const bytes = Buffer.from(name)
+  if (bytes.length <= identifierBytesMax) return name
+  let end = identifierBytesMax
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1
+  return bytes.toString('utf8', 0, end)
+}
+
+const identifierBytesMax = 63
 
 function onHome(pin: PinReason | null): SessionShape {
   return { route: { kind: 'home' }, pin }
@@ -86,12 +155,20 @@ function setting(statement: VariableSetStmt, sharded: boolean): SessionShape {
   const modes = kind === 'VAR_RESET' ? undefined : modesOfSetting(statement)
   if (modes !== undefined) return session({ kind: 'setLocal', modes })
   if (local) return session({ kind: 'setLocal' })
-  if (name === 'role' || name === 'session_authorization') {
-    if (sharded && kind !== 'VAR_RESET')
-      return refusedSession('SET ROLE or SET SESSION AUTHORIZATION')
-    return sharded ? session({ kind: 'reset', name }) : onHome('session state')
+  const resets = kind === 'VAR_RESET' || kind === 'VAR_SET_DEFAULT'
+  if (sharded && !resets && (name === 'role' || name === 'session_authorization')) {
+    return refusedSession('SET ROLE or SET SESSION AUTHORIZATION')
   }
-  return session(kind === 'VAR_RESET' ? { kind: 'reset', name } : { kind: 'set', name })
+  if (name === 'seed') return onHome('session state')
+  if (resets) return session({ kind: 'reset', name, tag: kind === 'VAR_RESET' ? 'RESET' : 'SET' })
+  const shape = session({ kind: 'set', name })
+  // CREATE TABLE makes temporary tables there without saying so.
+  return namesTemporary(statement) ? { ...shape, pin: 'temporary table' } : shape
+}
+
+function namesTemporary({ name = '', args = [] }: VariableSetStmt): boolean {
+  if (name.toLowerCase() !== 'search_path') return false
+  return args.some((arg) => 'A_Const' in arg && /pg_temp/i.test(constantText(arg.A_Const) ?? ''))
 }
 
 /**
@@ -107,9 +184,22 @@ function severalSettings(statement: VariableSetStmt, name: string, sharded: bool
   )
   // transaction_isolation is set through default_transaction_isolation, and so on.
   if (options.length === 1) return session({ kind: 'set', name: `default_${options[0]}` })
-  return sharded
-    ? refusedSession('SET SESSION CHARACTERISTICS with several modes')
-    : onHome('session state')
+  if (sharded) return refusedSession('SET SESSION CHARACTERISTICS with several modes')
+  const { access, isolation, deferrable } = readModes(statement.args)
+  const calls = [
+    ...(isolation === null ? [] : [callOf('default_transaction_isolation', isolation)]),
+    ...(access === null
+      ? []
+      : [callOf('default_transaction_read_only', access === 'read only' ? 'on' : 'off')]),
+    ...(options.includes('transaction_deferrable')
+      ? [callOf('default_transaction_deferrable', deferrable ? 'on' : 'off')]
+      : []),
+  ]
+  return session({ kind: 'setConfig', calls })
+}
+
+function callOf(name: string, value: string): SetConfigCall {
+  return { name: { constant: name }, value: { constant: value }, local: { constant: 'f' } }
 }
 
 const shadowing = 'a search_path with pg_catalog behind another schema'

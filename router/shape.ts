@@ -6,12 +6,13 @@ import { copyRoute } from './copy-shape.ts'
 import { ddlRoute, isDefinition } from './ddl.ts'
 import type { Literals } from './literals.ts'
 import type { Names } from './names.ts'
-import { plainShape, statementPin } from './plain-shape.ts'
+import { plainShape } from './plain-shape.ts'
 import { type ReplicaContext, replicaVerdict } from './replica-use.ts'
 import { ringfenceInside, settingNames } from './ringfence-settings.ts'
 import { type Command, refused, type Route, type RoutedShape, type Shape } from './route.ts'
 import { sessionShape } from './session-shape.ts'
 import { shardedShape } from './sharded-shape.ts'
+import { noTraces, type Traces, tracesOf } from './traces.ts'
 
 /** What a statement is read with. `names` null: the database is not sharded. */
 export type ShapeContext = ReplicaContext & {
@@ -23,16 +24,26 @@ export type ShapeContext = ReplicaContext & {
 
 /** Shape of any statement. */
 export function shapeOf(node: Node, context: ShapeContext): Shape {
-  const shape = routedShape(node, context)
+  const routed = routedShape(node, context)
+  const traces = tracesIn(node, routed, context.sql)
+  const shape = {
+    ...routed,
+    pin: routed.pin ?? (routed.route.kind === 'refuse' ? null : traces.leaves),
+  }
   const { replica, mayWrite } = replicaVerdict(node, shape, context)
-  return { ...shape, replica, isReadOnly: shape.isReadOnly && !mayWrite }
+  return { ...shape, replica, traces, isReadOnly: shape.isReadOnly && !mayWrite }
+}
+
+function tracesIn(node: Node, { route, command }: RoutedShape, sql: string): Traces {
+  return route.kind === 'session' ? noTraces : tracesOf(node, sql, command === 'ddl')
 }
 
 function routedShape(node: Node, context: ShapeContext): RoutedShape {
   const session = sessionShape(node, context.names !== null)
   if (session !== undefined) {
     const command = 'VariableShowStmt' in node ? 'utility' : 'session'
-    const isReadOnly = session.pin === null && session.route.kind !== 'home'
+    const writes = writesAs(session.route)
+    const isReadOnly = session.pin === null && session.route.kind !== 'home' && !writes
     return {
       ...base(command, session.route),
       pin: session.pin,
@@ -46,6 +57,11 @@ function routedShape(node: Node, context: ShapeContext): RoutedShape {
   if (ours) return base('session', ringfenceInside())
   const shape = rowsOrUtilityShape(node, context)
   return textDecides ? { ...shape, exactOnly: true } : shape
+}
+
+function writesAs(route: Route): boolean {
+  if (route.kind !== 'session') return false
+  return route.command.kind === 'execute' || route.command.kind === 'notify'
 }
 
 function rowsOrUtilityShape(node: Node, context: ShapeContext): RoutedShape {
@@ -87,13 +103,10 @@ function utilityShape(node: Node, names: Names, context: ShapeContext): RoutedSh
   }
   if ('DeclareCursorStmt' in node && node.DeclareCursorStmt.query !== undefined) {
     const inner = shapeOf(node.DeclareCursorStmt.query, context)
-    return { ...oneShardOnly(inner, 'DECLARE CURSOR'), pin: statementPin(node) }
+    return oneShardOnly(inner, 'DECLARE CURSOR')
   }
   // Where the cursor is, only the transaction knows: its own server is preferred.
   if ('FetchStmt' in node || 'ClosePortalStmt' in node) return base('utility', { kind: 'any' })
-  if ('ListenStmt' in node || 'UnlistenStmt' in node || 'NotifyStmt' in node) {
-    return { ...base('utility', { kind: 'home' }), pin: statementPin(node) }
-  }
   if ('SelectStmt' in node) return base('ddl', refused(pgError('unsupported', ['SELECT INTO'])))
   const ddl = ddlRoute(node, names)
   if (ddl !== undefined) return base('ddl', ddl)

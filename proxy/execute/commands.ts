@@ -12,6 +12,8 @@ import { Transaction } from '../transaction.ts'
 import { commitTransaction, rollbackTransaction } from './commit.ts'
 import { joinShard } from './join-shard.ts'
 import { acknowledge, complete, runExplainRoute } from './local-replies.ts'
+import { runListen, runListeningChannels, runNotify, runUnlisten } from './listen.ts'
+import { runExecute, runPrepare } from './sql-prepare.ts'
 import { runSetRingfence, runShowRingfence } from './own-settings.ts'
 import { runUnit, type Unit } from './unit.ts'
 
@@ -41,13 +43,25 @@ export async function runCommand(
     case 'setConfig':
       return everyParticipant(session, unit)
     case 'reset':
-      return reset(session, unit, [command.name])
+      return reset(session, unit, command)
     case 'resetAll':
-      return reset(session, unit, 'all')
+      return reset(session, unit, command)
     case 'discardAll':
       return discardAll(session, unit)
     case 'deallocate':
       return deallocate(session, unit, command.name)
+    case 'prepare':
+      return runPrepare(session, unit, command)
+    case 'execute':
+      return runExecute(session, unit, command)
+    case 'listen':
+      return runListen(session, unit, command.channel)
+    case 'unlisten':
+      return runUnlisten(session, unit, command.channel)
+    case 'listeningChannels':
+      return runListeningChannels(session, unit, command.column)
+    case 'notify':
+      return runNotify(session, unit)
     case 'explainRoute':
       return runExplainRoute(session, unit, command.sql)
     case 'showRingfence':
@@ -67,6 +81,7 @@ async function endTransaction(
   const before = state.transaction
   const committing = how === 'commit' && before?.failed !== true
   const lost = how === 'commit' ? before?.lost : null
+  if (committing) state.listening?.arm()
   if (committing) await commitTransaction(session)
   else await rollbackTransaction(session)
   // ROLLBACK as an answer to COMMIT is enough only for who knows of the failure.
@@ -85,38 +100,34 @@ async function everyParticipant(session: Session, unit: Unit): Promise<void> {
   if (error !== null) throw error
   const rest = others.map((server) => runUnit(session, server, unit, { audience: 'nobody' }))
   for (const outcome of await Promise.all(rest)) if (outcome.error !== null) throw outcome.error
-  const effect = effectOf(unit.prepared, unit.index, unit.plan, unit.params)
+  const effect = effectOf(state, unit)
   if (effect !== null) state.apply(effect, tag, first)
   if (complete !== null) session.output.defer(complete)
 }
 
+type Reset = Extract<SessionCommand, { kind: 'reset' | 'resetAll' }>
+
 /** RESET goes back to what the client asked for in its startup packet, which the server never heard of. */
-async function reset(
-  session: Session,
-  unit: Unit,
-  names: readonly string[] | 'all',
-): Promise<void> {
+async function reset(session: Session, unit: Unit, command: Reset): Promise<void> {
   const { state } = session
   const { startup } = state
   const change = (settings: SettingsProfile) => {
-    if (names === 'all') return startup
-    return names.reduce((changed, name) => {
-      const sql = startup.get(name)
-      return sql === undefined ? changed.without(name) : changed.with(name, sql)
-    }, settings)
+    if (command.kind === 'resetAll') return settings.resetTo(startup)
+    const sql = startup.get(command.name)
+    return sql === undefined ? settings.without(command.name) : settings.with(command.name, sql)
   }
   const sql =
-    names === 'all'
+    command.kind === 'resetAll'
       ? ['RESET ALL', startup.replayFrom(SettingsProfile.empty)]
           .filter((part) => part !== '')
           .join(';')
-      : names.map((name) => startup.get(name) ?? `RESET ${quoteSetting(name)}`).join(';')
+      : (startup.get(command.name) ?? `RESET ${quoteSetting(command.name)}`)
   const servers = await joinedServers(session)
   for (const server of servers) await ask(server, sql)
   const [first] = servers
   if (first === undefined) return
   state.set(sql, change, first)
-  complete(session, unit, 'RESET')
+  complete(session, unit, command.kind === 'reset' ? command.tag : 'RESET')
   session.output.tellParameters(first.parameters)
 }
 
@@ -130,6 +141,7 @@ async function discardAll(session: Session, unit: Unit): Promise<void> {
   else state.leases.unpin('DISCARD ALL')
   state.statements.clear()
   state.portals.clear()
+  state.listening?.clear()
   state.settings = state.startup
   state.reads.forget()
   if (transaction !== null) state.transaction = new Transaction('BEGIN', state.startup, true)

@@ -1,15 +1,17 @@
 // Describe of a prepared statement outside a one-shard pipeline: any server knows its types.
-import type { ReplySink } from '../../pool/server-connection.ts'
+import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
+import type { SessionCommand } from '../../router/plan.ts'
 import type { PgError } from '../../core/errors.ts'
 import { backend } from '../../wire/codes.ts'
 import { writeNoData } from '../../wire/backend.ts'
-import { writeDescribe, writeSync } from '../../wire/frontend.ts'
+import { writeDescribe, writeParse, writeSync } from '../../wire/frontend.ts'
 import { ServerError } from '../../pool/exchange.ts'
 import type { Session } from '../session.ts'
 import type { Writer } from '../../wire/writer.ts'
 import type { ClientStatement } from '../statements.ts'
 import { inject } from './inject.ts'
 import { joinShard } from './join-shard.ts'
+import { executeSql, prepareOn } from './sql-prepare.ts'
 
 /** Commands that a failed transaction still describes: they have neither parameters nor rows. */
 const withoutRows: ReadonlySet<string> = new Set([
@@ -38,8 +40,14 @@ export async function runDescribeStatement(
   const { writer } = session.context
   writer.reset()
   const parses: string[] = []
-  inject(server, statement, parses, writer)
-  writeDescribe(writer, 'S', statement.named ? statement.cached.name : '')
+  const { command } = plan.kind === 'session' ? plan : { command: null }
+  if (command?.kind === 'execute') {
+    await parseExecute(session, server, statement, command)
+    writeDescribe(writer, 'S', '')
+  } else {
+    inject(server, statement, parses, writer)
+    writeDescribe(writer, 'S', statement.named ? statement.cached.name : '')
+  }
   writeSync(writer)
   await new Promise<void>((resolve, reject) => {
     let failure: PgError | null = null
@@ -61,6 +69,23 @@ export async function runDescribeStatement(
     server.begin(sink)
     server.send(writer.bytes())
   })
+}
+
+/** What EXECUTE gives is what the statement gives that it names. @throws PgError the server's error */
+async function parseExecute(
+  session: Session,
+  server: ServerConnection,
+  { cached }: ClientStatement,
+  command: Extract<SessionCommand, { kind: 'execute' }>,
+): Promise<void> {
+  const executed = session.state.statements.get(command.name)
+  if (executed !== undefined) await prepareOn(session, server, executed)
+  const { writer } = session.context
+  writer.reset()
+  const sql = Buffer.from(cached.sql).toString()
+  const text = executed === undefined ? sql : executeSql(sql, command, executed)
+  writeParse(writer, '', Buffer.from(text), cached.paramTypes)
+  server.unnamed = null
 }
 
 function writeNoParameters(writer: Writer): void {

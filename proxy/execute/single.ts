@@ -103,7 +103,8 @@ export function sendBatch(
     relay.open(server)
     evict(session, server, writer)
   }
-  for (const item of batch.items) writeItem(session, server, item, { batch, writer })
+  const how = { writes: writesOf(batch), writer }
+  for (const item of batch.items) writeItem(session, server, item, how)
   if (batch.error !== null) {
     const error = new Writer(256)
     writeErrorResponse(error, batch.error)
@@ -136,7 +137,7 @@ function writeItem(
   session: Session,
   server: ServerConnection,
   item: BatchItem,
-  { batch, writer }: { readonly batch: Batch; readonly writer: Writer },
+  { writes, writer }: { readonly writes: boolean; readonly writer: Writer },
 ): void {
   const { relay } = session
   switch (item.kind) {
@@ -168,7 +169,8 @@ function writeItem(
     case 'execute': {
       writer.raw(item.frame)
       const { prepared, plan, params } = item.portal
-      const effect = effectOf(prepared, 0, plan, params, writesOf(batch))
+      const planned = { prepared, index: 0, plan, params }
+      const effect = effectOf(session.state, planned, writes)
       session.replies.addEffect(effect)
       session.replies.load?.add(prepared, 0, plan, params)
       return relay.expect('execute')

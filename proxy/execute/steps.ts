@@ -17,6 +17,7 @@ import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import type { StatementClass } from '../traffic.ts'
 import { Transaction } from '../transaction.ts'
+import { noteLook } from '../session-look.ts'
 import { isHeld } from '../where.ts'
 import type { Frame } from '../../wire/framer.ts'
 import { runCommand } from './commands.ts'
@@ -214,12 +215,14 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
   const { load } = session.replies
   load?.begin()
   load?.add(unit.prepared, unit.index, plan, unit.params)
+  const effect = effectOf(state, { ...unit, plan })
   const { error, tag, complete } = await runReadUnit(session, lease, unit, options)
   load?.completed(tag)
   load?.end()
   const { server } = lease
+  // A lock that was taken before the failure is kept.
+  if (effect !== null && error !== null) noteLook(state, effect, server.shard)
   if (error !== null) throw error
-  const effect = effectOf(unit.prepared, unit.index, plan, unit.params)
   if (effect !== null) state.apply(effect, tag, server)
   if (complete !== null) session.output.defer(complete)
 }

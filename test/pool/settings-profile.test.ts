@@ -26,16 +26,34 @@ describe('a settings profile', () => {
     expect(applied.replayFrom(empty)).toBe('SET a TO 1\n;SET b TO 2')
   })
 
-  it('resets what the other has more, then sets everything again', () => {
+  it('resets what the other has more', () => {
     const applied = set(set(empty, 'a', '1'), 'b', '2')
-    expect(applied.without('a').replayFrom(applied)).toBe('RESET "a"\n;SET b TO 2')
+    expect(applied.without('a').replayFrom(applied)).toBe('RESET "a"')
     expect(empty.replayFrom(applied)).toBe('RESET "a"\n;RESET "b"')
   })
 
-  it('resets SESSION CHARACTERISTICS by their parts', () => {
-    const sql = 'SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY'
-    const applied = empty.with('session characteristics', sql)
-    expect(empty.replayFrom(applied)).toContain('RESET "default_transaction_read_only"')
+  it('acts as somebody else last, and stops that first', () => {
+    const a = set(empty, 'role', 'x')
+    expect(set(a, 'b', '2').replayFrom(a)).toBe('RESET "role"\n;SET b TO 2\n;SET role TO x')
+    const both = set(set(empty, 'session_authorization', 'u'), 'role', 'x')
+    expect(empty.replayFrom(both)).toBe('RESET "role"\n;RESET "session_authorization"')
+    const replayed = 'SET session_authorization TO u\n;SET role TO x'
+    expect(both.replayFrom(empty)).toBe(replayed)
+  })
+
+  it('forgets the role with another session user, and keeps both over RESET ALL', () => {
+    const acting = set(set(empty, 'session_authorization', 'u'), 'role', 'x')
+    expect(acting.without('session_authorization').get('role')).toBeUndefined()
+    expect(set(acting, 'session_authorization', 'v').get('role')).toBeUndefined()
+    const started = set(empty, 'a', '1')
+    expect(set(acting, 'a', '2').resetTo(started).key).toBe(set(acting, 'a', '1').key)
+  })
+
+  it('reads constants as another profile does, and nothing else', () => {
+    const before = set(set(empty, 'datestyle', 'DMY'), 'a', '1')
+    const now = set(set(empty, 'timezone', 'UTC'), 'a', '2')
+    expect(now.readingAs(before).key).toBe(set(set(empty, 'a', '2'), 'datestyle', 'DMY').key)
+    expect(now.readingAs(now)).toBe(now)
   })
 
   it('quotes names and values so that they cannot end early', () => {

@@ -1,0 +1,230 @@
+// One connection that listens for all clients of a database: what it hears goes to those that asked for the channel.
+//
+// States: no channel → no connection; opening → one dial at a time; open → LISTEN and UNLISTEN follow the channels;
+// lost → dialled again with growing pauses as long as somebody listens. What was sent meanwhile has been missed, and every
+// listener is told so.
+import type { Clock } from '../../core/clock.ts'
+import { type PgError, pgError, toPgError } from '../../core/errors.ts'
+import type { Log } from '../../core/log.ts'
+import { AnswerSink } from '../../pool/exchange.ts'
+import type {
+  ReplySink,
+  ServerConnection,
+  ServerOwner,
+  ServerTarget,
+} from '../../pool/server-connection.ts'
+import { backend } from '../../wire/codes.ts'
+import { writeQuery } from '../../wire/frontend.ts'
+import { decodeNotification, type Notification } from '../../wire/notification.ts'
+import { Writer } from '../../wire/writer.ts'
+
+/** One client, as the hub sees it. */
+export interface Listener {
+  /** Server and login that the hub may use; null while there is none. */
+  target(): ServerTarget | null
+  notified(notification: Notification): void
+  /** Notifications may have been missed. */
+  missed(reason: string): void
+}
+
+export type HubOptions = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly dial: (target: ServerTarget) => Promise<ServerConnection>
+}
+
+const pauseMsMin = 100
+const pauseMsMax = 5_000
+// Who listens again within that time finds the connection still there.
+const idleMs = 10_000
+// A server that says nothing for so long is gone.
+const answerMsMax = 30_000
+
+export class NotifyHub implements ServerOwner {
+  readonly #options: HubOptions
+  readonly #channels = new Map<string, Set<Listener>>()
+  /** Channels that the server has confirmed, or is asked for. */
+  #asked = new Map<string, Promise<void>>()
+  #server: ServerConnection | null = null
+  #opening: Promise<ServerConnection> | null = null
+  #barrier: Promise<void> | null = null
+  #pauseMs = pauseMsMin
+  #lost = false
+  #closed = false
+
+  constructor(options: HubOptions) {
+    this.#options = options
+  }
+
+  /** Number of channels that somebody listens to. */
+  get size(): number {
+    return this.#channels.size
+  }
+
+  /** Resolves once nothing that is sent to `channel` from now on is missed. @throws PgError 08001, 08006 */
+  async listen(channel: string, listener: Listener): Promise<void> {
+    const listeners = this.#channels.get(channel) ?? new Set()
+    this.#channels.set(channel, listeners.add(listener))
+    try {
+      await this.#ask(channel)
+    } catch (error) {
+      this.unlisten(channel, listener)
+      throw error
+    }
+  }
+
+  /** What comes for `channel` is not for `listener` any more. */
+  unlisten(channel: string, listener: Listener): void {
+    const listeners = this.#channels.get(channel)
+    if (listeners === undefined || !listeners.delete(listener) || listeners.size > 0) return
+    this.#channels.delete(channel)
+    const server = this.#server
+    if (server !== null && this.#asked.delete(channel)) {
+      this.#question(server, `UNLISTEN ${quoted(channel)}`).catch(() => undefined)
+    }
+    if (this.#channels.size === 0) this.#options.clock.after(idleMs, () => this.#closeIdle())
+  }
+
+  /** Resolves once all notifications have been handed on that were committed before the call. */
+  async caughtUp(): Promise<void> {
+    const server = this.#server
+    if (server === null) return
+    // Those who ask while a question is on its way share the next one.
+    const running = this.#barrier
+    if (running !== null) await running.catch(() => undefined)
+    this.#barrier ??= this.#question(server, 'SELECT 1').finally(() => {
+      this.#barrier = null
+    })
+    await this.#barrier.catch(() => undefined)
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#channels.clear()
+    this.#server?.close('the proxy ends')
+  }
+
+  serverSpoke(_server: ServerConnection, code: number, bytes: Uint8Array): void {
+    if (code === backend.notificationResponse) this.#heard(bytes)
+  }
+
+  serverClosed(server: ServerConnection, error: PgError): void {
+    if (this.#server !== server) return
+    this.#server = null
+    this.#asked = new Map()
+    if (this.#closed || this.#channels.size === 0) return
+    this.#lost = true
+    this.#options.log.warn({ reason: error.message }, 'the connection that listens was lost')
+    this.#reopenLater()
+  }
+
+  #heard(bytes: Uint8Array): void {
+    const notification = decodeNotification(bytes)
+    for (const listener of this.#channels.get(notification.channel) ?? []) {
+      listener.notified(notification)
+    }
+  }
+
+  async #ask(channel: string): Promise<void> {
+    const server = await this.#open()
+    const known = this.#asked.get(channel)
+    if (known !== undefined) return known
+    const asking = this.#question(server, `LISTEN ${quoted(channel)}`)
+    this.#asked.set(channel, asking)
+    await asking
+  }
+
+  #open(): Promise<ServerConnection> {
+    if (this.#server !== null) return Promise.resolve(this.#server)
+    this.#opening ??= this.#dial().finally(() => {
+      this.#opening = null
+    })
+    return this.#opening
+  }
+
+  async #dial(): Promise<ServerConnection> {
+    const target = this.#target()
+    if (target === null) throw pgError('serverUnreachable', ['home', 'it is not known which it is'])
+    const server = await this.#options.dial(target)
+    server.owner = this
+    if (server.closed || this.#closed)
+      throw pgError('serverUnreachable', [target.shard, 'it hung up'])
+    this.#server = server
+    const channels = [...this.#channels.keys()]
+    for (const channel of channels) {
+      const asking = this.#question(server, `LISTEN ${quoted(channel)}`)
+      this.#asked.set(channel, asking)
+      await asking
+    }
+    this.#pauseMs = pauseMsMin
+    if (this.#lost) this.#tellMissed()
+    return server
+  }
+
+  #tellMissed(): void {
+    this.#lost = false
+    const all = new Set([...this.#channels.values()].flatMap((listeners) => [...listeners]))
+    for (const listener of all) listener.missed('the connection that listens was lost')
+  }
+
+  #target(): ServerTarget | null {
+    for (const listeners of this.#channels.values()) {
+      for (const listener of listeners) {
+        const target = listener.target()
+        if (target !== null) return target
+      }
+    }
+    return null
+  }
+
+  #reopenLater(): void {
+    const { clock, log } = this.#options
+    const pauseMs = this.#pauseMs
+    this.#pauseMs = Math.min(pauseMsMax, pauseMs * 2)
+    clock.after(pauseMs, () => {
+      if (this.#closed || this.#channels.size === 0 || this.#server !== null) return
+      this.#open().catch((error: unknown) => {
+        log.warn({ reason: toPgError(error).message }, 'nobody listens yet')
+        if (this.#server === null) this.#reopenLater()
+      })
+    })
+  }
+
+  #closeIdle(): void {
+    if (this.#channels.size > 0) return
+    const server = this.#server
+    this.#server = null
+    this.#asked = new Map()
+    server?.close('nobody listens')
+  }
+
+  /** One question; notifications that come with its answer are heard. */
+  #question(server: ServerConnection, sql: string): Promise<void> {
+    const { clock } = this.#options
+    return new Promise((resolve, reject) => {
+      const deadline = clock.after(answerMsMax, () => server.close('it does not answer'))
+      const answer = new AnswerSink((error) => {
+        deadline.cancel()
+        if (error === null) resolve()
+        else reject(error)
+      })
+      const sink: ReplySink = {
+        rows: 'whole',
+        slice: () => {},
+        frame: (code, bytes) => {
+          if (code === backend.notificationResponse) this.#heard(bytes)
+          else answer.frame(code, bytes)
+        },
+        lost: (error) => answer.lost(error),
+      }
+      const writer = new Writer(sql.length + 16)
+      writeQuery(writer, sql)
+      server.begin(sink)
+      server.send(writer.bytes())
+    })
+  }
+}
+
+function quoted(channel: string): string {
+  return `"${channel.replaceAll('"', '""')}"`
+}

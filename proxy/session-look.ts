@@ -1,0 +1,154 @@
+// Behind a statement that may have left something in its session without saying so: one question to its server, asked
+// after the client has its answer. Settings that were found become the client's own, to be replayed on any server;
+// temporary tables, locks and the like pin it; what is gone again pins no more.
+import { pgError, toPgError } from '../core/errors.ts'
+import type { ShardId } from '../core/ids.ts'
+import { type Answer, ask } from '../pool/exchange.ts'
+import type { ServerConnection } from '../pool/server-connection.ts'
+import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
+import type { PinReason } from '../router/plan.ts'
+import type { Look, Traces } from '../router/traces.ts'
+import type { Lease } from './leases.ts'
+import type { SessionState } from './session-state.ts'
+
+type EffectLook = { readonly look: Look; readonly traces: Traces }
+
+// A transaction that calls more than that is looked at by the latest of them.
+const namesMax = 1_000
+
+/** How closely a server is to be looked at before it may serve another client. */
+export type WantedLook = {
+  readonly settings: boolean
+  /** Settings of the user's own, which no catalog lists. */
+  readonly names: readonly string[]
+  /** Functions that ran: some set what only they know. */
+  readonly functions: readonly string[]
+}
+
+/** Of settings that are never a session's own. */
+const passing = "'^(transaction_|is_superuser$|in_hot_standby$|seed$)'"
+
+const thingsSql = `
+SELECT 'temporary table', NULL, NULL WHERE pg_catalog.pg_my_temp_schema() <> 0 AND (
+  EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema())
+  OR EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.pg_my_temp_schema())
+  OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace = pg_catalog.pg_my_temp_schema()))
+UNION ALL SELECT 'advisory lock', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_locks
+  WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid())
+UNION ALL SELECT 'cursor with hold', NULL, NULL WHERE EXISTS (
+  SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)
+UNION ALL SELECT 'PREPARE', NULL, NULL WHERE EXISTS (
+  SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)
+UNION ALL SELECT 'LISTEN', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())`
+
+function settingsSql(names: readonly string[]): string {
+  const list = names.map(quoteLiteral).join(', ')
+  return `
+UNION ALL SELECT 'setting', name, setting FROM pg_catalog.pg_settings
+WHERE source = 'session' AND name !~ ${passing}
+UNION ALL SELECT 'own setting', n, pg_catalog.current_setting(n, true)
+FROM pg_catalog.unnest(ARRAY[${list}]::pg_catalog.text[]) n
+UNION ALL SELECT 'setting', n, pg_catalog.current_setting(n)
+FROM pg_catalog.unnest(ARRAY['role', 'session_authorization']) n`
+}
+
+/** What both want to know. */
+export function widerLook(wanted: WantedLook | null, { look, traces }: EffectLook): WantedLook {
+  const both = (a: readonly string[], b: readonly string[]) => (a.length === 0 ? b : [...a, ...b])
+  return {
+    settings: look === 'settings' || wanted?.settings === true,
+    names: both(wanted?.names ?? [], traces.settings).slice(-namesMax),
+    functions: both(wanted?.functions ?? [], traces.functions).slice(-namesMax),
+  }
+}
+
+/** What a statement that `server` has run, or tried to, asks for. */
+export function noteLook(state: SessionState, effect: EffectLook, shard: ShardId): void {
+  const lease = state.leases.get(shard)
+  if (lease === undefined || effect.look === 'none') return
+  if (effect.look === 'things if pinned' && lease.pinned === null) return
+  lease.look = widerLook(lease.look, effect)
+}
+
+/** Looks at every server that needs it. Servers that give no answer are closed. @throws PgError when a pin is lost */
+export async function lookAtServers(state: SessionState): Promise<void> {
+  for (const lease of Array.from(state.leases)) if (lease.look !== null) await lookAt(state, lease)
+}
+
+async function lookAt(state: SessionState, lease: Lease): Promise<void> {
+  const { server, look } = lease
+  const { code } = state.database
+  if (look === null) return
+  const question = async (sql: string) => (await askUncancelled(server, sql)).rows
+  try {
+    if (look.settings) await code.learn(question)
+    const custom = [...look.names, ...(code.known?.settings ?? [])]
+    const rows = await question(look.settings ? thingsSql + settingsSql(custom) : thingsSql)
+    lease.look = null
+    const [thing] = rows.flatMap(([kind]) => (isPin(kind) ? [kind] : []))
+    if (look.settings) adopt(state, lease, rows)
+    const known = code.known?.unknowable
+    const unknowable = look.settings && look.functions.some((name) => known?.has(name) === true)
+    if (unknowable) lease.pinned = 'session state'
+    if (lease.pinned === null || isPin(lease.pinned)) lease.pinned = thing ?? null
+  } catch (error) {
+    lease.look = null
+    if (server.closed) throw pgError('sessionStateLost', [server.shard], { cause: error })
+    // Whatever there is, it stays where it is.
+    lease.pinned ??= 'session state'
+  }
+}
+
+/** A cancel request may still have been on its way for the statement before. */
+async function askUncancelled(server: ServerConnection, sql: string): Promise<Answer> {
+  for (let turn = 1; ; turn += 1) {
+    try {
+      return await ask(server, sql)
+    } catch (error) {
+      if (turn === turnsMax || toPgError(error).sqlstate !== '57014') throw error
+    }
+  }
+}
+
+const turnsMax = 3
+
+const things: readonly PinReason[] = [
+  'temporary table',
+  'advisory lock',
+  'cursor with hold',
+  'PREPARE',
+  'LISTEN',
+]
+
+/** A reason that looking finds, or finds gone. */
+function isPin(reason: string | null | undefined): reason is PinReason {
+  return things.some((thing) => thing === reason)
+}
+
+type Row = readonly (string | null)[]
+
+/** What the server has in force is what the client has, whoever has set it. */
+function adopt(state: SessionState, { server }: Lease, rows: readonly Row[]): void {
+  const before = server.settings
+  let settings = SettingsProfile.empty
+  for (const [kind, name = null, value = null] of rows) {
+    if (name === null || value === null) continue
+    if (
+      kind === 'setting' ||
+      (kind === 'own setting' && (value !== '' || before.get(name) !== undefined))
+    ) {
+      if (isDefault(name, value, server.target.user)) continue
+      const set = `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`
+      settings = settings.with(name.toLowerCase(), set)
+    }
+  }
+  const found = settings.withOwnOf(state.settings)
+  if (found.equals(before)) return
+  state.settings = found
+  server.settings = found
+}
+
+function isDefault(name: string, value: string, user: string): boolean {
+  if (name === 'role') return value === 'none'
+  return name === 'session_authorization' && value === user
+}

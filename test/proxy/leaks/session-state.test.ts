@@ -1,0 +1,48 @@
+// Every way in which state of a session outlives a transaction, each beside plain PostgreSQL: two clients share one server
+// through the proxy, and cannot tell.
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { askServer, present } from '../../support/clients.ts'
+import { startStack, type Stack } from '../../support/stack.ts'
+import { setupSql, settingScripts } from './setting-scripts.ts'
+import { thingScripts } from './thing-scripts.ts'
+import { runScript, type Script } from './two-clients.ts'
+
+const scripts: Readonly<Record<string, Script>> = { ...settingScripts, ...thingScripts }
+
+const inTwo = new Set(['LISTEN and NOTIFY'])
+
+describe.each(inject('servers'))('with PostgreSQL $version', (servers) => {
+  let stack: Stack
+
+  const start = async (size: number) => {
+    const pool = { size, queryWaitTimeoutMs: 2_000 }
+    stack = await startStack(servers, { shards: 1, pool, setupSql })
+    const sql = 'DO $$ BEGIN CREATE ROLE leaks_role; EXCEPTION WHEN OTHERS THEN NULL; END $$'
+    await askServer(present(stack.shardUrls[0]), sql)
+  }
+  const toldBy = async (script: Script, place: 'direct' | 'proxy') => {
+    const answers = await runScript(stack[place], script)
+    return script.map((line, at) => `${line} → ${answers[at]}`)
+  }
+
+  describe('two clients on one server', () => {
+    beforeAll(() => start(1))
+    afterAll(() => stack.close())
+
+    it.each(Object.entries(scripts).filter(([name]) => !inTwo.has(name)))(
+      '%s',
+      async (_, script) => {
+        expect(await toldBy(script, 'proxy')).toEqual(await toldBy(script, 'direct'))
+      },
+    )
+  })
+
+  describe('two clients on two servers', () => {
+    beforeAll(() => start(2))
+    afterAll(() => stack.close())
+
+    it.each(Object.entries(scripts))('%s', async (_, script) => {
+      expect(await toldBy(script, 'proxy')).toEqual(await toldBy(script, 'direct'))
+    })
+  })
+})

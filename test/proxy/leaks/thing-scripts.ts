@@ -1,0 +1,289 @@
+// Scripts for two clients: temporary tables, locks, cursors, prepared statements, channels. Run beside plain PostgreSQL by session-state.test.ts.
+import { lines, type Script } from './two-clients.ts'
+
+/** By what they are about. */
+export const thingScripts: Readonly<Record<string, Script>> = {
+  'temporary tables': lines(String.raw`
+    a: CREATE TEMP TABLE mine (n int)
+    a: INSERT INTO mine VALUES (1)
+    a: SELECT * FROM mine
+    a: DROP TABLE mine
+    b: SELECT * FROM mine
+    a: SELECT 1 AS n INTO TEMP mine
+    a: SELECT * FROM mine
+    a: DISCARD TEMP
+    b: SELECT 1
+    a: SELECT * FROM mine
+    a: BEGIN
+    a: CREATE TEMP TABLE gone (n int) ON COMMIT DROP
+    a: SELECT count(*) FROM gone
+    a: COMMIT
+    b: SELECT 1
+    a: SELECT * FROM gone
+    a: CREATE TABLE pg_temp.t2 (n int)
+    a: SELECT * FROM t2
+    a: DISCARD ALL
+    b: SELECT 1
+    a: CREATE TEMP VIEW v AS SELECT 1 AS one
+    a: SELECT * FROM v
+    a: DROP VIEW v
+    b: SELECT 1
+    a: CREATE TEMP SEQUENCE ts
+    a: SELECT nextval('ts')
+    a: SELECT currval('ts')
+    a: DROP SEQUENCE ts
+    b: SELECT 1
+    a: BEGIN
+    a: CREATE TEMP TABLE undone (n int)
+    a: ROLLBACK
+    b: SELECT 1
+    a: SELECT * FROM undone
+    a: SELECT make_temp()
+    a: SELECT * FROM made
+    a: DROP TABLE made
+    b: SELECT 1
+    a: CREATE FUNCTION pg_temp.one() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$
+    a: SELECT pg_temp.one()
+    a: DISCARD ALL
+    a: SET search_path = pg_temp, public
+    a: CREATE TABLE hidden (n int)
+    a: SELECT * FROM hidden
+    a: DISCARD ALL
+    b: SELECT * FROM hidden
+  `),
+  'advisory locks': lines(String.raw`
+    a: SELECT pg_advisory_lock(1)
+    a: SELECT pg_advisory_unlock(1)
+    b: SELECT pg_try_advisory_lock(1)
+    b: SELECT pg_advisory_unlock(1)
+    b: SELECT pg_advisory_unlock(1)
+    a: SELECT pg_advisory_lock(1), pg_advisory_lock_shared(2)
+    a: SELECT pg_advisory_unlock_all()
+    b: SELECT 1
+    a: SELECT pg_advisory_lock(3), 1/0
+    a: SELECT pg_advisory_unlock(3)
+    b: SELECT pg_try_advisory_lock(3)
+    b: SELECT pg_advisory_unlock(3)
+    a: BEGIN
+    a: SELECT pg_advisory_xact_lock(4)
+    a: COMMIT
+    b: SELECT pg_try_advisory_xact_lock(4)
+    a: SELECT take_lock()
+    a: SELECT pg_advisory_unlock(77)
+    b: SELECT 1
+    a: SELECT * FROM with_lock
+    a: SELECT pg_advisory_unlock(77)
+    b: SELECT 1
+    a: BEGIN
+    a: SELECT pg_advisory_lock(5)
+    a: ROLLBACK
+    a: SELECT pg_advisory_unlock(5)
+    b: SELECT 1
+  `),
+  cursors: lines(String.raw`
+    a: DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 3)
+    a: FETCH 1 FROM c
+    a: FETCH 1 FROM c
+    a: CLOSE c
+    b: FETCH 1 FROM c
+    a: FETCH 1 FROM c
+    a: BEGIN
+    a: DECLARE c CURSOR FOR SELECT 1
+    a: FETCH ALL FROM c
+    a: COMMIT
+    b: SELECT 1
+    a: FETCH 1 FROM c
+    a: DECLARE c CURSOR FOR SELECT 1
+    a: BEGIN
+    a: DECLARE d CURSOR WITH HOLD FOR SELECT 2
+    a: COMMIT
+    a: FETCH 1 FROM d
+    a: CLOSE ALL
+    b: SELECT 1
+  `),
+  'PREPARE, EXECUTE, DEALLOCATE': lines(String.raw`
+    a: PREPARE p AS SELECT 1 AS one
+    b: EXECUTE p
+    a: EXECUTE p
+    b: PREPARE p (int, text) AS SELECT $1 + 1, $2
+    b: EXECUTE p(4, 'x')
+    a: EXECUTE p
+    a: PREPARE p AS SELECT 2
+    a: EXECUTE p(1)
+    b: EXECUTE p
+    b: EXECUTE p('a', 'b')
+    b: EXECUTE nothing
+    a: PREPARE bad AS SELECT nothing FROM notes
+    a: PREPARE bad AS SELECT $1
+    a: PREPARE bad (nosuchtype) AS SELECT $1
+    a: EXECUTE bad
+    a: DEALLOCATE p
+    a: EXECUTE p
+    a: DEALLOCATE p
+    b: EXECUTE p(1 + 1, 'y' || 'z')
+    b: EXPLAIN (COSTS OFF) EXECUTE p(1, 'x')
+    b: /* EXECUTE p */ EXECUTE /* p */ p (nothing, 'x')
+    b: DEALLOCATE ALL
+    b: EXECUTE p(1, 'x')
+    a: PREPARE "Odd Name" AS SELECT 'odd'
+    b: SELECT 1
+    a: EXECUTE "Odd Name"
+    a: BEGIN
+    a: PREPARE q AS INSERT INTO notes (words) VALUES ($1) RETURNING words
+    a: EXECUTE q('w')
+    a: ROLLBACK
+    b: SELECT 1
+    a: EXECUTE q('w2')
+    b: SELECT 1
+    a: PREPARE r AS SELECT 1; EXECUTE r; EXECUTE r
+    b: SELECT 1
+    a: CREATE TABLE from_p AS EXECUTE "Odd Name"
+    a: DROP TABLE from_p
+    a: PREPARE t (numeric(10,2), int[]) AS SELECT $1, $2[1]
+    a: EXECUTE t(1.239, '{7}')
+    a: DISCARD ALL
+    a: EXECUTE t(1, NULL)
+    a: PREPARE s AS SELECT * FROM notes WHERE id < 0
+    a: EXECUTE s
+    a: ALTER TABLE notes ADD COLUMN extra int
+    b: SELECT 1
+    a: BEGIN
+    a: SELECT 1/0
+    a: EXECUTE s
+    a: PREPARE z AS SELECT 1
+    a: ROLLBACK
+    a: EXECUTE z
+    a: ALTER TABLE notes DROP COLUMN extra
+  `),
+  'what a prepared statement means': lines(String.raw`
+    a: SET DateStyle = 'ISO, DMY'
+    a: PREPARE d AS SELECT '01/02/2026'::date
+    b: PREPARE d AS SELECT '01/02/2026'::date
+    a: EXECUTE d
+    b: EXECUTE d
+    a: SET DateStyle = 'ISO, YMD'
+    a: EXECUTE d
+    b: SELECT 1
+    a: EXECUTE d
+    b: EXECUTE d
+    b: SET TimeZone = 'Asia/Tokyo'
+    b: PREPARE z AS SELECT '2026-01-01'::timestamptz
+    a: PREPARE z AS SELECT '2026-01-01'::timestamptz
+    b: EXECUTE z
+    a: EXECUTE z
+    b: EXECUTE z
+    a: CREATE SCHEMA one
+    a: CREATE SCHEMA two
+    a: CREATE TABLE one.t AS SELECT 1 AS n
+    a: CREATE TABLE two.t AS SELECT 2 AS n
+    a: SET search_path = one
+    a: PREPARE st AS SELECT n FROM t
+    a: EXECUTE st
+    b: SET search_path = two
+    b: PREPARE st AS SELECT n FROM t
+    b: EXECUTE st
+    a: EXECUTE st
+    a: SET search_path = two
+    a: EXECUTE st
+    a: DROP SCHEMA one, two CASCADE
+    a: SET standard_conforming_strings = off
+    a: SET escape_string_warning = off
+    a: PREPARE esc AS SELECT 'a\\b'
+    b: PREPARE esc AS SELECT 'a\\b'
+    a: EXECUTE esc
+    b: EXECUTE esc
+  `),
+  'LISTEN and NOTIFY': lines(String.raw`
+    a: LISTEN one
+    a: SELECT pg_listening_channels()
+    b: SELECT pg_listening_channels()
+    b: NOTIFY one, 'x'
+    a: SELECT 1
+    a: NOTIFY one, 'self'
+    a: SELECT 2
+    b: BEGIN
+    b: NOTIFY one, 'late'
+    a: SELECT 3
+    b: COMMIT
+    a: SELECT 4
+    b: BEGIN
+    b: NOTIFY one, 'never'
+    b: ROLLBACK
+    a: SELECT 5
+    a: BEGIN
+    b: NOTIFY one, 'while'
+    a: SELECT 6
+    a: COMMIT
+    a: UNLISTEN one
+    b: NOTIFY one, 'gone'
+    a: SELECT 7
+    a: BEGIN
+    a: LISTEN two
+    b: NOTIFY two, 'before'
+    a: COMMIT
+    b: NOTIFY two, 'after'
+    a: SELECT 8
+    a: BEGIN
+    a: LISTEN three
+    a: ROLLBACK
+    b: NOTIFY three
+    a: SELECT 9
+    a: SELECT * FROM pg_listening_channels()
+    a: BEGIN
+    a: SAVEPOINT s
+    a: LISTEN four
+    a: ROLLBACK TO s
+    a: UNLISTEN two
+    a: COMMIT
+    b: NOTIFY four
+    b: NOTIFY two
+    a: SELECT 10
+    a: LISTEN five
+    a: LISTEN "Six six"
+    b: SELECT pg_notify('Six six', 'hello'), pg_notify('five', '')
+    a: SELECT 11
+    a: UNLISTEN *
+    b: NOTIFY five
+    a: SELECT 12
+    a: LISTEN seven
+    a: DISCARD ALL
+    b: NOTIFY seven
+    a: SELECT 13
+    a: LISTEN eight; NOTIFY eight, 'in one'
+    a: SELECT 14
+    a: SELECT pg_notify('eight', 'own')
+    a: BEGIN
+    a: SELECT 1/0
+    a: LISTEN nine
+    a: COMMIT
+    a: SELECT pg_listening_channels()
+  `),
+  'sequences in a transaction': lines(String.raw`
+    a: BEGIN
+    a: SELECT nextval('numbers')
+    a: SELECT currval('numbers'), lastval()
+    a: COMMIT
+    b: SELECT 1
+  `),
+  'what is bound to the transaction': lines(String.raw`
+    a: BEGIN
+    a: SELECT lo_creat(-1) > 0
+    a: COMMIT
+    b: SELECT lo_close(0)
+    a: SELECT pg_export_snapshot() IS NOT NULL
+    b: SELECT 1
+    a: BEGIN
+    a: SET CONSTRAINTS ALL DEFERRED
+    a: COMMIT
+    b: SELECT 1
+    a: SELECT pg_stat_clear_snapshot()
+  `),
+  application_name: lines(String.raw`
+    a: SET application_name = 'app a'
+    b: SET application_name = 'app b'
+    a: SHOW application_name
+    b: SHOW application_name
+    a: SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()
+    b: SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()
+  `),
+}
