@@ -70,14 +70,23 @@ export class ServerBudget {
     this.#offering = false
   }
 
-  /** True when `member` should give up a connection that it could use itself: another one waits and has fewer. */
+  /**
+   * True when `member` should give up a connection that is free now, though somebody may wait for it there: another pool
+   * waits, and has fewer.
+   */
   mustYield(member: BudgetMember): boolean {
     if (this.#wanting.size === 0) return false
+    if (!member.wantsPlace) return this.#isWanted(member)
     const dueMs = this.#clock.nowMs() - yieldAfterMs
     for (const [other, sinceMs] of this.#wanting) {
       if (other === member || sinceMs > dueMs || other.places >= member.places) continue
       if (other.wantsPlace) return true
     }
+    return false
+  }
+
+  #isWanted(member: BudgetMember): boolean {
+    for (const other of this.#wanting.keys()) if (other !== member && other.wantsPlace) return true
     return false
   }
 

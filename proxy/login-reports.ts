@@ -46,13 +46,15 @@ export class LoginReports {
    * @throws PgError the server's own refusal of a setting, or why none could be reached.
    */
   async of(settings: SettingsProfile, client: Credentials): Promise<ReportedParameters> {
-    const key = `${client.name}\0${settings.key}`
+    const pool = this.#poolFor(client)
+    // Where all clients are one user to the servers, they are told the same.
+    const key = `${pool.user}\0${settings.key}`
     const known = this.#reported.get(key)
     if (known !== undefined) return known
     // Clients that come all at once ask once.
     const asked = this.#reporting.get(key)
     if (asked !== undefined) return asked
-    const asking = this.#askReported(settings, client, key)
+    const asking = this.#askReported(settings, { pool, share: client.name, key })
     this.#reporting.set(key, asking)
     try {
       return await asking
@@ -63,11 +65,9 @@ export class LoginReports {
 
   async #askReported(
     settings: SettingsProfile,
-    client: Credentials,
-    key: string,
+    { pool, share, key }: { readonly pool: Pool; readonly share: string; readonly key: string },
   ): Promise<ReportedParameters> {
-    const pool = this.#poolFor(client)
-    const server = await leaseOnce(pool, settings)
+    const server = await leaseOnce(pool, settings, share)
     try {
       // Apart from what is put in force: a standby that is SERIALIZABLE by default runs nothing but this.
       const resets = SettingsProfile.empty.replayFrom(server.settings)

@@ -10,6 +10,7 @@ import { Proxy, type ProxyOptions } from '../../proxy/proxy.ts'
 import type { PoolStats } from '../../pool/pool-stats.ts'
 import { usualLimits } from '../../pool/pool-options.ts'
 import { usualServers } from '../../proxy/database-options.ts'
+import { type SharedLimits, unlimited } from '../../proxy/entrance.ts'
 import { usualSessions } from '../../proxy/session-limits.ts'
 import type { ShardingRules } from '../../router/schema.ts'
 import { createDatabases } from './databases.ts'
@@ -52,10 +53,10 @@ export type StackOptions = {
   readonly auth?: ProxyOptions['auth']
   readonly users?: ProxyOptions['users']
   readonly http?: boolean
-}
   readonly listen?: Partial<ProxyOptions['listen']>
   readonly tls?: ProxyOptions['tls']
   readonly shared?: Partial<SharedLimits>
+}
 
 const testRules: ShardingRules = {
   key: 'tenant_id',
@@ -103,6 +104,7 @@ export async function startStack(servers: TestServers, options: StackOptions): P
     authRules: options.authRules ?? [
       { database: null, user: null, address: null, method: 'scram' },
     ],
+    shared: { ...unlimited, ...options.shared },
     databases: [
       {
         name: direct.database,
