@@ -11,6 +11,7 @@ import {
   pgName,
   text,
   verifier,
+  nameList,
 } from './kinds.ts'
 import { required, setting } from './setting.ts'
 
@@ -48,6 +49,11 @@ export const user = z
       applies: 'reload',
       meaning: 'May connect to the admin console, the database `ringfence`.',
     }),
+    stats: setting(flag(), {
+      standard: false,
+      applies: 'reload',
+      meaning: 'May look at statistics there: `SHOW` and nothing else.',
+    }),
   })
   .describe('Who may log in.')
 
@@ -81,17 +87,62 @@ const rule = z
       example: 'scram',
       applies: 'reload',
       meaning:
-        'How the client proves who it is. `plain` asks for the password itself and is for TLS ' +
-        'and Unix sockets; `any` takes every name, and needs `server_user`.',
+        'How the client proves who it is. `cert`: by a certificate of `tls.client.ca`. `plain` ' +
+        'asks for the password itself and is for TLS and Unix sockets; `any` takes every name, and needs `server_user`.',
       later: {
-        works: ['trust', 'any', 'scram', 'md5', 'plain', 'reject'],
-        because:
-          'client certificates need TLS, which this version does not speak, and who is at the ' +
-          'other end of a Unix socket cannot be asked',
+        works: ['trust', 'any', 'scram', 'md5', 'plain', 'cert', 'reject'],
+        because: 'who is at the other end of a Unix socket cannot be asked',
       },
+    }),
+    map: setting(orNull(text('name')), {
+      standard: null,
+      applies: 'reload',
+      meaning:
+        'Map of `auth.user_map` that says whom a certificate names; null: the user of its common ' +
+        'name or of one of its alternative names.',
     }),
   })
   .describe('First match wins; no match is a refusal. Without rules: `scram` for everybody.')
+
+const mapped = z
+  .strictObject({
+    map: required(text('name'), {
+      example: 'people',
+      applies: 'reload',
+      meaning: 'Map that the line belongs to; rules name it.',
+    }),
+    certificate: required(certificatePattern(), {
+      example: '/^(.*)@example\\.org$',
+      applies: 'reload',
+      meaning:
+        'Common name, alternative name or distinguished name of a certificate, or a regular ' +
+        'expression behind a slash.',
+    }),
+    user: required(pgName('name, `all`'), {
+      example: '\\1',
+      applies: 'reload',
+      meaning: 'User that it names; `\\1` is what the first parentheses have matched.',
+    }),
+  })
+  .describe('Whom client certificates name, as in `pg_ident.conf`.')
+
+/** Text, or a regular expression behind a slash. */
+function certificatePattern() {
+  const schema = z.string().check(
+    z.refine((value) => value !== '' && (!value.startsWith('/') || isRegExp(value.slice(1))), {
+      error: 'is not a regular expression',
+    }),
+  )
+  return { schema, values: 'text, `/` and a regular expression' }
+}
+
+function isRegExp(source: string): boolean {
+  try {
+    return new RegExp(source, 'u') instanceof RegExp
+  } catch {
+    return false
+  }
+}
 
 const query = z
   .strictObject({
@@ -176,6 +227,17 @@ export const auth = z
         'PgBouncer’s `userlist.txt` with more users, read again when it changes; relative to ' +
         'this file.',
     }),
+    admin_users: setting(nameList(), {
+      standard: [],
+      applies: 'reload',
+      meaning: 'Further users of the admin console, such as those that are looked up elsewhere.',
+    }),
+    stats_users: setting(nameList(), {
+      standard: [],
+      applies: 'reload',
+      meaning: 'Further users who may look at statistics there.',
+    }),
+    user_map: z.array(mapped).prefault([]),
     query: z.nullable(query).prefault(null),
     failures: failures.prefault({}),
   })

@@ -1,8 +1,8 @@
 // From the file's settings to the Config that the program uses. Also used for what is right in a file
 // that was refused: a user without a password or a table without a placement is left out then.
+import { resolve } from 'node:path'
 import { assert } from '../core/assert.ts'
 import type {
-  AuthMethod,
   AuthRule,
   Config,
   ConfigUser,
@@ -12,15 +12,20 @@ import type {
 } from './config.ts'
 import { poolOf, sharedLimitsOf, userPoolOf } from './pool-config.ts'
 import type { FileSettings } from './settings.ts'
+import { listenOf, tlsOf } from './tls-config.ts'
 
 type FileDatabase = FileSettings['databases'][string]
 type FileSharding = NonNullable<FileDatabase['sharding']>
 
-/** `file` under the program's own names; no value of a later version may stand in it. */
-export function buildConfig(file: FileSettings): Config {
+/**
+ * `file` under the program's own names; no value of a later version may stand in it. Paths in it are relative to
+ * `directory`.
+ */
+export function buildConfig(file: FileSettings, directory: string): Config {
   const { listen, http, zone, redis, limits, log } = file
   return {
-    listen: { host: listen.host, port: listen.port },
+    listen: listenOf(listen, directory),
+    tls: tlsOf(file.tls, directory),
     http: { host: http.host, port: http.port },
     workers: file.workers,
     pidFile: file.pid_file,
@@ -28,6 +33,7 @@ export function buildConfig(file: FileSettings): Config {
     drainTimeoutMs: file.drain_timeout,
     users: file.users.flatMap(userOf),
     authRules: file.auth.rules?.map(ruleOf) ?? [scramForAll],
+    auth: authOf(file.auth, directory),
     userPools: new Map(
       Object.entries(file.user_settings).map(([name, user]) => [name, userPoolOf(user)]),
     ),
@@ -40,13 +46,40 @@ export function buildConfig(file: FileSettings): Config {
       frameBytesMax: limits.frame_bytes,
       frameBytesBeforeLoginMax: limits.frame_bytes_before_login,
       loginTimeoutMs: limits.login_timeout,
+      loginsMax: limits.logins,
       queueMax: limits.queue,
     },
     log: { level: log.level },
+    observation: observationOf(file),
+    consoleUsers: consoleUsersOf(file),
   }
 }
 
-const scramForAll: AuthRule = { database: null, user: null, address: null, method: 'scram' }
+function observationOf({ log, trace }: FileSettings): Config['observation'] {
+  const { otlp_url: url, sample } = trace
+  return {
+    slowStatementMs: log.slow_statement,
+    logsConnections: log.connections,
+    logsDisconnections: log.disconnections,
+    logsErrors: log.pooler_errors,
+    statsPeriodMs: log.stats_period,
+    trace: url === null ? null : { url, sample },
+  }
+}
+
+function consoleUsersOf({ users, auth }: FileSettings): Config['consoleUsers'] {
+  const looking = users.filter(({ stats }) => stats).map(({ name }) => name)
+  return { admins: auth.admin_users, stats: [...looking, ...auth.stats_users] }
+}
+
+const scramForAll: AuthRule = {
+  type: 'all',
+  database: null,
+  user: null,
+  address: null,
+  method: 'scram',
+  map: null,
+}
 
 function userOf(user: FileSettings['users'][number]): ConfigUser[] {
   const { name, admin, password, verifier } = user
@@ -55,18 +88,35 @@ function userOf(user: FileSettings['users'][number]): ConfigUser[] {
 }
 
 function ruleOf(rule: NonNullable<FileSettings['auth']['rules']>[number]): AuthRule {
-  const nameOrAll = (name: string) => (name === 'all' ? null : name)
+  const namesOrAll = (names: readonly string[]) => (names.includes('all') ? null : names)
+  const { type, database, user, address, method, map } = rule
+  assert(method !== 'peer', `method ${method} is refused before`)
+  const databases = namesOrAll(database)?.map((name) =>
+    name === 'sameuser' || name === 'replication' ? ({ special: name } as const) : name,
+  )
+  return { type, database: databases ?? null, user: namesOrAll(user), address, method, map }
+}
+
+function authOf(auth: FileSettings['auth'], directory: string): Config['auth'] {
+  const { query, failures } = auth
+  const place = (file: string | null) => (file === null ? null : resolve(directory, file))
   return {
-    database: nameOrAll(rule.database),
-    user: nameOrAll(rule.user),
-    address: rule.address,
-    method: methodOf(rule.method),
+    hbaFile: place(auth.hba_file),
+    file: place(auth.file),
+    query: query === null ? null : queryOf(query),
+    userMap: auth.user_map,
+    failures: {
+      max: failures.max,
+      windowMs: failures.window,
+      delayMs: failures.delay,
+      delayMsMax: failures.delay_max,
+    },
   }
 }
 
-function methodOf(method: AuthMethod | 'cert'): AuthMethod {
-  assert(method !== 'cert', 'method cert is refused before')
-  return method
+function queryOf(query: NonNullable<FileSettings['auth']['query']>): Config['auth']['query'] {
+  const { cache, timeout, connections, ...rest } = query
+  return { ...rest, cacheMs: cache, timeoutMs: timeout, connectionsMax: connections }
 }
 
 function databaseOf(name: string, database: FileDatabase): DatabaseConfig {

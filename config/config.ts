@@ -4,10 +4,12 @@ import type { FileSettings } from './settings.ts'
 import type { Network } from './kinds.ts'
 import type { PoolConfig, SharedLimits, UserPoolConfig } from './pool-config.ts'
 import type { ServerAddress } from './server-url.ts'
+import type { ListenConfig, TlsConfig } from './tls-config.ts'
 
 /** Everything a proxy is told; settings that have no meaning yet are not in it. */
 export type Config = {
-  readonly listen: { readonly host: string; readonly port: number }
+  readonly listen: ListenConfig
+  readonly tls: TlsConfig
   readonly http: { readonly host: string; readonly port: number }
   /** Processes that share the port; `auto`: as many as there are cores. */
   readonly workers: number | 'auto'
@@ -19,6 +21,7 @@ export type Config = {
   readonly users: readonly ConfigUser[]
   /** First match wins, no match is a refusal; never empty. */
   readonly authRules: readonly AuthRule[]
+  readonly auth: AuthConfig
   /** By user name: what differs from the databases' pools. */
   readonly userPools: ReadonlyMap<string, UserPoolConfig>
   readonly sharedLimits: SharedLimits
@@ -37,10 +40,27 @@ export type Config = {
     readonly frameBytesMax: number
     readonly frameBytesBeforeLoginMax: number
     readonly loginTimeoutMs: number
+    /** Clients that may be logging in at once. */
+    readonly loginsMax: number
     /** Statements that may wait per pool. */
     readonly queueMax: number
   }
   readonly log: { readonly level: FileSettings['log']['level'] }
+  readonly observation: ObservationConfig
+  /** Who may use the admin console besides users that say so themselves. */
+  readonly consoleUsers: { readonly admins: readonly string[]; readonly stats: readonly string[] }
+}
+
+/** What is told of clients and statements. */
+type ObservationConfig = {
+  /** Null: no statement is slow. */
+  readonly slowStatementMs: number | null
+  readonly logsConnections: boolean
+  readonly logsDisconnections: boolean
+  readonly logsErrors: boolean
+  readonly statsPeriodMs: number
+  /** Null: nothing is traced. */
+  readonly trace: { readonly url: string; readonly sample: number } | null
 }
 
 /** A client's name and how it proves it. */
@@ -53,18 +73,48 @@ export type ConfigUser = {
   readonly admin: boolean
 }
 
-/** `scram` and `md5` as in pg_hba.conf. */
-export type AuthMethod = 'trust' | 'scram' | 'md5' | 'reject'
+/** `scram` and `md5` as in pg_hba.conf; `plain` is its `password`. */
+type AuthMethod = 'trust' | 'any' | 'scram' | 'md5' | 'plain' | 'cert' | 'reject'
 
 /** Which clients it is for, null standing for `all`, and how they log in. */
 export type AuthRule = {
-  readonly database: string | null
-  readonly user: string | null
+  readonly type: 'all' | 'local' | 'host' | 'hostssl' | 'hostnossl'
+  readonly database: readonly (string | { readonly special: 'sameuser' | 'replication' })[] | null
+  readonly user: readonly string[] | null
   readonly address: Network | null
   readonly method: AuthMethod
+  readonly map: string | null
 }
 
-/** One name that clients connect to. */
+/** Users besides those of the file, and what failed logins cost. */
+type AuthConfig = {
+  /** Absolute, like `file`; null: `authRules` hold. */
+  readonly hbaFile: string | null
+  readonly file: string | null
+  readonly userMap: readonly {
+    readonly map: string
+    readonly certificate: string
+    readonly user: string
+  }[]
+  readonly query: {
+    readonly user: string
+    readonly password: string | null
+    readonly sql: string
+    /** Null: the one that the client logs in to. */
+    readonly database: string | null
+    readonly cacheMs: number
+    readonly timeoutMs: number
+    readonly connectionsMax: number
+  } | null
+  readonly failures: {
+    /** 0: no login is put off. */
+    readonly max: number
+    readonly windowMs: number
+    readonly delayMs: number
+    readonly delayMsMax: number
+  }
+}
+
 /** Measuring load, and moves unasked. */
 type RebalanceConfig = {
   readonly measure: boolean
@@ -79,6 +129,7 @@ type RebalanceConfig = {
   readonly window: { readonly startMinute: number; readonly endMinute: number } | null
 }
 
+/** One name that clients connect to. */
 export type DatabaseConfig = {
   readonly name: string
   /** Further names of the same database. */

@@ -1,15 +1,11 @@
 // Settings that are fine alone and wrong together. Each check is a pure function over typed settings
 // and names every path it looked at: what is already reported there is not reported twice.
+import { authContradictions } from './auth-contradictions.ts'
 import type { FileSettings } from './settings.ts'
-import type { Complaint } from './problems.ts'
+import { type Contradiction, error, warning } from './contradiction.ts'
 import type { Path } from './setting.ts'
 import type { ServerAddress } from './server-url.ts'
-
-/** A complaint that holds only if the values at `about` (and at its own path) are the file's own. */
-export type Contradiction = Complaint & {
-  readonly about: readonly Path[]
-  readonly severity: 'error' | 'warning'
-}
+import { tlsContradictions } from './tls-config.ts'
 
 type FileDatabase = FileSettings['databases'][string]
 
@@ -17,8 +13,9 @@ type FileDatabase = FileSettings['databases'][string]
 export function contradictions(file: FileSettings): readonly Contradiction[] {
   const found = [
     ...userContradictions(file),
-    ...ruleContradictions(file),
+    ...authContradictions(file),
     ...tokenContradictions(file),
+    ...tlsContradictions(file),
   ]
   const databases = Object.entries(file.databases)
   if (databases.length === 0) {
@@ -32,7 +29,7 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
       ...poolContradictions(at, database),
       ...shareContradictions(at, database, file),
       ...shardContradictions(at, database),
-      ...loginContradictions(at, database, file),
+      ...loginContradictions(at, database),
       ...shardingContradictions(at, database),
       ...readContradictions(at, database),
     )
@@ -42,25 +39,27 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
 
 function userContradictions(file: FileSettings): Contradiction[] {
   const found: Contradiction[] = []
-  if (file.users.length === 0) {
+  const { file: list, query } = file.auth
+  if (file.users.length === 0 && list === null && query === null && !takesAnybody(file)) {
     found.push(warning(['users'], 'no users are listed: nobody can log in', 'list users'))
   }
-  for (const [index, { name, password, verifier }] of file.users.entries()) {
+  for (const [index, user] of file.users.entries()) {
+    const { name } = user
     const at = ['users', index]
-    const about = [
-      [...at, 'password'],
-      [...at, 'verifier'],
-    ]
+    const sources = ['password', 'password_file', 'verifier'] as const
+    const about = sources.map((source) => [...at, source])
     const first = file.users.findIndex((other) => other.name === name)
     if (first < index) {
       const earlier = [['users', first, 'name']]
       found.push(error([...at, 'name'], `user "${name}" is listed twice`, 'keep one', earlier))
     }
-    if (password !== null && verifier !== null) {
-      const message = `user "${name}" has both a password and a verifier`
-      found.push(error([...at, 'verifier'], message, 'keep one of them', about))
+    const given = sources.filter((source) => user[source] !== null)
+    const [one, other] = given
+    if (one !== undefined && other !== undefined) {
+      const message = `user "${name}" has both a ${one} and a ${other}`
+      found.push(error([...at, other], message, 'keep one of them', about))
     }
-    if (password === null && verifier === null) {
+    if (given.length === 0) {
       const message = `user "${name}" has neither a password nor a verifier`
       found.push(error(at, message, 'add "password: ${ENV}" or "verifier"', about))
     }
@@ -68,29 +67,9 @@ function userContradictions(file: FileSettings): Contradiction[] {
   return found
 }
 
-function ruleContradictions({ auth, users, databases }: FileSettings): Contradiction[] {
-  const { rules } = auth
-  if (rules === undefined) return []
-  const at = ['auth', 'rules']
-  if (rules.length === 0) {
-    return [error(at, 'is empty, so nobody could log in', 'remove it, or add a rule')]
-  }
-  const found: Contradiction[] = []
-  for (const [index, { database, user }] of rules.entries()) {
-    const knownUsers = ['all', ...users.map(({ name }) => name)]
-    const aliases = Object.values(databases).map(({ read_only_alias: alias }) => alias ?? 'all')
-    const knownDatabases = ['all', 'ringfence', ...Object.keys(databases), ...aliases]
-    if (!knownUsers.includes(user)) {
-      const message = `no user "${user}" is listed, so this rule never matches`
-      found.push(warning([...at, index, 'user'], message, 'list the user', [['users']]))
-    }
-    if (!knownDatabases.includes(database) && !knownDatabases.includes('*')) {
-      const message = `there is no database "${database}", so this rule never matches`
-      const about = [['databases']]
-      found.push(warning([...at, index, 'database'], message, 'correct its name', about))
-    }
-  }
-  return found
+/** Some rule takes names that are listed nowhere. */
+function takesAnybody({ auth }: FileSettings): boolean {
+  return auth.hba_file !== null || auth.rules?.some(({ method }) => method === 'any') === true
 }
 
 function nameContradictions(at: Path, name: string, { shards }: FileDatabase): Contradiction[] {
@@ -199,11 +178,9 @@ function addressesOf(shard: FileDatabase['shards'][number], at: Path): [ServerAd
   return [[shard.primary, [...at, 'primary']], ...replicas]
 }
 
-/** A verifier cannot log in anywhere: it only proves that a client knows the password. */
 function loginContradictions(
   database: Path,
   { server_user: serverUser, shards, sharding }: FileDatabase,
-  { users }: FileSettings,
 ): Contradiction[] {
   const found: Contradiction[] = []
   const at = [...database, 'server_user']
@@ -215,17 +192,13 @@ function loginContradictions(
     found.push(error(path, message, 'keep one of the two', [[...at, 'name']]))
   }
   if (serverUser !== undefined) return found
-  const about = [at, ['users'], ...urls.map(([, path]) => path)]
+  const about = [at, ...urls.map(([, path]) => path)]
   const remedy = 'add "server_user: { name: …, password: … }"'
   if (sharding !== undefined && shards[0]?.primary.user === null) {
     const message = 'no server_user, so the proxy itself cannot read the catalog on the home shard'
     return [...found, error(database, message, remedy, about)]
   }
-  const verified = users.filter(({ verifier, password }) => verifier !== null && password === null)
-  if (verified.length === 0 || urls.every(([{ user }]) => user !== null)) return found
-  const names = verified.map(({ name }) => `"${name}"`).join(', ')
-  const message = `no server_user, and the verifier of ${names} cannot log in to the shards`
-  return [...found, error(database, message, remedy, about)]
+  return found
 }
 
 function shardingContradictions(database: Path, { sharding }: FileDatabase): Contradiction[] {
@@ -295,17 +268,4 @@ function tokenContradictions({ redis, session_tokens: tokens }: FileSettings): C
     'ringfence.session_token gives only on the proxy that gave it, until it stops'
   const remedy = 'set "session_tokens: { key: ${ENV} }", the same for all proxies'
   return [warning(['redis', 'url'], message, remedy, [['session_tokens', 'key']])]
-}
-
-function error(
-  path: Path,
-  message: string,
-  remedy: string,
-  about: readonly Path[] = [],
-): Contradiction {
-  return { severity: 'error', path, message, remedy, about: [path, ...about] }
-}
-
-function warning(...args: Parameters<typeof error>): Contradiction {
-  return { ...error(...args), severity: 'warning' }
 }

@@ -101,17 +101,33 @@ export function size(min: number, max: number) {
   return { schema, values: 'size' }
 }
 
-/** A network such as `10.0.0.0/8`; null for `all`. */
-export type Network = {
-  readonly family: 'ipv4' | 'ipv6'
-  readonly address: string
-  readonly prefixBits: number
+/** One name or a list of names. */
+export function names(values: string) {
+  const schema = z.unknown().transform((input, context): readonly string[] => {
+    const listed: readonly unknown[] = Array.isArray(input) ? input : [input]
+    if (listed.length === 0) return complain(context, 'names nobody', 'write all, or a name')
+    return listed.map((name) => {
+      if (typeof name === 'string' && name !== '' && fitsName(name)) return name
+      return complain(context, `${shown(name)} is not a name`, 'put it in quotes')
+    })
+  })
+  return { schema, values }
 }
 
-/** `all`, an address, or a network in CIDR notation. */
+/** A network such as `10.0.0.0/8`, or one that this machine is in; null for `all`. */
+export type Network =
+  | {
+      readonly family: 'ipv4' | 'ipv6'
+      readonly address: string
+      readonly prefixBits: number
+    }
+  | { readonly family: 'samehost' | 'samenet' }
+
+/** `all`, an address, a network in CIDR notation, or a network of this machine. */
 export function network() {
   const schema = z.unknown().transform((input, context): Network | null => {
     if (input === 'all') return null
+    if (input === 'samehost' || input === 'samenet') return { family: input }
     const [address = '', bits, ...more] = String(input).split('/')
     const family = isIP(address)
     const bitsMax = family === 4 ? 32 : 128
@@ -122,7 +138,7 @@ export function network() {
     const remedy = 'write all, or a network like 10.0.0.0/8 or ::1/128'
     return complain(context, `"${shown(input)}" is not a network`, remedy)
   })
-  return { schema, values: '`all`, CIDR' }
+  return { schema, values: '`all`, CIDR, `samehost`, `samenet`' }
 }
 
 /** A stored password: SCRAM (RFC 5803 as PostgreSQL writes it in pg_authid) or md5. */

@@ -1,10 +1,13 @@
 // From the text of ringfence.yaml to a Config, or to everything that is wrong with it at once:
-// YAML → environment → zod → settings that are not supported yet → contradictions.
+// YAML → environment → zod → settings that are not supported yet → contradictions → secret files.
+import { dirname } from 'node:path'
 import { z } from 'zod'
 import { buildConfig } from './build.ts'
 import type { Config } from './config.ts'
-import { contradictions, type Contradiction } from './contradictions.ts'
+import type { Contradiction } from './contradiction.ts'
+import { contradictions } from './contradictions.ts'
 import { parseConfig, type Placed, type Position } from './document.ts'
+import { readSecretFiles } from './secret-files.ts'
 import { complaintsOf, pathText, type Complaint, type Problem } from './problems.ts'
 import { exampleOf, given, holds, isMapping, schemaAt, type Path } from './setting.ts'
 import { fileSchema, type FileSettings } from './settings.ts'
@@ -57,14 +60,37 @@ export function loadConfig(text: string, { file, env }: LoadOptions): Loaded {
   if (isText) return { ok: false, problems: show(document.problems), rest: null }
   const brokenPaths = document.problems.map(({ path }) => path).filter(({ length }) => length > 0)
   const verdict = judge(document.value ?? {}, brokenPaths)
-  const problems = [...document.problems, ...verdict.errors.map(place)]
-  const config = verdict.settings === null ? null : buildConfig(verdict.settings)
+  const directory = dirname(file)
+  const secrets = verdict.settings === null ? null : readSecretFiles(verdict.settings, directory)
+  const errors = [...verdict.errors, ...(secrets?.complaints ?? [])]
+  const problems = [...document.problems, ...errors.map(place)]
+  const config = secrets === null ? null : buildConfig(secrets.settings, directory)
   const positionOf = (path: Path) => document.positionOf(path)
   if (config === null || problems.length > 0) {
     const rest = config === null ? null : { config, wrongPaths: verdict.wrongPaths, positionOf }
     return { ok: false, problems: show(problems), rest }
   }
   return { ok: true, config, warnings: show(verdict.warnings.map(place)), positionOf }
+}
+
+/** What a file of that value would mean; for one that was put together from two. Places are not known. */
+export function loadValue(
+  value: unknown,
+  file: string,
+): { readonly ok: true; readonly config: Config } | Wrong {
+  const directory = dirname(file)
+  const { settings, errors } = judge(value, [])
+  const secrets = settings === null ? null : readSecretFiles(settings, directory)
+  const problems = [...errors, ...(secrets?.complaints ?? [])].map(({ path, message, remedy }) => {
+    return { path: pathText(path), message, remedy }
+  })
+  if (secrets === null || problems.length > 0) return { ok: false, problems }
+  return { ok: true, config: buildConfig(secrets.settings, directory) }
+}
+
+type Wrong = {
+  readonly ok: false
+  readonly problems: readonly Pick<Problem, 'path' | 'message' | 'remedy'>[]
 }
 
 type Verdict = {

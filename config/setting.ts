@@ -152,7 +152,7 @@ function fieldOf(schema: z.core.$ZodType, name: string): z.core.$ZodType | undef
 }
 
 /** The schema inside defaults, options and abbreviations: an object, a list, a record or a leaf. */
-function bare(schema: z.core.$ZodType): z.core.$ZodType {
+export function bare(schema: z.core.$ZodType): z.core.$ZodType {
   // z.preprocess: what may be written shorter is made whole before the object is read.
   if (schema instanceof z.ZodPipe) return bare(schema.out)
   const wrapped =

@@ -1,48 +1,17 @@
 // Every setting of ringfence.yaml, declared once. docs/configuration.md is generated from here.
 // A setting with `later` takes only the values that this version really behaves as.
 import { z } from 'zod'
+import { auth, user } from './auth-settings.ts'
 import { databaseSettings } from './database-settings.ts'
-import {
-  choice,
-  duration,
-  flag,
-  integer,
-  network,
-  orNull,
-  pgName,
-  secret,
-  size,
-  text,
-  verifier,
-} from './kinds.ts'
+import { duration, integer, orNull, pgName, secret, size, text } from './kinds.ts'
+import { listenSettings } from './listen-settings.ts'
 import { sharedLimits, userSettings } from './pool-settings.ts'
 import { processSettings } from './process-settings.ts'
 import { redisUrl } from './service-url.ts'
-import { required, setting, type Later } from './setting.ts'
-
-/** A setting that has no meaning yet may only be left out. */
-const unset = (because: string): Later => ({ works: [null], because })
-
-const listen = z
-  .strictObject({
-    host: setting(text('address or host name'), {
-      standard: '127.0.0.1',
-      applies: 'restart',
-      meaning: 'Address on which clients are accepted; `0.0.0.0` or `::` for all interfaces.',
-    }),
-    port: setting(integer(0, 65_535), {
-      standard: 6432,
-      applies: 'restart',
-      meaning: 'TCP port on which clients are accepted; 0 takes any free port.',
-    }),
-    unix_socket_dir: setting(orNull(text('directory')), {
-      standard: null,
-      applies: 'restart',
-      meaning: 'Directory of a Unix socket for clients.',
-      later: unset('this version listens on TCP only'),
-    }),
-  })
-  .describe('Where clients connect.')
+import { setting } from './setting.ts'
+import { tlsSettings } from './tls-settings.ts'
+import { logSettings } from './log-settings.ts'
+import { traceSettings } from './trace-settings.ts'
 
 const http = z
   .strictObject({
@@ -58,109 +27,6 @@ const http = z
     }),
   })
   .describe('Metrics and health over HTTP.')
-
-const noTls: Later = {
-  works: ['disable'],
-  because: 'this version speaks no TLS and answers N to an SSLRequest',
-}
-const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
-
-function tlsFile(meaning: string) {
-  const later = unset('this version speaks no TLS')
-  return setting(orNull(text('file')), { standard: null, applies: 'reload', meaning, later })
-}
-
-function tlsMode(meaning: string) {
-  const kind = choice(...tlsModes)
-  return setting(kind, { standard: 'disable', applies: 'reload', meaning, later: noTls })
-}
-
-const tls = z
-  .strictObject({
-    client: z
-      .strictObject({
-        mode: tlsMode('Whether clients may or must use TLS.'),
-        cert: tlsFile('Certificate shown to clients, PEM.'),
-        key: tlsFile('Private key of that certificate, PEM.'),
-        ca: tlsFile('Authorities whose client certificates are trusted, PEM.'),
-      })
-      .prefault({}),
-    server: z
-      .strictObject({
-        mode: tlsMode('Whether servers are asked for TLS.'),
-        ca: tlsFile('Authorities that may sign the servers’ certificates, PEM.'),
-      })
-      .prefault({}),
-  })
-  .describe('Encryption of connections.')
-
-const user = z
-  .strictObject({
-    name: required(pgName(), {
-      example: 'app',
-      applies: 'reload',
-      meaning: 'Name with which the client logs in.',
-    }),
-    password: setting(orNull(text()), {
-      standard: null,
-      applies: 'reload',
-      meaning: 'Password in plain text, best taken from `${ENV}`. Exactly one of the two is given.',
-    }),
-    verifier: setting(orNull(verifier()), {
-      standard: null,
-      applies: 'reload',
-      meaning: 'Stored password as in `pg_authid.rolpassword`. Needs `server_user`.',
-    }),
-    admin: setting(flag(), {
-      standard: false,
-      applies: 'reload',
-      meaning: 'May connect to the admin console, the database `ringfence`.',
-    }),
-  })
-  .describe('Who may log in.')
-
-const rule = z
-  .strictObject({
-    database: setting(text('`all`, name'), {
-      standard: 'all',
-      applies: 'reload',
-      meaning: 'Database that the client asks for.',
-    }),
-    user: setting(text('`all`, name'), {
-      standard: 'all',
-      applies: 'reload',
-      meaning: 'User name that the client gives.',
-    }),
-    address: setting(network(), {
-      standard: 'all',
-      applies: 'reload',
-      meaning: 'Network from which the client comes.',
-    }),
-    method: required(choice('trust', 'scram', 'md5', 'cert', 'reject'), {
-      example: 'scram',
-      applies: 'reload',
-      meaning: 'How the client proves who it is.',
-      later: {
-        works: ['trust', 'scram', 'md5', 'reject'],
-        because: 'client certificates need TLS, which this version does not speak',
-      },
-    }),
-  })
-  .describe('First match wins; no match is a refusal. Without rules: `scram` for everybody.')
-
-const query = z.strictObject({ user: pgName().schema, sql: text().schema })
-
-const auth = z
-  .strictObject({
-    rules: z.array(rule).optional(),
-    query: setting(orNull({ schema: query, values: '`{ user, sql }`' }), {
-      standard: null,
-      applies: 'reload',
-      meaning: 'Statement that looks up users who are not listed under `users`.',
-      later: unset('this version knows only the users listed under "users"'),
-    }),
-  })
-  .describe('How clients prove who they are.')
 
 const redis = z
   .strictObject({
@@ -217,6 +83,13 @@ const limits = z
       applies: 'restart',
       meaning: 'Time a client has from connecting to the end of its login.',
     }),
+    logins: setting(integer(1, 1_000_000), {
+      standard: 10_000,
+      applies: 'reload',
+      meaning:
+        'Clients that may be logging in at once; a further one takes the place of the oldest ' +
+        'if that has had a second, else it is refused (53300).',
+    }),
     queue: setting(integer(1, 1_000_000), {
       standard: 10_000,
       applies: 'restart',
@@ -226,28 +99,12 @@ const limits = z
   })
   .describe('Bounds that protect the proxy from hostile or broken clients.')
 
-const log = z
-  .strictObject({
-    level: setting(choice('trace', 'debug', 'info', 'warn', 'error', 'silent'), {
-      standard: 'info',
-      applies: 'reload',
-      meaning: 'Least severe message that is logged.',
-    }),
-    slow_statement: setting(orNull(duration({ minMs: 0 })), {
-      standard: null,
-      applies: 'reload',
-      meaning: 'Statements that take longer are logged, without their parameters.',
-      later: unset('this version does not log slow statements'),
-    }),
-  })
-  .describe('What is logged, to stderr.')
-
 /** The whole file. */
 export const fileSchema = z.strictObject({
-  listen: listen.prefault({}),
+  listen: listenSettings.prefault({}),
   http: http.prefault({}),
   ...processSettings,
-  tls: tls.prefault({}),
+  tls: tlsSettings.prefault({}),
   users: z.array(user).prefault([]),
   auth: auth.prefault({}),
   user_settings: z.record(pgName().schema, userSettings).prefault({}),
@@ -265,7 +122,8 @@ export const fileSchema = z.strictObject({
         'reserved for the admin console.',
     ),
   limits: limits.prefault({}),
-  log: log.prefault({}),
+  log: logSettings.prefault({}),
+  trace: traceSettings.prefault({}),
 })
 
 /** The file's settings as they stand in it, units already resolved, defaults filled in. */

@@ -3,8 +3,8 @@
 import { BlockList, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 
-/** `plain`: the password itself is asked for; `any`: every name is taken. */
-export type AuthMethod = 'trust' | 'any' | 'scram' | 'md5' | 'plain' | 'reject'
+/** `plain`: the password itself is asked for; `any`: every name is taken; `cert`: a certificate names the user. */
+export type AuthMethod = 'trust' | 'any' | 'scram' | 'md5' | 'plain' | 'cert' | 'reject'
 
 /** A network, or the ones that this machine is in: its addresses, or all of their networks. */
 export type NetworkOptions =
@@ -26,6 +26,8 @@ export type AuthRuleOptions = {
   readonly user: readonly string[] | null
   readonly address: NetworkOptions | null
   readonly method: AuthMethod
+  /** Name of the user map that says whom certificates name; absent or null: they name the user themselves. */
+  readonly map?: string | null
 }
 
 /** Where a connection comes from. */
@@ -55,6 +57,11 @@ export class AuthRules {
 
   /** Method of the first rule that matches; `reject` when none does. */
   methodFor(wish: Wish, origin: Origin): AuthMethod {
+    return this.ruleFor(wish, origin)?.method ?? 'reject'
+  }
+
+  /** The first rule that matches; null when none does. */
+  ruleFor(wish: Wish, origin: Origin): AuthRuleOptions | null {
     const rule = this.#rules.find(
       (candidate) =>
         matchesType(candidate.type ?? 'all', origin) &&
@@ -62,7 +69,7 @@ export class AuthRules {
         (candidate.user === null || candidate.user.includes(wish.user)) &&
         matchesAddress(candidate, origin.address),
     )
-    return rule?.method ?? 'reject'
+    return rule ?? null
   }
 }
 

@@ -19,6 +19,7 @@ import { ScramServer, scramPlain, scramPlus } from '../wire/scram.ts'
 import type { Writer } from '../wire/writer.ts'
 import type { Account, Accounts } from './accounts.ts'
 import type { AuthMethod, AuthRules, Origin, Wish } from './auth-rules.ts'
+import { type ClientCertificate, namesUser, type UserMapEntry } from './client-certificate.ts'
 import type { LoginFailures } from './login-failures.ts'
 
 /** What logins are judged by. */
@@ -26,12 +27,18 @@ export type JudgedBy = {
   readonly accounts: Accounts
   readonly rules: AuthRules
   readonly failures: LoginFailures
+  /** Whom client certificates name, by maps. */
+  readonly userMap: readonly UserMapEntry[]
 }
 
 /** How the client is connected. */
 export type LoginOrigin = Origin & {
   /** tls-server-end-point of the certificate that the client was shown; null: nothing to bind to. */
   readonly channelBinding: Uint8Array | null
+  /** Of the client, by a trusted authority; null: none. */
+  readonly certificate: ClientCertificate | null
+  /** The certificate has to name the user, whatever the method is. */
+  readonly mustBeNamed: boolean
 }
 
 type AuthenticationOptions = {
@@ -74,13 +81,15 @@ export class Authentication {
   begin(): void {
     const { policy, wish, origin, clock, hold } = this.#options
     const { address } = origin
-    const method = policy.rules.methodFor(wish, origin)
+    const rule = policy.rules.ruleFor(wish, origin)
+    const method = rule?.method ?? 'reject'
     if (method === 'reject') {
       throw pgError('loginRejected', [address, wish.user, wish.database])
     }
     if (method === 'plain' && address !== '' && !origin.encrypted) {
       throw pgError('passwordInTheClear', [wish.user])
     }
+    if (method === 'cert' || origin.mustBeNamed) this.#checkCertificate(rule?.map ?? null)
     const waitMs = policy.failures.waitFor(address, wish.user)
     if (waitMs === null) throw pgError('loginsPutOff', [address])
     if (waitMs === 0) return this.#lookUp(method)
@@ -91,6 +100,16 @@ export class Authentication {
         if (!this.waits) this.#options.go()
       }),
     )
+  }
+
+  /** Whose it is has been proven by the handshake. */
+  #checkCertificate(map: string | null): void {
+    const { origin, wish, policy } = this.#options
+    const { certificate } = origin
+    if (certificate === null) throw pgError('clientCertificateRequired')
+    const entries = map === null ? null : policy.userMap.filter((entry) => entry.map === map)
+    if (namesUser(certificate, wish.user, entries)) return
+    throw pgError('certificateNamesNobody', [wish.user])
   }
 
   /** The connection has ended: nothing more is sent or reported. */
@@ -149,7 +168,9 @@ export class Authentication {
     const { send } = this.#options
     if (method === 'any') return this.#accept(account)
     // Trusted is who has an account: as in PostgreSQL, not every name that somebody thinks of.
-    if (method === 'trust') return account.known ? this.#accept(account) : this.#wrong(account)
+    if (method === 'trust' || method === 'cert') {
+      return account.known ? this.#accept(account) : this.#wrong(account)
+    }
     if (method === 'plain') {
       this.#state = { kind: 'plain', account }
       return send(writeAuthenticationCleartextPassword)

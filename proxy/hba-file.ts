@@ -17,6 +17,7 @@ const methods: ReadonlyMap<string, AuthMethod> = new Map([
   ['md5', 'md5'],
   ['scram-sha-256', 'scram'],
   ['password', 'plain'],
+  ['cert', 'cert'],
 ])
 
 /** Its rules in their order. @throws HbaFileError */
@@ -80,7 +81,7 @@ function ruleOf([type, database, user, ...rest]: readonly Field[]): AuthRuleOpti
     database: databases === null ? null : databases.map(databaseOf),
     user: users === null ? null : users.map(userOf),
     address,
-    method: methodOf(oneWord(method, 'a method'), options),
+    ...methodOf(oneWord(method, 'a method'), options),
   }
 }
 
@@ -168,17 +169,22 @@ function ipv6Bits(mask: string): string {
     .join('')
 }
 
-function methodOf({ text }: Word, options: readonly Field[]): AuthMethod {
+function methodOf(
+  { text }: Word,
+  options: readonly Field[],
+): Pick<AuthRuleOptions, 'method' | 'map'> {
   const method = methods.get(text)
   if (method === undefined) {
     throw unsupported(text, `the methods are ${[...methods.keys()].join(', ')}`)
   }
-  const [option] = options
-  if (option !== undefined) {
-    const name = option.map(({ text: word }) => word).join(',')
-    throw unsupported(`option ${name}`, `${text} takes none`)
+  const names = options.map((option) => option.map(({ text: word }) => word).join(','))
+  const isMap = (name: string) => method === 'cert' && name.startsWith('map=')
+  const unknown = names.find((name) => !isMap(name))
+  if (unknown !== undefined) {
+    throw unsupported(`option ${unknown}`, `${text} takes ${method === 'cert' ? 'map=' : 'none'}`)
   }
-  return method
+  const map = names.at(-1)?.slice('map='.length)
+  return map === undefined ? { method } : { method, map }
 }
 
 function oneWord(field: Field | undefined, what: string): Word {

@@ -8,6 +8,7 @@ import type { DialOptions } from '../pool/dial.ts'
 import { Accounts, type UserOptions } from './accounts.ts'
 import { AuthQuery, type AuthQueryOptions, type LookupPlace } from './auth-query.ts'
 import { type AuthRuleOptions, AuthRules } from './auth-rules.ts'
+import type { UserMapEntry } from './client-certificate.ts'
 import { parseHbaFile } from './hba-file.ts'
 import { LoginAdmission } from './login-admission.ts'
 import { type FailureOptions, LoginFailures } from './login-failures.ts'
@@ -21,6 +22,8 @@ export type AuthOptions = {
   readonly file: string | null
   readonly query: AuthQueryOptions | null
   readonly failures: FailureOptions
+  /** Whom client certificates name; absent: none by map. */
+  readonly userMap?: readonly UserMapEntry[]
 }
 
 export type LoginPolicyOptions = {
@@ -64,6 +67,7 @@ export class LoginPolicy {
   #rules = new AuthRules([])
   #failures: LoginFailures
   #failureKey = ''
+  #userMap: readonly UserMapEntry[] = []
   #query: AuthQuery | null = null
   #watched: string | null = null
 
@@ -76,6 +80,10 @@ export class LoginPolicy {
 
   get rules(): AuthRules {
     return this.#rules
+  }
+
+  get userMap(): readonly UserMapEntry[] {
+    return this.#userMap
   }
 
   get failures(): LoginFailures {
@@ -100,6 +108,7 @@ export class LoginPolicy {
     this.accounts.configure(options.users)
     this.accounts.list(list)
     this.#rules = new AuthRules(rules)
+    this.#userMap = auth.userMap ?? []
     this.admission.max = options.limits.loginsMax ?? loginsMaxStandard
     // What is known of failures outlives a reload that does not change how they count.
     const failureKey = JSON.stringify(auth.failures)

@@ -206,7 +206,13 @@ export class Login {
     const authentication = new Authentication({
       policy,
       wish: { user, database, replication: false },
-      origin: { address, encrypted: tls !== null, channelBinding: tls?.serverEndPoint ?? null },
+      origin: {
+        address,
+        encrypted: tls !== null,
+        channelBinding: tls?.serverEndPoint ?? null,
+        certificate: tls?.certificate ?? null,
+        mustBeNamed: tlsMode === 'verify-full' && way === 'tcp',
+      },
       clock: this.#context.clock,
       send: (write) => this.#send(write),
       accepted: (account) => this.#accept(account, startup),

@@ -14,14 +14,9 @@ describe('settings of later versions', () => {
     })
     const problems = loaded.ok ? [] : loaded.problems
     expect(problems.map(({ path }) => path)).toEqual([
-      'tls.client.mode',
-      'tls.client.cert',
-      'tls.client.key',
-      'tls.server.mode',
       'databases.app.pool.fast_lane',
       'databases.app.sharding.scatter.max_gathered_rows',
       'databases.app.sharding.scatter.max_gathered_bytes',
-      'log.slow_statement',
     ])
     expect(problems.filter(({ message }) => !message.startsWith('not supported yet'))).toEqual([])
     const lines = everySetting.split('\n')
@@ -31,16 +26,14 @@ describe('settings of later versions', () => {
     }
   })
 
-  it.each([
-    'listen: { unix_socket_dir: /run }',
-    'auth: { rules: [{ method: cert }] }',
-    'auth: { query: { user: a, sql: SELECT 1 } }',
-    'tls: { client: { mode: require } }',
-  ])('are refused: %s', (line) => {
-    expect(problemsOf(`${line}\n${oneShard}`)).toEqual([
-      expect.stringMatching(/^f\.yaml:1:\d+ {2}\S+: not supported yet: .*; remove it/),
-    ])
-  })
+  it.each(['auth: { rules: [{ method: peer }] }', 'auth: { query: { user: a, sql: SELECT 1 } }'])(
+    'are refused: %s',
+    (line) => {
+      expect(problemsOf(`${line}\n${oneShard}`)).toEqual([
+        expect.stringMatching(/^f\.yaml:1:\d+ {2}\S+: not supported yet: .*; remove it/),
+      ])
+    },
+  )
 
   it.each([
     'pool: { mode: session }',
@@ -59,12 +52,10 @@ describe('settings of later versions', () => {
 
   it('are accepted with the value that this version behaves as', () => {
     const text = `workers: 2
-listen: { unix_socket_dir: null }
-tls: { client: { mode: disable, cert: null }, server: { mode: disable } }
 auth: { query: null }
 ${oneShard}
     pool: { mode: transaction, min: 0, reserve: 0, fast_lane: off, auto_prepare: off }
-log: { slow_statement: null }`
+log: { level: info }`
     expect(problemsOf(text)).toEqual([])
   })
 })

@@ -2,16 +2,37 @@
 import { describe, expect, it } from 'vitest'
 import { configOf, oneShard, shard, users } from './files.ts'
 
+const noTls = { cert: null, key: null, ca: null, protocols: 'secure', ciphers: null }
+
 describe('a file that is right', () => {
   it('needs a database alone; everything else has a default', () => {
     const config = configOf(
       'databases: { app: { shards: [{ id: s1, primary: "postgres://h/d" }] } }',
     )
     expect(config).toEqual({
-      listen: { host: '127.0.0.1', port: 6432 },
+      listen: {
+        hosts: ['127.0.0.1'],
+        port: 6432,
+        backlog: 4096,
+        keepAliveMs: 60_000,
+        unixSocket: null,
+      },
+      tls: {
+        client: { ...noTls, mode: 'disable' },
+        server: { ...noTls, mode: 'prefer' },
+      },
       http: { host: '127.0.0.1', port: 9632 },
       users: [],
-      authRules: [{ database: null, user: null, address: null, method: 'scram' }],
+      authRules: [
+        { type: 'all', database: null, user: null, address: null, method: 'scram', map: null },
+      ],
+      auth: {
+        hbaFile: null,
+        file: null,
+        userMap: [],
+        query: null,
+        failures: { max: 10, windowMs: 60_000, delayMs: 100, delayMsMax: 5_000 },
+      },
       zone: null,
       redis: null,
       tokenKey: null,
@@ -68,9 +89,19 @@ describe('a file that is right', () => {
         frameBytesMax: 256 * 1024 ** 2,
         frameBytesBeforeLoginMax: 16_384,
         loginTimeoutMs: 30_000,
+        loginsMax: 10_000,
         queueMax: 10_000,
       },
       log: { level: 'info' },
+      observation: {
+        slowStatementMs: null,
+        logsConnections: false,
+        logsDisconnections: false,
+        logsErrors: true,
+        statsPeriodMs: 60_000,
+        trace: null,
+      },
+      consoleUsers: { admins: [], stats: [] },
     })
   })
 
@@ -96,15 +127,15 @@ databases:
       vnodes: 16
       tables: { tenants: { key: id }, products: { placement: reference } }
       cross_shard_writes: refuse`)
-    expect(config.authRules).toEqual([
+    expect(config.authRules).toMatchObject([
       {
         database: null,
-        user: 'app',
+        user: ['app'],
         address: { family: 'ipv4', address: '10.0.0.0', prefixBits: 8 },
         method: 'trust',
       },
       {
-        database: 'app',
+        database: ['app'],
         user: null,
         address: { family: 'ipv6', address: '::1', prefixBits: 128 },
         method: 'reject',

@@ -102,10 +102,6 @@ describe('contradictions', () => {
   it.each([
     ['users[0]: user "a" has neither', `users: [{ name: a }]\n${oneShard.replace(users, '')}`],
     ['has both a password and', oneShard.replace('secret', `x, verifier: ${stored}`)],
-    [
-      'f.yaml:3:3  databases.app: no server_user, and the verifier of "app" cannot log in',
-      oneShard.replace('password: secret', `verifier: ${stored}`),
-    ],
     ['f.yaml:1:9  auth.rules: is empty', `auth: { rules: [] }\n${oneShard}`],
     ['f.yaml:5:5  databases.app.shards: 2 shards, but no "sharding"', twoShards],
     ['server 10.0.0.1:5432/app is listed twice', twoShards.replace('10.0.0.2', '10.0.0.1')],
@@ -147,15 +143,37 @@ describe('contradictions', () => {
       'f.yaml:7:22  databases.other.read_only_alias: "ro" is also the alias of database "app"',
       `${oneShard}\n    read_only_alias: ro\n  other:\n    read_only_alias: ro\n    shards: [${shard}]`,
     ],
+    [
+      'tls.client.cert: is missing: mode require shows clients a certificate; name a PEM file',
+      `tls: { client: { mode: require, key: k.pem } }\n${oneShard}`,
+    ],
+    [
+      'tls.client.ca: is missing: mode verify-ca checks clients’ certificates by it',
+      `tls: { client: { mode: verify-ca, cert: c.pem, key: k.pem } }\n${oneShard}`,
+    ],
+    [
+      'tls.client.mode: is disable, but a rule wants client certificates; allow TLS',
+      `auth: { rules: [{ method: cert }] }\n${oneShard}`,
+    ],
+    [
+      'tls.server.key: is missing: a certificate is of no use without its key',
+      `tls: { server: { cert: c.pem } }\n${oneShard}`,
+    ],
+    [
+      'auth.user_map[0].certificate: is not a regular expression',
+      `auth: { user_map: [{ map: m, certificate: "/(", user: a }] }\n${oneShard}`,
+    ],
+    ['listen.host: names no address', `listen: { host: "127.0.0.1," }\n${oneShard}`],
+    ['"rw" is not a file mode', `listen: { unix_socket_mode: rw }\n${oneShard}`],
   ])('are reported: %s', (expected, text) => {
     expect(problemsOf(text).join('\n')).toContain(expected)
   })
 
   it.each([
     ['postgres://10.0.0.1', 'the URL names no database'],
-    ['postgres:///app', 'Unix sockets are not supported yet'],
-    ['postgres://%2Frun%2Fpostgresql/app', 'Unix sockets are not supported yet'],
-    ['postgres://h/app?sslmode=require', 'sslmode=require is not supported yet'],
+    ['postgres:///app', 'the URL names no host'],
+    ['postgres://h/app?sslmode=on', 'sslmode=on is no mode of TLS'],
+    ['postgres://h/app?sslmode=verify-full', 'tls.server.ca: is missing'],
     ['postgres://h/app?aplication_name=x', 'unknown parameter "aplication_name" in the URL'],
     ['postgres://h:99999/app', 'is not a postgres:// URL'],
     ['postgres://a%zz@h/app', 'bad %-escape in the URL'],
