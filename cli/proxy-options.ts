@@ -28,6 +28,11 @@ export function proxyOptions(config: Config, version: string, log: Log): ProxyOp
     redis: config.redis,
     tokenKey: config.tokenKey,
     limits: { ...limits, connectTimeoutMs },
+    observation: config.observation,
+    consoleUsers: {
+      admins: new Set(config.consoleUsers.admins),
+      stats: new Set(config.consoleUsers.stats),
+    },
     clock: systemClock,
     log,
   }
