@@ -88,6 +88,8 @@ export class Login {
   received(chunk: Uint8Array): void {
     try {
       if (this.#state.kind === 'startup') this.#collect(chunk)
+      // Nothing but the handshake may read now.
+      else if (this.#state.kind === 'securing') this.#transport.socket.destroy()
       else {
         this.#framer.push(chunk)
         this.#pump()
