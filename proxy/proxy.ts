@@ -198,6 +198,11 @@ export class Proxy {
 
   /** For a process that takes the place of this one. */
   get descriptors(): Descriptors {
+  /** Certificates that have changed on the disk are read now rather than at the next look. Never rejects. */
+  lookAtCertificates(): Promise<void> {
+    return this.#tls.look()
+  }
+
     const { tcp, unix } = this.#listener?.descriptors ?? { tcp: [], unix: null }
     return { tcp, unix, http: this.#http?.descriptor ?? null }
   }
