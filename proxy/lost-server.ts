@@ -16,6 +16,7 @@ export function loseServer(
   leases.forget(server)
   if (transaction?.participants.delete(server.shard) === true) state.lose(error)
   // Temporary tables and session locks are gone: to go on would be to pretend they were there.
-  const kept = lease !== undefined && (lease.pinned !== null || lease.look !== null || leases.keeps)
+  if (lease === undefined) return null
+  const kept = lease.pinned !== null || lease.look?.likely === true || leases.keeps
   return kept ? pgError('sessionStateLost', [error.message], { cause: error }) : null
 }

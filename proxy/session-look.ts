@@ -19,6 +19,8 @@ const namesMax = 1_000
 /** How closely a server is to be looked at before it may serve another client. */
 export type WantedLook = {
   readonly settings: boolean
+  /** A statement leaves something by what it is: it is there, unless that has failed. */
+  readonly likely: boolean
   /** Settings of the user's own, which no catalog lists. */
   readonly names: readonly string[]
   /** Functions that ran: some set what only they know. */
@@ -57,6 +59,7 @@ export function widerLook(wanted: WantedLook | null, { look, traces }: EffectLoo
   const both = (a: readonly string[], b: readonly string[]) => (a.length === 0 ? b : [...a, ...b])
   return {
     settings: look === 'settings' || wanted?.settings === true,
+    likely: traces.leaves !== null || wanted?.likely === true,
     names: both(wanted?.names ?? [], traces.settings).slice(-namesMax),
     functions: both(wanted?.functions ?? [], traces.functions).slice(-namesMax),
   }
@@ -93,6 +96,7 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
     if (lease.pinned === null || isPin(lease.pinned)) lease.pinned = thing ?? null
   } catch (error) {
     lease.look = null
+    if (server.closed && !look.likely && lease.pinned === null) return
     if (server.closed) throw pgError('sessionStateLost', [server.shard], { cause: error })
     // Whatever there is, it stays where it is.
     lease.pinned ??= 'session state'

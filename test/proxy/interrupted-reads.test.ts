@@ -186,7 +186,6 @@ describe('what would keep a client on a replica', () => {
   it('is refused in a read-only transaction, and the session writes on', async () => {
     await untilReadable(narrow.instance, 2)
     for (const pin of [
-      'PREPARE mine AS SELECT 1',
       'DECLARE mine CURSOR WITH HOLD FOR SELECT 1',
       'SELECT pg_advisory_lock(1)',
     ]) {
