@@ -56,6 +56,8 @@ export type StackOptions = {
   readonly listen?: Partial<ProxyOptions['listen']>
   readonly tls?: ProxyOptions['tls']
   readonly shared?: Partial<SharedLimits>
+  /** Whatever else the proxy is told. */
+  readonly more?: Partial<ProxyOptions>
 }
 
 const testRules: ShardingRules = {
@@ -151,6 +153,7 @@ export async function startStack(servers: TestServers, options: StackOptions): P
     },
     clock: systemClock,
     log: createLog('error'),
+    ...options.more,
   }
   const instance = await Proxy.start(proxyOptions)
   // The client sees the oracle's database name on both sides: some answers contain it.
