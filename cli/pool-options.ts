@@ -21,7 +21,6 @@ export function sessionOptions(database: DatabaseConfig): OfPools {
     idleTransactionTimeoutMs: pool.idleTransactionTimeoutMs,
     clientIdleTimeoutMs: pool.clientIdleTimeoutMs,
     connectTimeoutMs: pool.serverConnectTimeoutMs,
-    cancelTimeoutMs: pool.cancelWaitTimeoutMs,
     serverConnectionsMax: pool.serverConnectionsMax,
     replicationConnectionsMax: pool.replicationConnectionsMax,
     serverSettings,
@@ -50,6 +49,7 @@ export function poolLimits(
     serverLifetimeMs: pool.serverLifetimeMs,
     serverIdleTimeoutMs: pool.serverIdleTimeoutMs,
     loginRetryMs: pool.serverLoginRetryMs,
+    cancelTimeoutMs: pool.cancelWaitTimeoutMs,
     roundRobin: pool.roundRobin,
     connectQuery,
   }

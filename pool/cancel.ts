@@ -8,13 +8,14 @@ import { Writer } from '../wire/writer.ts'
 import { openSocket } from './connect.ts'
 import type { ServerConnection } from './server-connection.ts'
 
-const cancelTimeoutMs = 5_000
-
 /**
  * Asks the server to stop what it does for its present client. Resolves once the request has been delivered
  * or has failed: a cancel is a wish, there is nothing to report. Its key travels encrypted if the connection does.
  */
-export async function cancelStatement(server: ServerConnection): Promise<void> {
+export async function cancelStatement(
+  server: ServerConnection,
+  cancelTimeoutMs: number,
+): Promise<void> {
   const { target, tls } = server
   server.cancelsInFlight += 1
   const signal = AbortSignal.timeout(cancelTimeoutMs)

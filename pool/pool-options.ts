@@ -28,6 +28,8 @@ export type PoolLimits = {
   readonly serverIdleTimeoutMs: number
   /** Longest pause after a login that the server has refused. */
   readonly loginRetryMs: number
+  /** How long a cancel request may be on its way. */
+  readonly cancelTimeoutMs: number
   /** The connection that was idle longest is lent, not the one used last. */
   readonly roundRobin: boolean
   /** Run on every new connection before anybody gets it. */
@@ -62,6 +64,7 @@ export const usualLimits = {
   reserveTimeoutMs: 5_000,
   queueTargetMs: null,
   loginRetryMs: 15_000,
+  cancelTimeoutMs: 10_000,
   roundRobin: false,
   connectQuery: null,
 } as const satisfies Partial<PoolLimits>

@@ -35,7 +35,7 @@ export class Pool implements ServerOwner, OpenerHost {
   readonly #waiters: Waiters
   readonly #opener: Opener
   #limits: PoolLimits
-  #delay: QueueDelay | null = null
+  #delay = new QueueDelay(null)
   #preparedGeneration = 0
   readonly #pause = new Pause()
   readonly #renewals: Renewals
@@ -79,16 +79,6 @@ export class Pool implements ServerOwner, OpenerHost {
     return this.#all
   }
 
-  /** When the one came who waits longest; null when nobody waits. */
-  get waitingSinceMs(): number | null {
-    return this.#waiters.oldestSinceMs
-  }
-
-  /** Limits in force. */
-  get limits(): PoolLimits {
-    return this.#limits
-  }
-
   /** Other limits from now on: what is too many closes as it becomes free. */
   adopt(limits: PoolLimits): void {
     this.#bind(limits)
@@ -100,7 +90,7 @@ export class Pool implements ServerOwner, OpenerHost {
     this.#limits = limits
     const { waitersMax: sizeMax, queryWaitTimeoutMs: waitMs, queueTargetMs } = limits
     this.lane.serversMax = limits.laneServersMax
-    this.#delay = queueTargetMs === null ? null : new QueueDelay(queueTargetMs)
+    this.#delay = new QueueDelay(queueTargetMs)
     const looksMs = Math.max(1, Math.ceil(limits.reserveTimeoutMs / reserveLooks))
     this.#waiters.bind({ sizeMax, waitMs, reminderMs: limits.reserve > 0 ? looksMs : 0 })
   }
@@ -189,9 +179,8 @@ export class Pool implements ServerOwner, OpenerHost {
     return server
   }
 
-  /** True while somebody waits for a server, or all are wanted back. */
-  get isShort(): boolean {
-    return this.#waiters.size > 0 || this.#pause.isOn || this.#closed
+  wantsBack(server: ServerConnection): boolean {
+    return this.#closeReason(server) !== null
   }
 
   /** Opens some connections, unless there are `count` already: who comes later need not wait for logins. */
@@ -245,7 +234,7 @@ export class Pool implements ServerOwner, OpenerHost {
 
   /** Cancels what `server`, leased now, is doing. Resolves when the server is free of the cancel again. */
   async cancel(server: ServerConnection): Promise<void> {
-    await cancelStatement(server)
+    await cancelStatement(server, this.#limits.cancelTimeoutMs)
     if (server.cancelsInFlight === 0 && this.#parked.delete(server)) this.release(server)
   }
 
@@ -281,9 +270,8 @@ export class Pool implements ServerOwner, OpenerHost {
     for (const budget of this.#options.budgets) budget.leave(this)
   }
 
-  serverSpoke(): void {
-    // Notices to an idle connection concern nobody.
-  }
+  /** Notices to an idle connection concern nobody. */
+  serverSpoke(): void {}
 
   serverClosed(server: ServerConnection, error: PgError): void {
     const at = this.#idle.indexOf(server)
@@ -372,8 +360,7 @@ export class Pool implements ServerOwner, OpenerHost {
 
   /** Puts `waiter` into the queue, or refuses it later in this turn. */
   wait(waiter: Waiter): void {
-    const refusal = !this.#pause.isOn ? this.#opener.refusalNow() : null
-    const unwanted = refusal ?? this.#overload(waiter)
+    const unwanted = this.#pause.isOn ? null : this.#refusalNow(waiter.share)
     if (unwanted !== null) {
       queueMicrotask(() => waiter.refused(unwanted))
       return
@@ -386,20 +373,18 @@ export class Pool implements ServerOwner, OpenerHost {
     if (placeless !== waiter) this.#opener.queued()
   }
 
-  /** Why one more of its share should not wait; null when it may. */
-  #overload({ share }: Waiter): PgError | null {
-    const delay = this.#delay
-    if (delay === null || this.#pause.isOn || !this.#waiters.has(share)) return null
+  /** Why one more of that share should not wait; null when it may. */
+  #refusalNow(share: string): PgError | null {
     const now = this.#options.clock.nowMs()
-    if (!delay.stands(this.#waiters.oldestSinceMs, now)) return null
+    if (!this.#delay.refuses(share, this.#waiters, now)) return this.#opener.refusalNow()
     return pgError('poolOverloaded', [this.shard, this.#limits.queueTargetMs ?? 0])
   }
 
   #grant(server: ServerConnection): boolean {
+    if (this.lane.offer(server)) return true
     const next = this.#waiters.shift()
     if (next === undefined) return false
-    this.#delay?.left(next.queuedAtMs, this.#options.clock.nowMs())
-    if (this.#waiters.size === 0) this.#delay?.emptied()
+    this.#delay.served(next.queuedAtMs, this.#options.clock.nowMs(), this.#waiters.size)
     next.granted(server)
     return true
   }

@@ -58,6 +58,8 @@ export type ServerTarget = {
   /** What the server's URL says of TLS; absent or null: nothing. */
   readonly tlsMode?: ServerTlsMode | null | undefined
   readonly database: string
+  /** Settings that the session begins with; absent: the server's own. */
+  readonly settings?: ReadonlyMap<string, string>
   readonly user: string
   readonly password: string | null
   /** What else proves who we are; it changes with the user's logins. Absent: the password alone. */

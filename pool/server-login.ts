@@ -86,6 +86,7 @@ export class ServerLogin {
       ['user', user],
       ['database', database],
       ['client_encoding', 'UTF8'],
+      ...(target.settings ?? []),
     ])
     writeStartup(this.#writer, { minor: 0, parameters })
     this.#flush()

@@ -71,8 +71,6 @@ type FailoverOptions = {
 export type ServerOptions = {
   /** From dialling to the end of the login. */
   readonly connectTimeoutMs: number
-  /** How long a cancel request may be on its way. */
-  readonly cancelTimeoutMs: number
   /** Server connections of all users together, per shard and role; 0: no limit. */
   readonly serverConnectionsMax: number
   /** Replication connections that are passed through. */
@@ -86,7 +84,6 @@ export type ServerOptions = {
 /** As PgBouncer has them where nothing is said. */
 export const usualServers: ServerOptions = {
   connectTimeoutMs: 5_000,
-  cancelTimeoutMs: 10_000,
   serverConnectionsMax: 0,
   replicationConnectionsMax: 5,
   serverSettings: new Map(),

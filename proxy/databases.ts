@@ -4,6 +4,8 @@ import { hostname } from 'node:os'
 import type { ProxyIdentity } from '../catalog/proxy-registry.ts'
 import { startRecovery } from '../catalog/recovery.ts'
 import { TokenStore } from '../catalog/token-store.ts'
+import { PgError, pgError } from '../core/errors.ts'
+import { anyName, autoOptions, type AutoUse, idleLongest } from './auto-databases.ts'
 import { Database, type DatabaseContext } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
 import { startLoadReports } from './load-reports.ts'
@@ -11,6 +13,8 @@ import { startLoadReports } from './load-reports.ts'
 export type DatabasesContext = Omit<DatabaseContext, 'tokensFor'> & {
   /** Where session tokens are kept by session id; null: session ids are refused. */
   readonly redis: RedisOptions | null
+  /** Bounds of what the entry `*` stands for. */
+  readonly autos: { readonly databasesMax: number; readonly idleMs: number }
 }
 
 export type RedisOptions = {
@@ -26,19 +30,32 @@ type Entry = {
   readonly database: Database
   /** Work in the background, for as long as the database is served. */
   readonly chores: { close(): Promise<void> }[]
+  /** Null: it has an entry of its own in the configuration. */
+  readonly auto: AutoUse | null
+  readonly clients: number
 }
 
 const recoveryIntervalMs = 30_000
 const recoveryAgeMs = 10_000
+/** invalid_catalog_name */
+const unknownDatabase = '3D000'
 
 export class Databases {
   readonly #context: DatabasesContext
   readonly #entries = new Map<string, Entry>()
   readonly #givenUp = new Set<Entry>()
+  readonly #opening = new Map<string, Promise<Entry>>()
+  #template: DatabaseOptions | null = null
 
   constructor(options: readonly DatabaseOptions[], context: DatabasesContext) {
     this.#context = context
-    for (const each of options) this.#entries.set(each.name, this.#open(each))
+    for (const each of this.#named(options)) this.#entries.set(each.name, this.#open(each))
+  }
+
+  /** Those with a name; the entry `*` is kept for names that have none. */
+  #named(options: readonly DatabaseOptions[]): readonly DatabaseOptions[] {
+    this.#template = options.find(({ name }) => name === anyName) ?? null
+    return options.filter(({ name }) => name !== anyName)
   }
 
   /** Those that clients can ask for. */
@@ -50,10 +67,59 @@ export class Databases {
     return new Map(this.all.map((database) => [database.options.name, database]))
   }
 
-  /** By the name that the client gives: the database's own, or its read-only alias. */
+  /** What the entry `*` makes of `name`; null without that entry. */
+  autoOptions(name: string): DatabaseOptions | null {
+    return this.#template === null ? null : autoOptions(this.#template, name)
+  }
+
+  /** The same as `find`; a database of the entry `*` is opened. @throws PgError 53300, 57P03 */
+  async take(name: string): Promise<Found | null> {
+    const found = this.find(name)
+    const options = found === null ? this.autoOptions(name) : null
+    if (options === null) return found
+    // Clients that come all at once open it once.
+    const opening = this.#opening.get(name) ?? this.#openAuto(options)
+    this.#opening.set(name, opening)
+    const { database } = await opening.finally(() => this.#opening.delete(name))
+    return { database, readOnly: false }
+  }
+
+  async #openAuto(options: DatabaseOptions): Promise<Entry> {
+    const { autos, clock } = this.#context
+    const all = [...this.#entries.values()].filter(({ auto }) => auto !== null)
+    if (all.length >= autos.databasesMax) {
+      const idle = idleLongest(all)
+      if (idle === undefined) throw pgError('tooManyDatabases')
+      this.#giveUp(idle)
+    }
+    const entry = this.#open(options, { usedAtMs: clock.nowMs() })
+    await this.#start(entry)
+    this.#entries.set(options.name, entry)
+    return entry
+  }
+
+  /** What a client is told whose login at `database` has failed: one that does not exist is forgotten. */
+  meaningOf(database: Database, error: PgError): PgError {
+    const { cause } = error
+    if (!(cause instanceof PgError) || cause.sqlstate !== unknownDatabase) return error
+    const { name } = database.options
+    const entry = this.#entries.get(name)
+    if (entry?.auto == null) return error
+    if (entry.clients === 0) this.#giveUp(entry)
+    return pgError('databaseUnknown', [name], { cause: error })
+  }
+
+  #giveUp(entry: Entry): void {
+    this.#entries.delete(entry.database.options.name)
+    this.#givenUp.add(entry)
+  }
+
+  /** By the name that the client gives: the database's own, an alias, or its read-only alias. */
   find(name: string): Found | null {
     const found = this.#entries.get(name)
     if (found !== undefined) return { database: found.database, readOnly: false }
+    const other = this.all.find(({ options }) => options.aliases?.includes(name) === true)
+    if (other !== undefined) return { database: other, readOnly: false }
     const aliased = this.all.find(({ options }) => options.readOnlyAlias === name)
     return aliased === undefined ? null : { database: aliased, readOnly: true }
   }
@@ -67,7 +133,8 @@ export class Databases {
    * Serves these from now on: new ones are started first, so that a failure changes nothing. Gives those that are not
    * served any more, which close when their last client has gone. @throws PgError 57P03, or the system's error
    */
-  async adopt(options: readonly DatabaseOptions[]): Promise<readonly Database[]> {
+  async adopt(wanted: readonly DatabaseOptions[]): Promise<readonly Database[]> {
+    const options = [...this.#named(wanted), ...this.#autosAmong(wanted)]
     const fresh = options.filter(({ name }) => !this.#entries.has(name))
     const opened = fresh.map((each) => this.#open(each))
     try {
@@ -89,9 +156,26 @@ export class Databases {
     return gone.map(({ database }) => database)
   }
 
+  /** Those that the entry `*` goes on to serve, as it says now. */
+  #autosAmong(wanted: readonly DatabaseOptions[]): readonly DatabaseOptions[] {
+    const template = this.#template
+    if (template === null) return []
+    const named = new Set(wanted.map(({ name }) => name))
+    return [...this.#entries.values()].flatMap(({ auto, database }) => {
+      const { name } = database.options
+      return auto === null || named.has(name) ? [] : [autoOptions(template, name)]
+    })
+  }
+
   /** Called on a timer. */
   sweep(): void {
-    for (const { database } of this.#entries.values()) database.sweep()
+    const now = this.#context.clock.nowMs()
+    for (const entry of Array.from(this.#entries.values())) {
+      entry.database.sweep()
+      if (entry.auto === null) continue
+      if (entry.clients > 0) entry.auto.usedAtMs = now
+      else if (now - entry.auto.usedAtMs > this.#context.autos.idleMs) this.#giveUp(entry)
+    }
     for (const entry of this.#givenUp) {
       entry.database.sweep()
       if (entry.database.clients > 0) continue
@@ -107,9 +191,17 @@ export class Databases {
     for (const { database } of all) await database.close()
   }
 
-  #open(options: DatabaseOptions): Entry {
+  #open(options: DatabaseOptions, auto: AutoUse | null = null): Entry {
     const tokensFor = (name: string) => this.#tokensFor(name, options)
-    return { database: new Database(options, { ...this.#context, tokensFor }), chores: [] }
+    const database = new Database(options, { ...this.#context, tokensFor })
+    return {
+      database,
+      chores: [],
+      auto,
+      get clients() {
+        return database.clients
+      },
+    }
   }
 
   #tokensFor(name: string, { reads, failover }: DatabaseOptions): TokenStore | null {

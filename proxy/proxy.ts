@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { hostname } from 'node:os'
 import type { Clock } from '../core/clock.ts'
-import { pgError } from '../core/errors.ts'
+import { pgError, toPgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { FlushTurn, type Outbox } from '../pool/outbox.ts'
 import { loadParser } from '../router/parser.ts'
@@ -117,7 +117,9 @@ export class Proxy {
     const identity = identityOf({ ...listen, host, slot, randomId: randomUUID(), version })
     const { databases, shared = unlimited } = options
     const budgets = new ServerBudgets(clock, shared.serversPerUserMax, shared.users)
-    this.#databases = new Databases(databases, { dial, clock, log, identity, redis, budgets })
+    const autos = { databasesMax: shared.autoDatabasesMax, idleMs: shared.autoDatabaseIdleMs }
+    const context = { dial, clock, log, identity, redis, budgets, autos }
+    this.#databases = new Databases(databases, context)
     this.#entrance = new Entrance(shared)
     this.#watch = new SessionWatch({ clock, sessions: this.sessions, limits: () => this.#limits() })
     const placeOf = (name: string) => lookupPlace(this.#databases, name)
@@ -198,11 +200,6 @@ export class Proxy {
 
   /** For a process that takes the place of this one. */
   get descriptors(): Descriptors {
-  /** Certificates that have changed on the disk are read now rather than at the next look. Never rejects. */
-  lookAtCertificates(): Promise<void> {
-    return this.#tls.look()
-  }
-
     const { tcp, unix } = this.#listener?.descriptors ?? { tcp: [], unix: null }
     return { tcp, unix, http: this.#http?.descriptor ?? null }
   }
@@ -285,14 +282,15 @@ export class Proxy {
 
   async #enter({ account, startup, framer, transport }: LoggedIn): Promise<Entered> {
     const { socket, outbox } = transport
-    const found = this.#databases.find(startup.database)
-    if (found === null && isConsole(startup.database)) {
+    const named = this.#databases.find(startup.database)
+    if (named === null && isConsole(startup.database)) {
       const { version, consoleUsers } = this.#options
       const client = { name: account.name, isAdmin: account.admin, socket, outbox, framer }
       const receiver = openConsole(startup.database, client, this.#commands, consoleUsers)
       this.#welcome(outbox, consoleParameters(version))
       return { receiver, closed: () => {} }
     }
+    const found = named ?? (await this.#databases.take(startup.database))
     if (found === null) throw pgError('databaseUnknown', [startup.database])
     const { database, readOnly } = found
     const leave = this.#entrance.enter(database, startup.database, account.name)
@@ -330,7 +328,7 @@ export class Proxy {
       return { receiver: session, closed: () => session.close() }
     } catch (error) {
       leave()
-      throw error
+      throw this.#databases.meaningOf(database, toPgError(error))
     }
   }
 

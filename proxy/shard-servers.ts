@@ -334,7 +334,8 @@ export class ShardServers {
     const { name: user, password, secret } = login
     const { database } = this.#shard
     const tlsMode = tlsModeAt(this.#shard, place)
-    return { shard: this.id, role, host, port, tlsMode, database, user, password, secret }
+    const as = { database, user, password, secret, settings: this.#options.serverSettings }
+    return { shard: this.id, role, host, port, tlsMode, ...as }
   }
 
   /**

@@ -1,0 +1,149 @@
+// Databases by names that nobody has listed: the entry `*`, aliases, and what server connections begin with.
+import { afterEach, describe, expect, inject, it } from 'vitest'
+import { anyName } from '../../proxy/auto-databases.ts'
+import {
+  askServer,
+  connected,
+  present,
+  refusal,
+  until,
+  value,
+  withClient,
+} from '../support/clients.ts'
+import { createDatabases } from '../support/databases.ts'
+import { type Stack, type StackOptions, startStack } from '../support/stack.ts'
+
+const [newest] = inject('servers')
+let stack: Stack | undefined
+const dropped: (() => Promise<void>)[] = []
+afterEach(async () => {
+  await stack?.close()
+  stack = undefined
+  for (const drop of dropped.splice(0)) await drop()
+})
+
+/** A stack whose one database is the entry `*`. */
+async function startAny(options: Partial<StackOptions> = {}): Promise<Stack> {
+  stack = await startStack(present(newest), {
+    shards: 1,
+    ...options,
+    database: { name: anyName, ...options.database },
+  })
+  return stack
+}
+
+/** A database on the proxy's own server, which no entry names. */
+async function unlisted(): Promise<string> {
+  const home = present(newest)
+  const databases = await createDatabases({ ...home, shards: home.shards.slice(0, 1) }, 'unlisted')
+  dropped.push(() => databases.drop())
+  return new URL(present(databases.urls[0])).pathname.slice(1)
+}
+
+describe('the entry *', () => {
+  it('serves any database of its server under its own name, each with pools of its own', async () => {
+    const running = await startAny()
+    const [one, two] = [await unlisted(), await unlisted()]
+    for (const name of [one, two]) {
+      await withClient({ ...running.proxy, database: name }, async (client) => {
+        expect(await value(client, 'SELECT current_database()')).toBe(name)
+      })
+    }
+    const { databases } = running.instance
+    expect([...databases.keys()].sort()).toEqual([one, two].sort())
+    const idle = (name: string) => databases.get(name)?.stats().idle
+    await until('both are back', () => idle(one) === 1 && idle(two) === 1)
+  })
+
+  it('tells of a database that the server lacks in the server’s words, and forgets it', async () => {
+    const running = await startAny()
+    const lost = { ...running.direct, database: 'never_created' }
+    const direct = await refusal(connected(lost))
+    const through = await refusal(connected({ ...running.proxy, database: 'never_created' }))
+    expect(through).toMatchObject({ code: direct.code, message: direct.message, severity: 'FATAL' })
+    expect(running.instance.databases.size).toBe(0)
+  })
+
+  it('serves so many names at once and no more, unless one is without clients', async () => {
+    const running = await startAny({ shared: { autoDatabasesMax: 1 } })
+    const [one, two] = [await unlisted(), await unlisted()]
+    const first = await connected({ ...running.proxy, database: one })
+    expect(await refusal(connected({ ...running.proxy, database: two }))).toMatchObject({
+      code: '53300',
+    })
+    await first.end()
+    await until('the first has left', () => running.instance.databases.get(one)?.clients === 0)
+    await withClient({ ...running.proxy, database: two }, async (client) => {
+      expect(await value(client, 'SELECT current_database()')).toBe(two)
+    })
+    expect([...running.instance.databases.keys()]).toEqual([two])
+  })
+
+  it('closes the connections of a name that nobody has used for autodb_idle_timeout', async () => {
+    const running = await startAny({ shared: { autoDatabaseIdleMs: 200 } })
+    const name = await unlisted()
+    await withClient({ ...running.proxy, database: name }, (client) => client.query('SELECT 1'))
+    await until('it is gone', () => running.instance.databases.size === 0)
+    const open = () =>
+      askServer(
+        present(present(newest).shards[0]).url,
+        'SELECT count(*) FROM pg_stat_activity WHERE datname = $1',
+        [name],
+      )
+    await until('its connections are closed', async () => (await open())[0] === '0')
+  })
+})
+
+describe('a database', () => {
+  it('has the same pools under its aliases', async () => {
+    stack = await startStack(present(newest), { shards: 1, database: { aliases: ['second_name'] } })
+    const running = stack
+    await withClient({ ...running.proxy, database: 'second_name' }, async (client) => {
+      await client.query('CREATE TABLE shared (a int)')
+    })
+    await withClient(running.proxy, async (client) => {
+      expect(await value(client, 'SELECT count(*) FROM shared')).toBe('0')
+    })
+    await until('it is back', () => running.poolStats().idle === 1)
+  })
+
+  it('begins server connections with its settings, which RESET and DISCARD ALL go back to', async () => {
+    const serverSettings = new Map([
+      ['timezone', 'Asia/Tokyo'],
+      ['work_mem', '5MB'],
+    ])
+    stack = await startStack(present(newest), { shards: 1, database: { serverSettings } })
+    await withClient(stack.proxy, async (client) => {
+      expect(await value(client, 'SHOW timezone')).toBe('Asia/Tokyo')
+      await client.query('SET work_mem = 7000')
+      await client.query('RESET work_mem')
+      expect(await value(client, 'SHOW work_mem')).toBe('5MB')
+      await client.query("SET timezone = 'UTC'")
+      await client.query('DISCARD ALL')
+      expect(await value(client, 'SHOW timezone')).toBe('Asia/Tokyo')
+    })
+  })
+
+  it('runs its connect_query on every new connection, and uses none on which that fails', async () => {
+    const connectQuery = 'SELECT 1/(SELECT count(*) FROM pg_class WHERE relname = $$gate$$)'
+    stack = await startStack(present(newest), { shards: 1, pool: { connectQuery } })
+    const running = stack
+    expect(await refusal(connected(running.proxy))).toMatchObject({ code: '22012' })
+    await askServer(present(running.shardUrls[0]), 'CREATE TABLE gate (a int)')
+    await until('the next try may be made', async () => {
+      const client = await connected(running.proxy).catch(() => null)
+      const answer = client === null ? null : await value(client, 'SELECT 7')
+      await client?.end()
+      return answer === '7'
+    })
+  })
+
+  it('adds the client’s address to its application_name where that is wanted', async () => {
+    stack = await startStack(present(newest), { shards: 1, database: { addsHost: true } })
+    await withClient({ ...stack.proxy, application_name: 'shop' }, async (client) => {
+      expect(await value(client, 'SHOW application_name')).toMatch(/^shop - 127\.0\.0\.1:\d+$/)
+      await client.query("SET application_name = 'own'")
+      expect(await value(client, 'SHOW application_name')).toBe('own')
+    })
+  })
+})
