@@ -1,11 +1,20 @@
 // Drizzle on node-postgres: its migrator (schema "drizzle" on the home shard), query builder, relational
 // queries (LATERAL joins with json_agg), prepared statements and nested transactions.
-import { and, count, eq, inArray, like, sql, sum } from 'drizzle-orm'
+import { and, count, eq, gte, inArray, like, sql, sum } from 'drizzle-orm'
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import { Pool } from 'pg'
 import * as schema from './drizzle-schema.ts'
-import { emailOf, products, sampleColumns, sampleValues, tenantId, tenantIds } from './fixtures.ts'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  sampleValues,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { failure, observed, unordered, withoutId } from './observed.ts'
 import { urlOf, type Program } from './program.ts'
 
@@ -18,8 +27,8 @@ type Queryable = Pick<Database, 'select' | 'insert' | 'update' | 'delete' | 'exe
 
 /** The program of Drizzle. */
 export const drizzleProgram: Program<Session> = {
-  open: async (target) => {
-    const pool = new Pool({ connectionString: urlOf(target), max: 3 })
+  open: async (target, max) => {
+    const pool = new Pool({ connectionString: urlOf(target), max })
     return { pool, db: drizzle(pool, { schema }) }
   },
   close: ({ pool }) => pool.end(),
@@ -38,6 +47,8 @@ export const drizzleProgram: Program<Session> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'a relational query reads one order with its user, tenant and product': readOneDeep,
@@ -273,4 +284,23 @@ async function useHomeTable({ db }: Session) {
   await set('limit', 10)
   const all = await db.select().from(settings).orderBy(sql`name DESC`).limit(5)
   return observed([first, second, all, await db.$count(settings)])
+}
+
+async function writeInBulk({ db }: Session) {
+  const made = await db.insert(users).values(manyUsers).returning({ email: users.email })
+  const gone = await db.delete(users).where(and(eq(users.tenantId, 4n), gte(users.id, 1_000)))
+  return observed({ made, gone: gone.rowCount })
+}
+
+async function countInCrowd({ db }: Session) {
+  const mine = and(eq(orders.tenantId, 5n), eq(orders.productId, 1))
+  const raise = () =>
+    db.transaction(async (tx) => {
+      const found = tx.select({ quantity: orders.quantity }).from(orders)
+      const [row] = await found.where(mine).for('update')
+      const quantity = Number(row?.quantity) + 1
+      await tx.update(orders).set({ quantity }).where(mine)
+      return quantity
+    })
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

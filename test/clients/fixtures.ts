@@ -56,5 +56,15 @@ export const sampleColumns = [
   'bytes',
 ] as const satisfies readonly (keyof typeof sampleValues)[]
 
+/** How many transactions run at once where many share few servers. */
+export const crowd = 20
+
+/** Users 1000 to 1299 of tenant 4, which has few others. */
+export const manyUsers = Array.from({ length: 300 }, (_, index) => ({
+  tenantId: 4n,
+  id: 1_000 + index,
+  email: `many${index}@t4.test`,
+}))
+
 /** Mail address of user `id` of a tenant. */
 export const emailOf = (tenant: bigint, id: number): string => `user${id}@t${tenant}.test`

@@ -1,7 +1,16 @@
 // Knex: its migrator with lock and bookkeeping tables, its schema and query builders, transactions
 // and nested transactions (savepoints).
 import knex, { type Knex } from 'knex'
-import { emailOf, products, sampleColumns, sampleValues, tenantId, tenantIds } from './fixtures.ts'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  sampleValues,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { migrationSource } from './knex-migrations.ts'
 import { failure, observed, unordered, withoutId } from './observed.ts'
 import type { Program } from './program.ts'
@@ -10,8 +19,8 @@ type Session = Knex
 
 /** The program of Knex. */
 export const knexProgram: Program<Session> = {
-  open: async ({ ...connection }) =>
-    knex({ client: 'pg', connection, pool: { min: 0, max: 3 }, migrations: { migrationSource } }),
+  open: async ({ ...connection }, max) =>
+    knex({ client: 'pg', connection, pool: { min: 0, max }, migrations: { migrationSource } }),
   close: (db) => db.destroy(),
   steps: {
     migrate: applyMigrations,
@@ -28,6 +37,8 @@ export const knexProgram: Program<Session> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'the last migration is rolled back and applied again': undoAndRedo,
@@ -243,4 +254,24 @@ async function undoAndRedo(db: Session) {
 async function inspect(db: Session) {
   const tables = await Promise.all(['orders', 'nowhere'].map((name) => db.schema.hasTable(name)))
   return observed({ tables, columns: await db('orders').columnInfo() })
+}
+
+async function writeInBulk(db: Session) {
+  const rows = manyUsers.map(({ tenantId: tenant_id, ...user }) => ({ tenant_id, ...user }))
+  const made = await db.batchInsert('users', rows, 100).returning('email')
+  const gone = await db('users').where({ tenant_id: 4 }).andWhere('id', '>=', 1_000).delete()
+  return observed({ made, gone })
+}
+
+async function countInCrowd(db: Session) {
+  const mine = { tenant_id: 5, product_id: 1 }
+  const raise = () =>
+    db.transaction(async (trx) => {
+      const row = await trx('orders').where(mine).forUpdate().first('quantity')
+      await trx('orders')
+        .where(mine)
+        .update({ quantity: row.quantity + 1 })
+      return row.quantity + 1
+    })
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

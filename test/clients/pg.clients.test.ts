@@ -1,5 +1,14 @@
 // node-postgres through Ringfence and against one PostgreSQL: the same program, the same observations.
 import { nodePostgres } from './pg.ts'
+import { npmVersions } from './npm-version.ts'
 import { suite } from './suite.ts'
 
-suite('pg', nodePostgres)
+suite(
+  {
+    client: 'node-postgres',
+    language: 'JavaScript',
+    version: npmVersions('pg'),
+    notes: 'named statements, several statements in one message',
+  },
+  nodePostgres,
+)

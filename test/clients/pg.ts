@@ -1,7 +1,16 @@
 // node-postgres: simple and extended protocol, named statements, its pool and one client for
 // transactions. Statements as an application on a sharded database writes them: bound to a tenant.
 import { Pool, type PoolClient } from 'pg'
-import { emailOf, products, sampleColumns, sampleValues, tenantId, tenantIds } from './fixtures.ts'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  sampleValues,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { failure, observed, unordered, withoutId } from './observed.ts'
 import { urlOf, type Program } from './program.ts'
 import { bookkeepingSql, sqlFiles } from './sql-files.ts'
@@ -10,7 +19,7 @@ type Session = Pool
 
 /** The program of `pg`. */
 export const nodePostgres: Program<Session> = {
-  open: async (target) => new Pool({ connectionString: urlOf(target), max: 3 }),
+  open: async (target, max) => new Pool({ connectionString: urlOf(target), max }),
   close: (pool) => pool.end(),
   steps: {
     migrate: applyMigrations,
@@ -27,6 +36,8 @@ export const nodePostgres: Program<Session> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'several statements of one Query message are one transaction': severalAtOnce,
@@ -268,4 +279,25 @@ async function manyAtOnce(pool: Session) {
   const asked = Array.from({ length: 20 }, () => tenantIds).flat()
   const answers = await Promise.all(asked.map((tenant) => pool.query(sql, [tenant])))
   return observed(answers.map(({ rows }) => rows))
+}
+
+async function writeInBulk(pool: Session) {
+  const places = manyUsers.map((_, at) => `(4, $${2 * at + 1}, $${2 * at + 2})`)
+  const sql = `INSERT INTO users (tenant_id, id, email) VALUES ${places.join()} RETURNING email`
+  const values = manyUsers.flatMap(({ id, email }) => [id, email])
+  const { rows } = await pool.query(sql, values)
+  const gone = await pool.query('DELETE FROM users WHERE tenant_id = 4 AND id >= 1000')
+  return observed({ rows, gone: gone.rowCount })
+}
+
+async function countInCrowd(pool: Session) {
+  const mine = 'WHERE tenant_id = 5 AND product_id = 1'
+  const raise = () =>
+    inTransaction(pool, async (client) => {
+      const { rows } = await client.query(`SELECT quantity FROM orders ${mine} FOR UPDATE`)
+      const next = rows[0].quantity + 1
+      await client.query(`UPDATE orders SET quantity = $1 ${mine}`, [next])
+      return next
+    })
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

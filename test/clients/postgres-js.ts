@@ -1,7 +1,16 @@
 // postgres.js: every statement in a tagged template is prepared under a name and pipelined; batches
 // and cursors use the protocol in ways node-postgres does not.
 import postgres from 'postgres'
-import { emailOf, products, sampleColumns, sampleValues, tenantId, tenantIds } from './fixtures.ts'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  sampleValues,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { failure, observed, unordered, withoutId } from './observed.ts'
 import { urlOf, type Program } from './program.ts'
 import { bookkeepingSql, sqlFiles } from './sql-files.ts'
@@ -10,9 +19,9 @@ type Session = postgres.Sql<{ bigint: bigint }>
 
 /** The program of `postgres` (postgres.js). */
 export const postgresJs: Program<Session> = {
-  open: async (target) => {
+  open: async (target, max) => {
     const types = { bigint: postgres.BigInt }
-    return postgres(urlOf(target), { max: 3, types, onnotice: () => {} })
+    return postgres(urlOf(target), { max, types, onnotice: () => {} })
   },
   close: (sql) => sql.end({ timeout: 1 }),
   steps: {
@@ -30,6 +39,8 @@ export const postgresJs: Program<Session> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'a cursor hands over the rows of one tenant in parts': readByCursor,
@@ -252,4 +263,23 @@ async function copyRows(sql: Session) {
   let text = ''
   for await (const chunk of from) text += String(chunk)
   return observed({ count, text })
+}
+
+async function writeInBulk(sql: Session) {
+  const rows = manyUsers.map(({ tenantId: tenant_id, ...user }) => ({ tenant_id, ...user }))
+  const made = await sql`INSERT INTO users ${sql(rows)} RETURNING email`
+  const gone = await sql`DELETE FROM users WHERE tenant_id = 4 AND id >= 1000`
+  return observed({ made, gone: gone.count })
+}
+
+async function countInCrowd(sql: Session) {
+  const raise = () =>
+    sql.begin(async (tx) => {
+      const mine = sql`WHERE tenant_id = 5 AND product_id = 1`
+      const [row] = await tx`SELECT quantity FROM orders ${mine} FOR UPDATE`
+      const next = Number(row?.['quantity']) + 1
+      await tx`UPDATE orders SET quantity = ${next} ${mine}`
+      return next
+    })
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

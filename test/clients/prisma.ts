@@ -1,7 +1,16 @@
 // Prisma 7 without Rust: the query compiler is WebAssembly, the driver is node-postgres behind
 // @prisma/adapter-pg. Relations are read by one statement per level, writes give rows by RETURNING.
 import { PrismaPg } from '@prisma/adapter-pg'
-import { emailOf, products, sampleColumns, sampleValues, tenantId, tenantIds } from './fixtures.ts'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  sampleValues,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { Prisma, PrismaClient } from './generated/prisma/client.ts'
 import { failure, observed, unordered, withoutId } from './observed.ts'
 import { migrationsOnDisk, openMigrator } from './prisma-migrate.ts'
@@ -11,10 +20,10 @@ type Session = { readonly db: PrismaClient; readonly url: string }
 
 /** The program of Prisma. */
 export const prismaProgram: Program<Session> = {
-  open: async (target) => {
+  open: async (target, max) => {
     const connectionString = urlOf(target)
     const adapter = new PrismaPg(
-      { connectionString, max: 3 },
+      { connectionString, max },
       // As an application with a warm cache would have it: one named statement per SQL text.
       { statementNameGenerator: ({ sql }) => `prisma_${sql.length}_${hashOf(sql)}` },
     )
@@ -36,6 +45,8 @@ export const prismaProgram: Program<Session> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'a nested write makes a user with orders in one transaction': nestedWrite,
@@ -272,4 +283,22 @@ async function diagnose({ url }: Session) {
   } finally {
     await migrator.close()
   }
+}
+
+async function writeInBulk({ db }: Session) {
+  const made = await db.user.createManyAndReturn({ data: manyUsers, select: { email: true } })
+  const gone = await db.user.deleteMany({ where: { tenantId: 4n, id: { gte: 1_000 } } })
+  return observed({ made, gone })
+}
+
+async function countInCrowd({ db }: Session) {
+  const raise = () =>
+    db.$transaction(async (tx) => {
+      const rows = await tx.$queryRaw<{ quantity: number }[]>`SELECT quantity FROM orders
+        WHERE tenant_id = 5 AND product_id = 1 FOR UPDATE`
+      const quantity = Number(rows[0]?.quantity) + 1
+      await tx.order.updateMany({ where: { tenantId: 5n, productId: 1 }, data: { quantity } })
+      return quantity
+    })
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

@@ -27,6 +27,8 @@ export const stepMeanings = [
   ['across', 'rows of all tenants are read at once'],
   ['reference', 'a change of the reference table is seen beside every tenant'],
   ['home', 'a table without a tenant works as on one server'],
+  ['bulk', 'hundreds of rows are inserted and deleted by one call each'],
+  ['crowd', 'twenty transactions at once that change one row come one after the other'],
 ] as const
 
 /** Name of a step that every program has. */
@@ -37,9 +39,11 @@ export type Step<Session> = (session: Session) => Promise<Json>
 
 /** A client or ORM under test. `Session` is its connection pool with whatever it needs beside it. */
 export type Program<Session> = {
-  readonly open: (target: Target) => Promise<Session>
+  readonly open: (target: Target, connectionsMax: number) => Promise<Session>
   readonly close: (session: Session) => Promise<void>
   readonly steps: Readonly<Record<StepName, Step<Session>>>
+  /** Connections that keep a server, because of a session advisory lock that they once had. Default: 0. */
+  readonly pinned?: number
   /** What this client alone offers, by the behaviour shown; runs after the common steps. */
   readonly more?: Readonly<Record<string, Step<Session>>>
 }

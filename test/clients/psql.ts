@@ -1,6 +1,14 @@
 // psql: simple protocol, its own variables and conditions, \copy, \d, cursors by FETCH_COUNT and
 // automatic savepoints by ON_ERROR_ROLLBACK. An observation is what it prints.
-import { emailOf, products, sampleColumns, tenantId, tenantIds } from './fixtures.ts'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { observed, unordered, type Json } from './observed.ts'
 import type { Program, Target } from './program.ts'
 import { runProgram } from './run-program.ts'
@@ -27,6 +35,8 @@ export const psqlProgram: Program<Target> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'a large result is fetched in parts by a cursor': fetchInParts,
@@ -263,4 +273,28 @@ async function copyRows(target: Target) {
 
 async function describeTable(target: Target) {
   return say(target, '\\d orders\n\\d samples\n\\d nowhere')
+}
+
+async function writeInBulk(target: Target) {
+  const values = manyUsers.map(({ id, email }) => `(4, ${id}, '${email}')`)
+  return say(
+    target,
+    `INSERT INTO users (tenant_id, id, email) VALUES ${values.join(', ')} RETURNING email;
+    \\set QUIET off
+    DELETE FROM users WHERE tenant_id = 4 AND id >= 1000;`,
+  )
+}
+
+async function countInCrowd(target: Target) {
+  const mine = 'WHERE tenant_id = 5 AND product_id = 1'
+  const raise = () =>
+    say(
+      target,
+      `BEGIN;
+      SELECT quantity + 1 AS next FROM orders ${mine} FOR UPDATE \\gset
+      UPDATE orders SET quantity = :next ${mine};
+      COMMIT;
+      \\echo :next`,
+    )
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

@@ -35,7 +35,8 @@ export async function runProgram(
   return { stdout, stderr, exitCode }
 }
 
-function environment(target: Target): NodeJS.ProcessEnv {
+/** The environment by which libpq and most drivers find `target`. */
+export function environment(target: Target): NodeJS.ProcessEnv {
   return {
     ...process.env,
     PGHOST: target.host,

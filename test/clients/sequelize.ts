@@ -2,7 +2,16 @@
 // sets up every connection with SET statements of its own.
 import { Op, QueryTypes, Sequelize, Transaction, literal, type Model } from 'sequelize'
 import { SequelizeStorage, Umzug } from 'umzug'
-import { emailOf, products, sampleColumns, sampleValues, tenantId, tenantIds } from './fixtures.ts'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  sampleValues,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { failure, observed, unordered, withoutId } from './observed.ts'
 import type { Program } from './program.ts'
 import { defineModels, migrations, type Models } from './sequelize-schema.ts'
@@ -11,8 +20,8 @@ type Session = Models & { readonly sequelize: Sequelize }
 
 /** The program of Sequelize. */
 export const sequelizeProgram: Program<Session> = {
-  open: async ({ user, ...target }) => {
-    const pool = { max: 3, min: 0 }
+  open: async ({ user, ...target }, max) => {
+    const pool = { max, min: 0 }
     const options = {
       ...target,
       username: user,
@@ -39,6 +48,8 @@ export const sequelizeProgram: Program<Session> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'the last migration is rolled back and applied again': undoAndRedo,
@@ -262,4 +273,22 @@ async function inspect({ sequelize }: Session) {
   const indexes = await queries.showIndex('orders')
   const names = Array.isArray(indexes) ? indexes.map(({ name }) => name) : []
   return observed({ tables, columns, names })
+}
+
+async function writeInBulk({ User }: Session) {
+  const made = await User.bulkCreate(manyUsers, { returning: ['email'] })
+  const gone = await User.destroy({ where: { tenantId: 4, id: { [Op.gte]: 1_000 } } })
+  return observed({ made, gone })
+}
+
+async function countInCrowd({ sequelize, Order }: Session) {
+  const raise = () =>
+    sequelize.transaction(async (transaction) => {
+      const where = { tenantId: 5, productId: 1 }
+      const row = await Order.findOne({ where, transaction, lock: true })
+      const quantity = Number(row?.get('quantity')) + 1
+      await Order.update({ quantity }, { where, transaction })
+      return quantity
+    })
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

@@ -1,7 +1,16 @@
 // TypeORM: its migrations (one transaction for all of them), repositories with composite keys and
 // relations, query builder, nested transactions.
-import { DataSource, In, Like, type EntityManager } from 'typeorm'
-import { emailOf, products, sampleColumns, sampleValues, tenantId, tenantIds } from './fixtures.ts'
+import { DataSource, In, Like, MoreThanOrEqual, type EntityManager } from 'typeorm'
+import {
+  emailOf,
+  products,
+  sampleColumns,
+  sampleValues,
+  tenantId,
+  tenantIds,
+  crowd,
+  manyUsers,
+} from './fixtures.ts'
 import { failure, observed, unordered, withoutId } from './observed.ts'
 import type { Program } from './program.ts'
 import {
@@ -21,12 +30,12 @@ const mine = tenantId.toString()
 
 /** The program of TypeORM. */
 export const typeormProgram: Program<Session> = {
-  open: ({ user, ...target }) =>
+  open: ({ user, ...target }, max) =>
     new DataSource({
       ...target,
       type: 'postgres',
       username: user,
-      extra: { max: 3 },
+      extra: { max },
       entities: [tenantEntity, productEntity, userEntity, orderEntity, sampleEntity, settingEntity],
       migrations: [Tables1700000000001, OrderStatus1700000000002],
     }).initialize(),
@@ -46,6 +55,8 @@ export const typeormProgram: Program<Session> = {
     across: readAcross,
     reference: changeReference,
     home: useHomeTable,
+    bulk: writeInBulk,
+    crowd: countInCrowd,
   },
   more: {
     'the last migration is rolled back and applied again': undoAndRedo,
@@ -286,4 +297,26 @@ async function inspect(source: Session) {
   } finally {
     await runner.release()
   }
+}
+
+async function writeInBulk(source: Session) {
+  const rows = manyUsers.map((user) => ({ ...user, tenantId: `${user.tenantId}` }))
+  const query = source.createQueryBuilder().insert().into(userEntity).values(rows)
+  const made = await query.returning(['email']).execute()
+  const users = source.createQueryBuilder().delete().from(userEntity)
+  const gone = await users.where({ tenantId: '4', id: MoreThanOrEqual(1_000) }).execute()
+  return observed({ made: made.raw, gone: gone.affected })
+}
+
+async function countInCrowd(source: Session) {
+  const where = { tenantId: '5', productId: 1 }
+  const raise = () =>
+    source.transaction(async (manager) => {
+      const lock = { mode: 'pessimistic_write' } as const
+      const row = await manager.findOneOrFail(orderEntity, { where, lock })
+      const quantity = row.quantity + 1
+      await manager.update(orderEntity, where, { quantity })
+      return quantity
+    })
+  return unordered(await Promise.all(Array.from({ length: crowd }, raise)))
 }

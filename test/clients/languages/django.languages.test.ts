@@ -1,0 +1,6 @@
+// Django through Ringfence and against one PostgreSQL: the same program, the same observations.
+import { ormSteps } from './orm-steps.ts'
+import { scriptSuite } from './script-suite.ts'
+import { scripts } from './scripts.ts'
+
+scriptSuite(scripts.django, ormSteps)

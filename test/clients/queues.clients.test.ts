@@ -1,0 +1,185 @@
+// Job queues on PostgreSQL, pg-boss and Graphile Worker, over one shard in transaction mode: their migrations, 1,000
+// jobs, three workers of which two are killed on the way. Every job is done; none twice but those that a killed
+// worker had in its hands. Both come out the same on plain PostgreSQL.
+import { type ChildProcess, type ForkOptions, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { makeWorkerUtils } from 'graphile-worker'
+import { Client } from 'pg'
+import { PgBoss } from 'pg-boss'
+import { afterAll, assert, beforeAll, describe, expect, inject, it } from 'vitest'
+import { until } from '../support/clients.ts'
+import { startStack, type Stack } from '../support/stack.ts'
+import type { Client as About } from './client-run.ts'
+import { npmVersions } from './npm-version.ts'
+import { type Target, urlOf } from './program.ts'
+import { stackOf } from './suite.ts'
+
+type Queue = {
+  readonly about: About
+  /** Creates the tables and adds the jobs `0` to `jobs - 1`. */
+  readonly fill: (url: string) => Promise<void>
+  /** Makes the jobs free that a dead worker still holds, where the queue has to be told. */
+  readonly release: (url: string) => Promise<void>
+  /** Jobs that are not done, by the queue's own books. */
+  readonly openSql: string
+}
+
+const jobs = 1_000
+const deadlineMs = 45_000
+const tablesSql = `CREATE TABLE runs (place bigserial, job integer NOT NULL, worker text NOT NULL);
+  CREATE TABLE effects (job integer PRIMARY KEY, worker text NOT NULL)`
+
+const queues: readonly Queue[] = [
+  {
+    about: {
+      client: 'pg-boss',
+      language: 'JavaScript',
+      version: npmVersions('pg-boss', 'pg'),
+      notes: 'its migrations under an advisory lock; LISTEN; jobs of a killed worker expire',
+    },
+    async fill(url) {
+      const boss = new PgBoss({ connectionString: url, supervise: false, useListenNotify: true })
+      boss.on('error', () => undefined)
+      await boss.start()
+      const options = { expireInSeconds: 3, retryLimit: 10, retryDelay: 0, notify: true }
+      await boss.createQueue('work', options)
+      await boss.insert(
+        'work',
+        everyJob().map((data) => ({ data })),
+      )
+      await boss.stop()
+    },
+    release: async () => undefined,
+    openSql: `SELECT count(*)::int AS open FROM pgboss.job WHERE name = 'work' AND state <> 'completed'`,
+  },
+  {
+    about: {
+      client: 'Graphile Worker',
+      language: 'JavaScript',
+      version: npmVersions('graphile-worker', 'pg'),
+      notes: 'its migrations; LISTEN; jobs of a killed worker are freed by forceUnlockWorkers()',
+    },
+    async fill(url) {
+      const utils = await makeWorkerUtils({ connectionString: url })
+      await utils.migrate()
+      await utils.addJobs(everyJob().map((payload) => ({ identifier: 'work', payload })))
+      await utils.release()
+    },
+    async release(url) {
+      const utils = await makeWorkerUtils({ connectionString: url })
+      await utils.forceUnlockWorkers(await lockedBy(url))
+      await utils.release()
+    },
+    openSql: 'SELECT count(*)::int AS open FROM graphile_worker.jobs',
+  },
+]
+
+const everyJob = () => Array.from({ length: jobs }, (_, job) => ({ job }))
+const cases = queues.flatMap((queue) =>
+  inject('servers').map((at) => ({ queue, at, name: queue.about.client, version: at.version })),
+)
+
+describe.each(cases)('$name over one shard, PostgreSQL $version', ({ queue, at }) => {
+  let stack: Stack | undefined
+  beforeAll(async () => {
+    // Each worker listens; a connection that does may keep a server.
+    stack = await startStack(at, { ...stackOf['one shard'], pool: { size: 8 } })
+  })
+  afterAll(() => stack?.close())
+
+  const did = '1,000 jobs are each done once, while two of three workers are killed and replaced'
+  it(did, async ({ task }) => {
+    task.meta.clientRun = { ...queue.about, layout: 'one shard', postgres: at.version, did }
+    assert(stack !== undefined, 'both sides are open')
+    const ends = await Promise.allSettled([doJobs(queue, stack.direct), doJobs(queue, stack.proxy)])
+    const all = { effects: jobs, open: 0, doneTwiceByTheLiving: 0, workers: 5 }
+    const done = { status: 'fulfilled', value: all }
+    expect(ends, 'PostgreSQL, Ringfence').toEqual([done, done])
+  })
+})
+
+async function doJobs(queue: Queue, target: Target) {
+  const url = urlOf(target)
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  const number = async (sql: string) => {
+    const { rows } = await client.query<number[]>({ text: sql, rowMode: 'array' })
+    return rows[0]?.[0] ?? 0
+  }
+  const effects = () => number('SELECT count(*)::int FROM effects')
+  const workers: Worker[] = []
+  try {
+    await client.query(tablesSql)
+    await queue.fill(url)
+    for (const name of ['w1', 'w2', 'w3']) workers.push(await Worker.start(queue, name, url))
+    for (const [name, successor, share] of [
+      ['w1', 'w4', 0.2],
+      ['w2', 'w5', 0.5],
+    ] as const) {
+      await until(
+        `${name} is to be killed`,
+        async () => (await effects()) > jobs * share,
+        deadlineMs,
+      )
+      await workers.find((worker) => worker.name === name)?.kill()
+      workers.push(await Worker.start(queue, successor, url))
+    }
+    await until('most jobs are done', async () => (await effects()) > jobs * 0.9, deadlineMs)
+    await queue.release(url)
+    await until('all jobs are done', async () => (await number(queue.openSql)) === 0, deadlineMs)
+    return {
+      effects: await effects(),
+      open: await number(queue.openSql),
+      doneTwiceByTheLiving: await number(twiceSql),
+      workers: await number('SELECT count(DISTINCT worker)::int FROM runs'),
+    }
+  } finally {
+    await Promise.all(workers.map((worker) => worker.kill()))
+    await client.end()
+  }
+}
+
+/** Runs that another run followed though their worker was not killed. */
+const twiceSql = `SELECT count(*)::int FROM runs r WHERE worker NOT IN ('w1', 'w2')
+  AND EXISTS (SELECT FROM runs later WHERE later.job = r.job AND later.place > r.place)`
+
+/** Workers whose jobs nobody does: those that are dead, at a time when all others are idle or quick. */
+async function lockedBy(url: string): Promise<string[]> {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  const stale = `SELECT DISTINCT locked_by FROM graphile_worker.jobs
+    WHERE locked_at < now() - interval '1 second'`
+  const { rows } = await client.query<{ locked_by: string }>(stale)
+  await client.end()
+  return rows.map(({ locked_by }) => locked_by)
+}
+
+/** A worker process. */
+class Worker {
+  readonly name: string
+  readonly #child: ChildProcess
+
+  private constructor(name: string, child: ChildProcess) {
+    this.name = name
+    this.#child = child
+  }
+
+  static async start({ about }: Queue, name: string, url: string): Promise<Worker> {
+    const file = join(import.meta.dirname, 'queue-worker.ts')
+    const kind = about.client.toLowerCase().replace(' ', '-')
+    const options: ForkOptions = { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }
+    const child = fork(file, [kind, name, url], options)
+    await Promise.race([once(child, 'message'), once(child, 'exit')])
+    if (child.exitCode !== null) throw new Error(`${name} did not start`)
+    return new Worker(name, child)
+  }
+
+  /** Without a word: what it has in its hands stays where it is. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const exit = once(this.#child, 'exit')
+    this.#child.kill('SIGKILL')
+    await exit
+  }
+}
