@@ -216,6 +216,7 @@ function itemWhere(item: BatchItem, state: SessionState): Where {
     case 'parse':
       return isBegin(item.statement, state) ? '(begin)' : '(any)'
     case 'describeStatement':
+      if (!item.statement.meansTheSame(state.effective)) return '(steps)'
       return isExecute(item.prepared) ? '(steps)' : '(any)'
     case 'closeStatement':
       return '(nowhere)'
@@ -237,6 +238,7 @@ function isExecute({ statements }: Prepared): boolean {
 }
 
 function portalWhere(portal: Portal, state: SessionState): Where {
+  if (portal.shard === null && !portal.statement.meansTheSame(state.effective)) return '(steps)'
   return portal.shard ?? whereOf(portal.plan, state)
 }
 

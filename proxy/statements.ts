@@ -50,6 +50,11 @@ export class ClientStatement {
     return this.#prepared
   }
 
+  /** False when a server that lacks it would read its constants otherwise than its client has meant them. */
+  meansTheSame({ literals }: SettingsProfile): boolean {
+    return !this.named || literals === this.#reading.settings.literals
+  }
+
   /** Settings under which a server must parse it so that it means what it meant to its client. */
   readUnder(settings: SettingsProfile): SettingsProfile {
     return settings.readingAs(this.#reading.settings)

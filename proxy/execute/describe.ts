@@ -45,6 +45,8 @@ export async function runDescribeStatement(
     await parseExecute(session, server, statement, command)
     writeDescribe(writer, 'S', '')
   } else {
+    if (!statement.meansTheSame(state.effective)) await prepareOn(session, server, statement)
+    writer.reset()
     inject(server, statement, parses, writer)
     writeDescribe(writer, 'S', statement.named ? statement.cached.name : '')
   }

@@ -10,6 +10,7 @@ import type { Pace } from '../../pool/pace.ts'
 import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
 import type { Plan } from '../../router/plan.ts'
 import type { Statement } from '../../router/router.ts'
+import { lookFor } from '../../router/traces.ts'
 import { type Frame, Framer } from '../../wire/framer.ts'
 import type { Batch, BatchItem } from '../batch.ts'
 import type { SimpleQuery } from '../query.ts'
@@ -151,6 +152,7 @@ export class Ride implements Rider {
     if (shape.command !== 'select' || shape.replica.kind !== 'allowed' || !shape.isReadOnly) {
       return false
     }
+    if (lookFor(shape.traces, state.database.code.known) !== 'none') return false
     if (state.transaction !== null || !state.leases.isEmpty || repeats.hasRun) return false
     if (state.database.hasReplicas || state.reads.readOnly) return false
     return !state.reads.ids.inUse(state.settings)

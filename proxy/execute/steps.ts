@@ -26,6 +26,7 @@ import { runCopyIn } from './copy-in.ts'
 import { runDescribeStatement } from './describe.ts'
 import { runEverywhere } from './everywhere.ts'
 import { runScatter } from './scatter.ts'
+import { prepareOn } from './sql-prepare.ts'
 import { joinShard } from './join-shard.ts'
 import { untilUnheld } from './lease.ts'
 import { runReadUnit } from './read-unit.ts'
@@ -212,6 +213,10 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
     if (!same) return runStep(session, unit)
   }
   const options = { audience: 'all', facts } as const
+  const statement = unit.extended?.portal.statement
+  if (statement?.meansTheSame(state.effective) === false) {
+    await prepareOn(session, lease.server, statement)
+  }
   const { load } = session.replies
   load?.begin()
   load?.add(unit.prepared, unit.index, plan, unit.params)

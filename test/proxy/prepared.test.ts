@@ -102,6 +102,28 @@ describe('a named statement', () => {
     })
   })
 
+  it('keeps the constants that it was prepared with, on a server that prepares it later', async () => {
+    await start(1)
+    await withClient(stack.proxy, async (other) => {
+      for (const place of [stack.direct, stack.proxy]) {
+        const { connection } = await rawClient(place)
+        connection.send(textBytes('Q', "SET DateStyle = 'ISO, DMY'"))
+        await untilReady(connection)
+        await send(connection, parse('day', "SELECT '01/02/2026'::date, $1::text"))
+        connection.send(textBytes('Q', "SET DateStyle = 'ISO, MDY'"))
+        await untilReady(connection)
+        await other.query('CREATE TABLE IF NOT EXISTS anything (n int)')
+        const answer = await send(connection, execute('day', 'x'))
+        expect([errorFields(answer)['M'], ...rowsOf(answer)]).toEqual([
+          undefined,
+          ['2026-02-01', 'x'],
+        ])
+        connection.destroy()
+      }
+      expect(await value(other, "SELECT '01/02/2026'::date::text")).toBe('2026-01-02')
+    })
+  })
+
   it('is parsed once by a server, however many clients prepare the same', async () => {
     await start(1)
     const text = 'SELECT 4711 + $1::int'
