@@ -3,9 +3,11 @@
 // sends it (proxy/execute/ride.ts): reads of one statement outside transactions that leave nothing behind.
 //
 // A server of the lane is one that its pool has lent for a while:
-//   idle     nothing in flight; it goes back to the pool at the next sweep, or at once when somebody waits there
+//   idle     nothing in flight; it goes back to the pool once it has been for some time
 //   open     a few are in flight, the head for a short time only: more may board
 //   sealed   nothing boards until it is empty: the last in flight is not known to be fast, or something has to be put right
+//
+// The lane has its own part of the pool: where more is asked for than all servers can do, it would never get any otherwise.
 //
 // A new statement goes to an idle server, else to the open one with the fewest in flight, else it does not ride. Behind a
 // head that turns out to be slow nobody is left waiting: those behind it are run again elsewhere, which reads allow, and
@@ -76,6 +78,8 @@ const lateTurns = 2
 const stuckFactor = 4
 const watchMs = 2
 const usualMsMax = 4
+// Idle for longer, a server may as well serve somebody else.
+const idleMsMax = 5
 const fading = 1 / 64
 
 /** A server of the lane. */
@@ -88,6 +92,7 @@ export class LaneServer {
   sealed = false
   /** A cancel request was sent: it may hit another statement than the one it was meant for. */
   cancelled = false
+  /** When the head was sent, or became the head; of an idle server, when it became idle. */
   headSinceMs = 0
   headTurn = 0
 
@@ -104,8 +109,10 @@ export class Lane implements ServerOwner {
   readonly #lender: Lender
   readonly #servers: LaneServer[] = []
   #watch: Timer | null = null
-  /** What heads have taken of late. */
-  #usualMs = 0
+  /** Some statement has found no server. */
+  #wants = false
+  /** What heads have taken of late; at first nothing is known, and nothing is late easily. */
+  #usualMs = usualMsMax
   /** A server whose last statement is not known to be fast; one at a time. */
   #trial: LaneServer | null = null
 
@@ -173,7 +180,7 @@ export class Lane implements ServerOwner {
     if (this.#trial === lent) this.#trial = null
     lent.sealed = false
     lent.cancelled = server.cancelsInFlight > 0
-    if (this.#lender.isShort || lent.cancelled) this.#giveBack(lent)
+    if (lent.cancelled || this.#lender.wantsBack(server)) this.#giveBack(lent)
   }
 
   /** Nobody waits for the rider's answer any more; its server goes on with it. */
@@ -195,12 +202,21 @@ export class Lane implements ServerOwner {
     return this.#lender.cancel(lent.server)
   }
 
-  /** Gives back every server that nothing is in flight on; called on a timer, and when the pool wants them. */
+  /** Gives back what nothing has been in flight on for some time; called on a timer, and when the pool needs servers. */
   sweep(): void {
+    const idleMs = this.#options.clock.nowMs() - idleMsMax
     for (const lent of this.#servers.slice()) {
-      if (lent.riders.length === 0) this.#giveBack(lent)
-      else lent.sealed ||= lent.server.preparedGeneration !== this.#lender.preparedGeneration
+      if (lent.riders.length > 0) continue
+      if (lent.headSinceMs < idleMs || this.#lender.wantsBack(lent.server)) this.#giveBack(lent)
     }
+  }
+
+  /** Takes a server that has become free, if it needs one more. */
+  offer(server: ServerConnection): boolean {
+    if (!this.#wants || this.#servers.length >= this.serversMax) return false
+    this.#wants = false
+    this.#adopt(server).headSinceMs = this.#options.clock.nowMs()
+    return true
   }
 
   serverSpoke(): void {
@@ -248,10 +264,13 @@ export class Lane implements ServerOwner {
     const { serversMax } = this
     if (this.#servers.length >= serversMax) return null
     const server = this.#lender.lend(profile)
-    if (server === null) {
-      this.#lender.warm(serversMax)
-      return null
-    }
+    if (server !== null) return this.#adopt(server)
+    this.#wants = true
+    this.#lender.warm(serversMax)
+    return null
+  }
+
+  #adopt(server: ServerConnection): LaneServer {
     server.owner = this
     const lent = new LaneServer(server)
     this.#servers.push(lent)
