@@ -39,8 +39,8 @@ export interface Rider {
 export interface Lender {
   /** Grows with every schema change. */
   readonly preparedGeneration: number
-  /** True while somebody waits for a server. */
-  readonly isShort: boolean
+  /** True when a free server is of no more use: it is to be given back, to be closed. */
+  wantsBack(server: ServerConnection): boolean
   /** An idle server at once, or null. */
   lend(profile: SettingsProfile): ServerConnection | null
   /** Opens connections unless there are so many. */
@@ -154,7 +154,7 @@ export class Lane implements ServerOwner {
       chosen.sealed = true
       this.#trial = chosen
     }
-    this.#watch ??= clock.after(watchMs, () => this.#look())
+    if (this.#watch === null) this.#watchOn()
     return chosen
   }
 
@@ -309,6 +309,10 @@ export class Lane implements ServerOwner {
     this.#lender.release(server)
   }
 
+  #watchOn(): void {
+    this.#watch = this.#options.clock.after(watchMs, () => this.#look())
+  }
+
   /** Takes away who waits behind a head that does not end. */
   #look(): void {
     this.#watch = null
@@ -322,7 +326,7 @@ export class Lane implements ServerOwner {
       if (!this.#isLate(lent, nowMs, stuckFactor)) continue
       if (lent.riders.length > 1) this.#rescue(lent)
     }
-    if (busy) this.#watch = clock.after(watchMs, () => this.#look())
+    if (busy) this.#watchOn()
   }
 
   #rescue(lent: LaneServer): void {

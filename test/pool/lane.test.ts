@@ -1,5 +1,5 @@
 // The fast lane against a real server: statements of several riders in flight on one connection.
-import fc from 'fast-check'
+import { array, assert, asyncProperty, constant, oneof } from 'fast-check'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { systemClock } from '../../core/clock.ts'
 import { shardId } from '../../core/ids.ts'
@@ -133,9 +133,9 @@ describe('the fast lane', () => {
   it('goes to an idle server if there is one, else to the least laden one', async () => {
     const pool = await open(4, 3)
     const pace = known()
-    const step = fc.oneof(fc.constant('send' as const), fc.constant('wait' as const))
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+    const step = oneof(constant('send' as const), constant('wait' as const))
+    await assert(
+      asyncProperty(array(step, { maxLength: 60 }), async (steps) => {
         const sent: Passenger[] = []
         for (const what of steps) {
           if (what === 'wait') {
