@@ -20,9 +20,12 @@ export function idleLongest<E extends { readonly auto: AutoUse | null; readonly 
   all: Iterable<E>,
 ): E | undefined {
   let found: E | undefined
+  let sinceMs = Number.POSITIVE_INFINITY
   for (const each of all) {
-    if (each.auto === null || each.clients > 0) continue
-    if (found?.auto == null || each.auto.usedAtMs < found.auto.usedAtMs) found = each
+    const { auto, clients } = each
+    if (auto === null || clients > 0 || auto.usedAtMs >= sinceMs) continue
+    found = each
+    sinceMs = auto.usedAtMs
   }
   return found
 }

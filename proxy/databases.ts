@@ -104,7 +104,7 @@ export class Databases {
     if (!(cause instanceof PgError) || cause.sqlstate !== unknownDatabase) return error
     const { name } = database.options
     const entry = this.#entries.get(name)
-    if (entry?.auto == null) return error
+    if (entry === undefined || entry.auto === null) return error
     if (entry.clients === 0) this.#giveUp(entry)
     return pgError('databaseUnknown', [name], { cause: error })
   }
