@@ -1,51 +1,202 @@
-// `ringfence serve`: the proxy in the foreground until SIGTERM or SIGINT.
-import { createLog, type Log } from '../core/log.ts'
-import { Proxy } from '../proxy/proxy.ts'
-import { startAutos } from './auto.ts'
-import { readConfig } from './load-config.ts'
-import { proxyOptions } from './proxy-options.ts'
-import { ConfigReload } from './reload.ts'
-import { programVersion } from './version.ts'
+// `ringfence serve`: the proxy in the foreground until SIGTERM or SIGINT, in one process or in several (service.ts).
+// SIGHUP reads the file again, SIGUSR2 has a new process take over: this one goes on for the clients that it has.
+import { readFileSync, unlinkSync, unwatchFile, watchFile, writeFileSync } from 'node:fs'
+import type { Config } from '../config/config.ts'
+import { createAdjustableLog, type Log } from '../core/log.ts'
+import { CommandFailure, readConfig } from './load-config.ts'
+import { readVersion, type Version } from './reload.ts'
+import type { Ending, Service, Surroundings } from './service.ts'
+import { inherited } from './workers/estate.ts'
+import { Predecessor, Successor } from './workers/generations.ts'
+import { workerCount } from './workers/shares.ts'
 
 // Transactions may end, but not for ever: a supervisor's own patience is usually 30 s.
-const drainDeadlineMs = 25_000
+const drainMs = 25_000
+const watchMs = 1_000
+/** Until a process that has just been started must be ready to serve. */
+const readyMs = 30_000
+const readyLookMs = 50
 
 /** Serves until a signal; a second signal stops at once. Resolves with the exit code. */
 export async function serve(configFile: string): Promise<number> {
-  const config = await readConfig(configFile)
-  const log = createLog(config.log.level)
-  const reload = await ConfigReload.watch(configFile, {
-    setLogLevel: (level) => {
-      log.level = level
-    },
-    addShards: async (name, shards) => {
-      const database = proxy.databases.get(name)
-      await database?.configure({ ...database.options, shards })
-    },
-  })
-  const options = proxyOptions(config, programVersion(), log)
-  const proxy = await Proxy.start({ ...options, reload: () => reloadNow(reload, log) })
-  process.on('SIGHUP', () => void reloadNow(reload, log).catch(() => undefined))
-  const autos = startAutos(config, log)
-  log.info({ port: proxy.port, http: proxy.httpPort }, 'ready')
-  await untilStopped((signal) => log.info({ signal }, 'draining: no new logins'))
-  await autos.close()
-  const impatient = untilStopped(() => log.warn('stopping at once'))
-  await Promise.race([proxy.drain(drainDeadlineMs), impatient.then(() => proxy.close())])
-  log.info('stopped')
-  return 0
+  const estate = inherited(process.env)
+  const serving = new Serving(estate === null ? null : (kin) => new Predecessor(kin))
+  try {
+    await readConfig(configFile)
+    return await serving.run(await readVersion(configFile), estate)
+  } catch (error) {
+    await serving.failed(error).catch(() => undefined)
+    throw error
+  }
 }
 
-/** @throws what is wrong with the file; the log has it already */
-async function reloadNow(reload: ConfigReload, log: Log): Promise<readonly string[]> {
+/** How serving ends: asked to, or because another process has taken over. */
+type End = { readonly kind: 'told'; readonly ending: Ending } | { readonly kind: 'replaced' }
+
+class Serving {
+  readonly #predecessor: Predecessor | null
+  #successor: Successor | null = null
+  #upgrading = false
+  #service: Service | null = null
+  #config: Config | null = null
+  #log: Log | null = null
+  #end: (end: End) => void = () => {}
+
+  constructor(predecessor: ((kin: { cancel: Service['cancel'] }) => Predecessor) | null) {
+    const cancel = async (pid: number, secret: string) => this.#service?.cancel(pid, secret)
+    this.#predecessor = predecessor === null ? null : predecessor({ cancel })
+  }
+
+  async failed(error: unknown): Promise<void> {
+    await this.#predecessor?.failed(error)
+  }
+
+  async run(version: Version, estate: Surroundings['inherited']): Promise<number> {
+    const { config, file } = version
+    const adjustable = createAdjustableLog(config.log.level)
+    const { log } = adjustable
+    this.#log = log
+    this.#config = config
+    const ended = new Promise<End>((resolve) => {
+      this.#end = resolve
+    })
+    const service = await startService(version, {
+      ...adjustable,
+      inherited: estate,
+      cancelElsewhere: (pid, secret) => this.#cancelElsewhere(pid, secret),
+      configured: (next) => this.#configured(next, file),
+      reload: () => this.#reload(),
+      upgrade: () => this.#upgrade(),
+      shutdown: async (ending) => this.#end({ kind: 'told', ending }),
+    })
+    this.#service = service
+    process.on('SIGHUP', () => void this.#reload().catch(() => undefined))
+    process.on('SIGUSR2', () => void this.#upgrade().catch(() => undefined))
+    if (this.#predecessor !== null) await this.#takeOver(service)
+    const autos = await startAutos(config, log)
+    if (config.pidFile !== null) writeFileSync(config.pidFile, `${process.pid}\n`)
+    this.#configured(config, file)
+    const { port, httpPort: http, workers } = service
+    log.info({ port, http, ...(workers > 1 ? { workers } : {}) }, 'ready')
+    const stopped = untilStopped((signal) => log.info({ signal }, 'draining: no new logins'))
+    const told = stopped.then((): End => ({ kind: 'told', ending: 'servers' }))
+    const end = await Promise.race([ended, told])
+    unwatchFile(file)
+    await autos?.close()
+    await this.#stop(service, end, stopped)
+    removePidFile(config.pidFile)
+    log.info('stopped')
+    return 0
+  }
+
+  /** The process before this one goes on with its clients once this one says that it serves. */
+  async #takeOver(service: Service): Promise<void> {
+    const untilMs = performance.now() + readyMs
+    for (;;) {
+      const reasons = await service.notReady()
+      if (reasons.length === 0) break
+      if (performance.now() > untilMs) throw new CommandFailure(reasons.join('; '))
+      await new Promise((resolve) => setTimeout(resolve, readyLookMs))
+    }
+    service.adopt()
+    await this.#predecessor?.serving()
+  }
+
+  /** A signal, or one more of them, has what would take its time end earlier. */
+  async #stop(service: Service, end: End, told: Promise<void>): Promise<void> {
+    const clientsMs = this.#config?.drainTimeoutMs ?? 0
+    const drain = () => {
+      const atOnce = untilStopped(() => this.#log?.warn('stopping at once'))
+      return Promise.race([service.drain(drainMs), atOnce.then(() => service.close())])
+    }
+    if (end.kind === 'replaced') {
+      this.#log?.info('another process has taken over: going on with the clients that are here')
+      await Promise.race([service.retire(clientsMs, drainMs), told.then(drain)])
+      this.#successor?.release()
+    } else if (end.ending === 'now') await service.close()
+    else if (end.ending === 'servers') await drain()
+    else await Promise.race([service.retire(clientsMs, drainMs), told.then(drain)])
+  }
+
+  /** @throws what is wrong with the file; the log has it already */
+  async #reload(): Promise<readonly string[]> {
+    try {
+      const said = (await this.#service?.reload()) ?? []
+      this.#log?.info({ said }, 'configuration reloaded')
+      return said
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      const what = 'the configuration cannot be reloaded; the old one stays in force'
+      this.#log?.error({ reason }, what)
+      throw error
+    }
+  }
+
+  /** Resolves when the new process serves. @throws CommandFailure why it does not; then this one goes on as before */
+  async #upgrade(): Promise<readonly string[]> {
+    const service = this.#service
+    const log = this.#log
+    if (service === null || log === null) throw new CommandFailure('the proxy is just starting')
+    if (this.#upgrading) throw new CommandFailure('an upgrade is under way already')
+    this.#upgrading = true
+    try {
+      const cancel = (pid: number, secret: string) => service.cancel(pid, secret)
+      this.#successor = await Successor.start(service.estate, { cancel }, log)
+      this.#end({ kind: 'replaced' })
+      return [`process ${this.#successor.pid} serves now`]
+    } catch (error) {
+      this.#upgrading = false
+      const reason = error instanceof Error ? error.message : String(error)
+      log.error({ reason }, 'upgrade: this process goes on')
+      throw error
+    }
+  }
+
+  async #cancelElsewhere(pid: number, secret: string): Promise<void> {
+    await Promise.all([
+      this.#predecessor?.cancel(pid, secret),
+      this.#successor?.cancel(pid, secret),
+    ])
+  }
+
+  #configured(config: Config, file: string): void {
+    this.#config = config
+    unwatchFile(file)
+    if (!config.watch) return
+    // Looked at rather than listened for: editors and Kubernetes put another file in its place.
+    watchFile(file, { interval: watchMs, persistent: false }, (now, before) => {
+      if (now.mtimeMs === before.mtimeMs && now.ino === before.ino) return
+      void this.#reload().catch(() => undefined)
+    })
+  }
+}
+
+/** What only a supervisor needs is not loaded by a single process, and the other way round. */
+async function startService(version: Version, around: Surroundings): Promise<Service> {
+  if (workerCount(version.config) === 1) {
+    const { startAlone } = await import('./alone.ts')
+    return await startAlone(version, around)
+  }
+  const { startSupervisor } = await import('./workers/supervisor.ts')
+  return await startSupervisor(version, around)
+}
+
+/** The mover is loaded only where somebody wants it. */
+async function startAutos(config: Config, log: Log): Promise<{ close(): Promise<void> } | null> {
+  if (!config.databases.some(({ sharding, rebalance }) => sharding !== null && rebalance.auto)) {
+    return null
+  }
+  const { startAutos: start } = await import('./auto.ts')
+  return start(config, log)
+}
+
+/** Unless another process has written its own number there. */
+function removePidFile(file: string | null): void {
+  if (file === null) return
   try {
-    const said = await reload.run()
-    log.info({ said }, 'configuration reloaded')
-    return said
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    log.error({ reason }, 'the configuration cannot be reloaded; the old one stays in force')
-    throw error
+    if (readFileSync(file, 'utf8').trim() === String(process.pid)) unlinkSync(file)
+  } catch {
+    // Somebody has removed it before.
   }
 }
 

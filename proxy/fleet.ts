@@ -82,5 +82,5 @@ export class OneProcess extends FleetMember implements Fleet {
   }
 
   /** Nobody else has given keys. */
-  async cancel(): Promise<void> {}
+  async cancel(_pid: number, _secret: Uint8Array): Promise<void> {}
 }

@@ -106,7 +106,8 @@ async function reload(world: AdminWorld): Promise<readonly string[]> {
 }
 
 async function upgrade(world: AdminWorld): Promise<readonly string[]> {
-  if (world.upgrade === null) throw pgError('adminState', ['this proxy cannot start another process'])
+  if (world.upgrade === null)
+    throw pgError('adminState', ['this proxy cannot start another process'])
   return await world.upgrade()
 }
 
