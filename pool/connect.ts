@@ -120,7 +120,7 @@ function isTlsGranted(raw: Socket, inbox: Inbox): Promise<boolean> {
 function secured(raw: Socket, place: ServerPlace, tls: ServerTls): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connectTls({ socket: raw, ...tls.handshake(place) })
-    const fail = (error: Error) => reject(tlsError(error, place, socket))
+    const fail = (error: Error) => reject(tlsError(error, place))
     const closed = () => reject(new Error('the server closed the connection during the handshake'))
     socket.once('error', fail).once('close', closed)
     raw.once('error', fail)
@@ -154,13 +154,11 @@ function settled<T>(
   })
 }
 
-function tlsError(error: Error, { host }: ServerPlace, socket: TLSSocket): Error {
+function tlsError(error: Error, { host }: ServerPlace): Error {
   const code = 'code' in error ? String(error.code) : ''
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    const name = socket.getPeerX509Certificate()?.subject.split('\n').at(-1) ?? ''
-    return new Error(
-      `server certificate for "${name.replace(/^CN=/, '')}" does not match host name "${host}"`,
-    )
+    const name = /(?:DNS:|IP Address:|cert's CN: )([^\s,]+)/.exec(error.message)?.[1] ?? ''
+    return new Error(`server certificate for "${name}" does not match host name "${host}"`)
   }
   // OpenSSL's own have a name from its list; those of its verification have not.
   if (/^[A-Z][A-Z_]+$/.test(code) && !code.startsWith('E')) {
