@@ -24,7 +24,10 @@ type TlsSideConfig = {
   readonly ciphers: string | null
 }
 
-export type TlsConfig = { readonly client: TlsSideConfig; readonly server: TlsSideConfig }
+export type TlsConfig = {
+  readonly client: TlsSideConfig
+  readonly server: TlsSideConfig & { readonly channelBinding: 'disable' | 'prefer' | 'require' }
+}
 
 /** Paths are relative to `directory`. */
 export function listenOf(listen: FileSettings['listen'], directory: string): ListenConfig {
@@ -45,7 +48,8 @@ export function tlsOf({ client, server }: FileSettings['tls'], directory: string
     const { cert, key, ca } = given
     return { ...given, cert: path(cert), key: path(key), ca: path(ca) }
   }
-  return { client: side(client), server: side(server) }
+  const { channel_binding: channelBinding, ...common } = server
+  return { client: side(client), server: { ...side(common), channelBinding } }
 }
 
 /** Modes without the files that they need. */

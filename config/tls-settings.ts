@@ -65,6 +65,13 @@ export const tlsSettings = z
             '`verify-full` its host name too. `sslmode` in a URL goes before it.',
         ),
         ca: file('Authorities that may sign the servers’ certificates, PEM.'),
+        channel_binding: setting(choice('disable', 'prefer', 'require'), {
+          standard: 'prefer',
+          applies: 'reload',
+          meaning:
+            'Whether SCRAM logins to servers are tied to the certificate that the server has ' +
+            'shown, as by libpq: `prefer` where servers offer it, `require` nowhere else.',
+        }),
         cert: file('Certificate shown to servers that ask for one, PEM.'),
         key: file('Private key of that certificate, PEM.'),
         protocols: protocols(),

@@ -60,7 +60,8 @@ async function dialOnce(
     throw unreachable(target, cause)
   })
   const { socket, endPoint } = opened
-  const login = new ServerLogin(socket, target, () => ({ channelBinding: 'prefer', endPoint }))
+  const channelBinding = tls?.channelBinding ?? 'prefer'
+  const login = new ServerLogin(socket, target, () => ({ channelBinding, endPoint }))
   receive = (chunk) => login.received(chunk)
   const stop = () => login.fail(messageOf(signal.reason))
   signal.addEventListener('abort', stop, { once: true })

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { type ConnectionOptions, createSecureContext, type SecureContext } from 'node:tls'
+import type { ChannelBinding } from './server-login.ts'
 
 /** As libpq's sslmode. */
 export type ServerTlsMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
@@ -16,6 +17,8 @@ export type ServerTlsOptions = {
   readonly protocols: 'secure' | 'tlsv1.2' | 'tlsv1.3'
   /** As OpenSSL lists them; null: Node's own choice. */
   readonly ciphers: string | null
+  /** Absent: prefer. */
+  readonly channelBinding?: ChannelBinding
 }
 
 /** One way to open a connection. `both`: asked for TLS, content without. */
@@ -45,6 +48,11 @@ export class ServerTls {
   constructor(options: ServerTlsOptions) {
     this.#options = options
     this.#context = load(options)
+  }
+
+  /** Whether logins are tied to the certificate that the server has shown. */
+  get channelBinding(): ChannelBinding {
+    return this.#options.channelBinding ?? 'prefer'
   }
 
   /** Files whose change asks for a reload. */

@@ -1,6 +1,5 @@
 // Who may log in: users of the configuration, then those of the user list, then those that a server is asked for.
 // An unknown name has an account, too, so that it is answered with the same work; no password fits it.
-import { randomBytes } from 'node:crypto'
 import { LoginSecret } from '../pool/login-secret.ts'
 import { mockVerifier } from '../wire/scram-keys.ts'
 import type { Credentials } from './database-options.ts'
@@ -48,11 +47,19 @@ export type UserLookup = {
 const forgetNothing = () => {}
 
 export class Accounts {
-  readonly #mockSecret = randomBytes(32)
+  readonly #mockSecret: Uint8Array
   readonly #secrets = new SharedSecrets()
   #users: ReadonlyMap<string, Account> = new Map()
   #listed: ReadonlyMap<string, Account> = new Map()
   #lookup: UserLookup | null = null
+
+  /**
+   * `mockSecret`: what the salts of unknown users are made of. The same in all processes that clients can reach under one
+   * name, and after a restart: who is asked with changing salts does not exist.
+   */
+  constructor(mockSecret: Uint8Array) {
+    this.#mockSecret = mockSecret
+  }
 
   /** Users of the configuration. Who is in stays in; the next server connection shows the new password. */
   configure(users: readonly UserOptions[]): void {

@@ -42,6 +42,7 @@ type AuthQueryContext = {
 
 type Answered = { readonly found: Promise<FoundUser | null>; readonly atMs: number }
 
+const unknownDatabase = '3D000'
 /** Answers that are kept; beyond them the oldest is forgotten. */
 const answersMax = 10_000
 /** Databases with connections of their own; beyond them the oldest are closed. */
@@ -134,6 +135,8 @@ export class AuthQuery implements UserLookup {
   /** The client is nobody yet: only the log tells more. */
   #failure(user: string, error: unknown): PgError {
     const reason = toPgError(error)
+    // Only an entry `*` has databases that its server does not.
+    if (reason.sqlstate === unknownDatabase) return reason
     this.#context.log.warn({ user, reason: reason.message }, 'a user could not be looked up')
     return pgError('userLookupFailed', [], { cause: error })
   }

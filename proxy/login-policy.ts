@@ -1,5 +1,6 @@
 // Everything that logins are judged by: users and where they come from, rules, what failed logins cost, how many clients
 // may be at it at once. A reload replaces it piece by piece; the user list is read again when its file changes.
+import { createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { unwatchFile, watchFile } from 'node:fs'
 import type { Clock } from '../core/clock.ts'
@@ -61,7 +62,7 @@ const loginsMaxStandard = 10_000
 const watchIntervalMs = 1_000
 
 export class LoginPolicy {
-  readonly accounts = new Accounts()
+  readonly accounts: Accounts
   readonly admission: LoginAdmission
   readonly #context: LoginPolicyContext
   #rules = new AuthRules([])
@@ -71,9 +72,10 @@ export class LoginPolicy {
   #query: AuthQuery | null = null
   #watched: string | null = null
 
-  /** Nobody may log in before configure(). */
-  constructor(context: LoginPolicyContext) {
+  /** Nobody may log in before configure(); `options` are those of the start. */
+  constructor(options: LoginPolicyOptions, context: LoginPolicyContext) {
     this.#context = context
+    this.accounts = new Accounts(mockSecretOf(options))
     this.#failures = new LoginFailures(none.failures, context.clock)
     this.admission = new LoginAdmission(loginsMaxStandard, context.clock)
   }
@@ -153,6 +155,17 @@ export class LoginPolicy {
       },
     )
   }
+}
+
+/** Nobody outside can know it, and every process with this configuration has the same. */
+function mockSecretOf({ users, auth }: LoginPolicyOptions): Uint8Array {
+  const secrets = [users.map(({ secret }) => secret), auth?.query?.password ?? null]
+  const known = users.length > 0 || auth?.query?.password != null
+  return known
+    ? createHash('sha256')
+        .update(`mock ${JSON.stringify(secrets)}`)
+        .digest()
+    : randomBytes(32)
 }
 
 async function readFiles(rules: readonly AuthRuleOptions[], auth: AuthOptions): Promise<Files> {

@@ -123,7 +123,7 @@ export class Proxy {
     this.#entrance = new Entrance(shared)
     this.#watch = new SessionWatch({ clock, sessions: this.sessions, limits: () => this.#limits() })
     const placeOf = (name: string) => lookupPlace(this.#databases, name)
-    this.#policy = new LoginPolicy({ dial, clock, log, placeOf })
+    this.#policy = new LoginPolicy(options, { dial, clock, log, placeOf })
     this.#commands = new AdminCommands(this.#world())
   }
 
@@ -196,6 +196,11 @@ export class Proxy {
   async cancel(pid: number, secret: Uint8Array): Promise<void> {
     if (slotOf(pid) === this.sessions.slot) await this.sessions.cancel(pid, secret)
     else await this.#fleet.cancel(pid, secret)
+  }
+
+  /** Certificates that have changed on the disk are read now rather than at the next look. Never rejects. */
+  lookAtCertificates(): Promise<void> {
+    return this.#tls.look()
   }
 
   /** For a process that takes the place of this one. */

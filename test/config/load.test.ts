@@ -19,7 +19,7 @@ describe('a file that is right', () => {
       },
       tls: {
         client: { ...noTls, mode: 'disable' },
-        server: { ...noTls, mode: 'prefer' },
+        server: { ...noTls, mode: 'prefer', channelBinding: 'prefer' },
       },
       http: { host: '127.0.0.1', port: 9632 },
       users: [],
