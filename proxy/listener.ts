@@ -34,7 +34,7 @@ type InheritedSockets = {
 /** How a connection has come: whom TLS rules and rules for addresses are for, and whom not. */
 export type Way = 'tcp' | 'unix'
 
-/** Takes over an accepted connection; one of `tcp` has a remote address. */
+/** Takes over an accepted connection, which is not read yet; one of `tcp` has a remote address. */
 export type Accept = (socket: Socket, way: Way) => void
 
 export class Listener {
@@ -96,25 +96,25 @@ export class Listener {
     this.#port = options.port
     for (const address of typeof host === 'string' ? [host] : host) {
       const server = this.#tcpServer(options)
-      await listenOn(server, { ...backlog, host: address, port: this.#port, reusePort })
+      await this.#listen(server, { ...backlog, host: address, port: this.#port, reusePort })
       this.#port = portOf(server)
     }
     if (unixSocket === null) return
     const server = this.#newUnixServer()
     this.#unix = await bindUnixSocket(unixSocket, this.#port, (path) =>
-      listenOn(server, { ...backlog, path }),
+      this.#listen(server, { ...backlog, path }),
     )
   }
 
   async #inherit({ tcp, port, unix }: InheritedSockets, options: ListenOptions): Promise<void> {
     this.#port = port
-    for (const fd of tcp) await listenOn(this.#tcpServer(options), { fd })
-    if (unix !== null) await listenOn(this.#newUnixServer(), { fd: unix })
+    for (const fd of tcp) await this.#listen(this.#tcpServer(options), { fd })
+    if (unix !== null) await this.#listen(this.#newUnixServer(), { fd: unix })
   }
 
   #tcpServer({ keepAliveMs }: ListenOptions): Server {
     const keepAlive = { keepAlive: keepAliveMs !== 0, keepAliveInitialDelay: keepAliveMs ?? 0 }
-    const server = createServer({ noDelay: true, ...keepAlive }, (socket) => {
+    const server = createServer({ noDelay: true, pauseOnConnect: true, ...keepAlive }, (socket) => {
       // One that has been reset has no address any more, but what it has sent could still be read: it must not pass
       // for a client of the Unix socket.
       if (socket.remoteAddress === undefined) socket.destroy()
@@ -129,9 +129,14 @@ export class Listener {
   }
 
   #keep(server: Server): Server {
-    server.on('error', (error) => this.#log.error({ error }, 'listener failed'))
     this.#servers.push(server)
     return server
+  }
+
+  /** @throws the system's error */
+  async #listen(server: Server, where: Where | { readonly fd: number }): Promise<void> {
+    await listenOn(server, where)
+    server.on('error', (error) => this.#log.error({ error }, 'listener failed'))
   }
 }
 
