@@ -24,6 +24,8 @@ export class Intake {
   readonly #framer: Framer
   #frames: Frame[] = []
   #framesBytes = 0
+  /** How many of them are copies of ours already. */
+  #framesOwned = 0
   /** A Query that waits until the pipeline before it, without Sync, has been run. */
   #held: Frame | null = null
   #skipping = false
@@ -43,7 +45,9 @@ export class Intake {
   /** What is kept until more comes must survive the caller's buffer. */
   own(): void {
     this.#framer.own()
-    if (this.#frames.length > 0) this.#frames = [...ownFrames(this.#frames)]
+    if (this.#frames.length === this.#framesOwned) return
+    for (const frame of ownFrames(this.#frames.splice(this.#framesOwned))) this.#frames.push(frame)
+    this.#framesOwned = this.#frames.length
   }
 
   /** The pipeline has failed: nothing counts before the next Sync. */
@@ -103,6 +107,7 @@ export class Intake {
     const frames = this.#frames
     this.#frames = []
     this.#framesBytes = 0
+    this.#framesOwned = 0
     return { kind: 'pipeline', frames, end }
   }
 }
