@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { PgError } from '../core/errors.ts'
 import { type FlushTurn, Outbox } from '../pool/outbox.ts'
+import type { ClientSockets } from './client-socket.ts'
 import type { ClientTls, ClientTlsFacts } from './client-tls.ts'
 import type { ProxyContext } from './context.ts'
 import type { Way } from './listener.ts'
@@ -27,6 +28,7 @@ export interface Receiver {
 export type Entered = { readonly receiver: Receiver; readonly closed: () => void }
 
 type ClientLinkOptions = {
+  readonly sockets: ClientSockets
   readonly turn: FlushTurn
   readonly policy: LoginPolicy
   readonly tls: ClientTls
@@ -49,7 +51,8 @@ export class ClientLink {
   #receiver: Receiver
   #left: () => void = () => {}
 
-  constructor(socket: Socket, way: Way, options: ClientLinkOptions, context: ProxyContext) {
+  constructor(accepted: Socket, way: Way, options: ClientLinkOptions, context: ProxyContext) {
+    const socket = options.sockets.adopt(accepted, (chunk) => this.#receiver.received(chunk))
     this.#options = options
     this.#context = context
     this.#socket = socket
@@ -93,7 +96,6 @@ export class ClientLink {
   }
 
   #listen(socket: Socket): void {
-    socket.on('data', (chunk) => this.#receiver.received(chunk))
     socket.on('end', () => socket.end())
     socket.on('error', (error) => this.#context.log.debug({ error }, 'client socket failed'))
   }
@@ -106,6 +108,7 @@ export class ClientLink {
       this.#socket = socket
       then({ socket, outbox: new Outbox(socket, this.#options.turn), tls })
       this.#listen(socket)
+      socket.on('data', (chunk) => this.#receiver.received(chunk))
     })
   }
 

@@ -17,6 +17,8 @@ const trialMs = 2_000
 
 /** Takes over accepted sockets that were accepted with `pauseOnConnect`. */
 export class ClientSockets {
+  /** Read by events. */
+  static readonly byEvents = new ClientSockets(null)
   readonly #buffer: Buffer | null
 
   private constructor(buffer: Buffer | null) {
@@ -26,7 +28,7 @@ export class ClientSockets {
   /** Reads into a buffer of so many bytes if Node lets us, which is tried; else by events. */
   static async open(bufferBytes: number): Promise<ClientSockets> {
     const shared = new ClientSockets(Buffer.allocUnsafeSlow(bufferBytes))
-    return (await works(shared)) ? shared : new ClientSockets(null)
+    return (await works(shared)) ? shared : ClientSockets.byEvents
   }
 
   /** True when one buffer is shared. */

@@ -13,6 +13,7 @@ import { AdminCommands } from './admin/commands.ts'
 import { type AdminOptions, consoleParameters, isConsole, openConsole } from './admin/open.ts'
 import type { AdminWorld } from './admin/world.ts'
 import { ClientLink, type Entered } from './client-link.ts'
+import { ClientSockets } from './client-socket.ts'
 import type { ProxyContext } from './context.ts'
 import type { Database } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
@@ -88,6 +89,7 @@ export class Proxy {
   readonly #commands: AdminCommands
   readonly #links = new Set<ClientLink>()
   readonly #tls: Tls
+  #sockets = ClientSockets.byEvents
   #listener: Listener | null = null
   #http: HttpPort | null = null
   #sweeper: NodeJS.Timeout | null = null
@@ -112,10 +114,9 @@ export class Proxy {
       wholeBytesMax: limits.frameBytesMax,
       tls: this.#tls.server,
     }
-    const { version, listen, redis } = options
+    const { version, listen, redis, databases, shared = unlimited } = options
     const host = [listen.host].flat().join(',')
     const identity = identityOf({ ...listen, host, slot, randomId: randomUUID(), version })
-    const { databases, shared = unlimited } = options
     const budgets = new ServerBudgets(clock, shared.serversPerUserMax, shared.users)
     const autos = { databasesMax: shared.autoDatabasesMax, idleMs: shared.autoDatabaseIdleMs }
     const context = { dial, clock, log, identity, redis, budgets, autos }
@@ -134,13 +135,13 @@ export class Proxy {
       await loadParser()
       await proxy.#policy.configure(options)
       await proxy.#databases.start()
+      proxy.#sockets = await ClientSockets.open(readBufferBytes)
       const accept = (socket: Socket, way: Way) => proxy.#accept(socket, way)
       proxy.#listener = await Listener.open(options.listen, accept, options.log)
       const { registry } = proxy.#context.metrics
-      const { contentType } = registry
       const http = {
         metrics: () => registry.metrics(),
-        contentType,
+        contentType: registry.contentType,
         notReady: () => proxy.notReady,
       }
       if (options.http !== null) proxy.#http = await startHttp({ ...options.http, ...http })
@@ -263,6 +264,7 @@ export class Proxy {
       socket,
       way,
       {
+        sockets: this.#sockets,
         turn: this.#turn,
         policy: this.#policy,
         tls: this.#tls.client,

@@ -102,7 +102,8 @@ describe.each(inject('servers'))('clients on the fast lane of PostgreSQL $versio
     await withClients(proxy, 24, async (clients) => {
       let over = false
       const killing = (async () => {
-        while (!over) {
+        for (;;) {
+          if (over) return
           await new Promise((resolve) => setTimeout(resolve, 60))
           await kill()
         }
