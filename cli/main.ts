@@ -17,6 +17,7 @@ import { addServeCommand } from './commands/serve.ts'
 import { addShardCommand } from './commands/shard.ts'
 import { addTopCommand } from './commands/top.ts'
 import { addTopologyCommand } from './commands/topology.ts'
+import { addUpgradeCommand } from './commands/upgrade.ts'
 import { programVersion } from './version.ts'
 
 // Whoever reads our output, such as head, may stop doing so.
@@ -47,6 +48,7 @@ Exit codes: 0 done, 1 refused or found problems, 2 wrong arguments.`,
 // In the order in which help lists them.
 const adders = [
   addServeCommand,
+  addUpgradeCommand,
   addInitCommand,
   addCheckCommand,
   addExplainCommand,

@@ -28,7 +28,7 @@ export function buildConfig(file: FileSettings, directory: string): Config {
     tls: tlsOf(file.tls, directory),
     http: { host: http.host, port: http.port },
     workers: file.workers,
-    pidFile: file.pid_file,
+    pidFile: file.pid_file === null ? null : resolve(directory, file.pid_file),
     watch: file.watch,
     drainTimeoutMs: file.drain_timeout,
     users: file.users.flatMap(userOf),

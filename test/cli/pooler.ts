@@ -13,6 +13,8 @@ export type Pooler = {
   readonly text: string
   /** Superuser connection URL of the server. */
   readonly url: string
+  /** Number of the process that serves, as its pid file says. */
+  pid(): Promise<number>
   /** Rewrites the file. */
   write(text: string): Promise<void>
   /** Starts a proxy; resolves once it says that it is ready. */
@@ -42,6 +44,7 @@ export async function createPooler(
   const path = join(dir, 'ringfence.yaml')
   const text = `listen: { host: 127.0.0.1, port: 0 }
 http: { host: 127.0.0.1, port: 0 }
+pid_file: pid
 users: [{ name: app, password: pencil, admin: true }]
 ${lines}
 databases:
@@ -51,10 +54,12 @@ databases:
 `
   await writeFile(path, text)
   const programs: Program[] = []
+  const pid = async () => Number(await readFile(join(dir, 'pid'), 'utf8'))
   return {
     path,
     text,
     url,
+    pid,
     write: (changed) => writeFile(path, changed),
     serve: async () => {
       const program = new Program(['serve', '--config', path])
@@ -66,10 +71,11 @@ databases:
       return { program, place, admin, http: `http://127.0.0.1:${http}` }
     },
     remove: async () => {
-      for (const program of programs) {
-        const children = await childrenOf(program.pid).catch(() => [])
-        program.signal('SIGKILL')
-        for (const pid of children) kill(pid)
+      const last = await pid().catch(() => 0)
+      for (const each of [...programs.map((program) => program.pid), last]) {
+        if (each === 0) continue
+        // Workers end with it.
+        kill(each)
       }
       await databases.drop()
       await rm(dir, { recursive: true, force: true })

@@ -1,7 +1,5 @@
 // Several workers behind one port: shares that add up, cancel requests that find their client, a worker that dies, a
 // supervisor that dies.
-import { once } from 'node:events'
-import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { Client } from 'pg'
 import {
@@ -13,6 +11,7 @@ import {
   value,
   withClients,
 } from '../support/clients.ts'
+import { cancelThroughPort } from './cancel-through-port.ts'
 import { childrenOf, createPooler, isAlive, kill, type Pooler, type Serving } from './pooler.ts'
 
 const count = 2
@@ -66,7 +65,7 @@ describe('several workers', () => {
       for (let round = 0; round < 5; round += 1) {
         const sleeping = clients.map((client) => refusal(client.query('SELECT pg_sleep(60)')))
         await until('all run', async () => (await busyServers()) === clients.length)
-        for (const client of clients) await cancelThroughPort(client)
+        for (const client of clients) await cancelThroughPort(serving.place, client)
         const errors = await Promise.all(sleeping)
         expect(errors.map(({ code }) => code)).toEqual(clients.map(() => '57014'))
       }
@@ -132,26 +131,3 @@ describe('several workers', () => {
     expect((await other.program.ended()).code).toBe(0)
   })
 })
-
-/** libpq's way: a connection of its own to the same port. */
-async function cancelThroughPort(client: Client): Promise<void> {
-  const { processID, secretKey } = keyOf(client)
-  const socket = connect(serving.place.port, serving.place.host)
-  const bytes = Buffer.alloc(16)
-  bytes.writeInt32BE(16, 0)
-  bytes.writeInt32BE(80_877_102, 4)
-  bytes.writeInt32BE(processID, 8)
-  bytes.writeInt32BE(secretKey, 12)
-  socket.end(bytes)
-  socket.resume()
-  await once(socket, 'close')
-}
-
-function keyOf(client: Client): { readonly processID: number; readonly secretKey: number } {
-  const [processID, secretKey]: unknown[] = [
-    Reflect.get(client, 'processID'),
-    Reflect.get(client, 'secretKey'),
-  ]
-  if (typeof processID !== 'number' || typeof secretKey !== 'number') throw new Error('no key')
-  return { processID, secretKey }
-}
