@@ -10,6 +10,7 @@ import { holds, type Path } from '../config/setting.ts'
 import { ServerTls } from '../pool/server-tls.ts'
 import { ClientTls } from '../proxy/client-tls.ts'
 import { wrong, type Finding, type Verdict } from './finding.ts'
+import { loginFindings } from './login-findings.ts'
 import { driftFrom, unsuitable } from './schema-drift.ts'
 import {
   probeLogin,
@@ -73,7 +74,7 @@ async function checkFile(file: string) {
     return `${file}:${line}:${column}`
   }
   const { findings, serverCount } = await checkServers(rest.config, rest.wrongPaths, locate)
-  const files = tlsFindings(rest.config, locate)
+  const files = [...tlsFindings(rest.config, locate), ...loginFindings(rest.config, locate)]
   return { findings: [...problems, ...files, ...findings], serverCount }
 }
 
@@ -146,13 +147,15 @@ async function checkServers(
 }
 
 /** The proxy's own login, or those of all clients; admins may be there for the console alone. */
-function loginsOf({ users }: Config, { serverUser }: DatabaseConfig): readonly Login[] {
+function loginsOf({ users, auth }: Config, { serverUser }: DatabaseConfig): readonly Login[] {
   if (serverUser !== null) return [{ user: serverUser.name, password: serverUser.password }]
   const known = users.flatMap(({ name, secret, admin }) =>
     secret.kind === 'password' ? [{ user: name, password: secret.password, admin }] : [],
   )
   const clients = known.filter(({ admin }) => !admin)
-  return clients.length > 0 ? clients : known
+  if (known.length > 0) return clients.length > 0 ? clients : known
+  const { query } = auth
+  return query?.password == null ? [] : [{ user: query.user, password: query.password }]
 }
 
 function serversOf(

@@ -88,10 +88,12 @@ export function shardingRules(sharding: ShardingConfig): ShardingRules {
 }
 
 /** Where clients log in with their own names, the catalog is read with the first name whose password we have. */
-function passThroughUser({ users }: Config): { name: string; password: string | null } {
+function passThroughUser({ users, auth }: Config): { name: string; password: string | null } {
   const ranked = [...users].sort((a, b) => Number(b.admin) - Number(a.admin))
   for (const { name, secret } of ranked) {
     if (secret.kind === 'password') return { name, password: secret.password }
   }
-  return { name: ranked[0]?.name ?? 'postgres', password: null }
+  const { query } = auth
+  if (query?.password != null) return { name: query.user, password: query.password }
+  return { name: query?.user ?? ranked[0]?.name ?? 'postgres', password: null }
 }

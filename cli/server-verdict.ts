@@ -10,7 +10,7 @@ const versionMin = 14
 export function failureVerdict(failed: NotAnswered, login: Login): Verdict {
   if (failed.kind === 'unasked') {
     const message = 'could not be asked: no server_user, and no user with a password is listed'
-    return wrong(message, 'add "server_user: { name: …, password: … }"')
+    return doubtful(message, 'add "server_user: { name: …, password: … }" to have it checked')
   }
   if (failed.kind === 'unreachable') {
     const remedy = 'start the server, or correct its host and port; a firewall may be in between'

@@ -1,6 +1,7 @@
 // Settings that are fine alone and wrong together. Each check is a pure function over typed settings
 // and names every path it looked at: what is already reported there is not reported twice.
 import { authContradictions } from './auth-contradictions.ts'
+import { databaseNameContradictions, poolContradictions } from './pool-contradictions.ts'
 import type { FileSettings } from './settings.ts'
 import { type Contradiction, error, warning } from './contradiction.ts'
 import type { Path } from './setting.ts'
@@ -15,6 +16,7 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
     ...userContradictions(file),
     ...authContradictions(file),
     ...tokenContradictions(file),
+    ...databaseNameContradictions(file),
     ...tlsContradictions(file),
   ]
   const databases = Object.entries(file.databases)
@@ -24,12 +26,12 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
   for (const [name, database] of databases) {
     const at = ['databases', name]
     found.push(
-      ...nameContradictions(at, name, database),
+      ...nameContradictions(at, name),
       ...aliasContradictions(at, name, file),
       ...poolContradictions(at, database),
       ...shareContradictions(at, database, file),
       ...shardContradictions(at, database),
-      ...loginContradictions(at, database),
+      ...loginContradictions(at, database, file),
       ...shardingContradictions(at, database),
       ...readContradictions(at, database),
     )
@@ -72,13 +74,7 @@ function takesAnybody({ auth }: FileSettings): boolean {
   return auth.hba_file !== null || auth.rules?.some(({ method }) => method === 'any') === true
 }
 
-function nameContradictions(at: Path, name: string, { shards }: FileDatabase): Contradiction[] {
-  if (name === '*') {
-    const because = 'this version serves only the databases it names'
-    const notYet = error(at, `"*" is not supported yet: ${because}`, 'name the databases')
-    const several = error([...at, 'shards'], '"*" can have one shard only', 'name the database')
-    return shards.length > 1 ? [notYet, several] : [notYet]
-  }
+function nameContradictions(at: Path, name: string): Contradiction[] {
   if (name === 'ringfence') {
     const message = '"ringfence" is reserved for the admin console'
     return [error(at, message, 'choose another name')]
@@ -105,19 +101,6 @@ function aliasContradictions(database: Path, name: string, file: FileSettings): 
   if (other === undefined || other[0] === name) return []
   const message = `"${alias}" is also the alias of database "${other[0]}"`
   return [error(at, message, remedy, [['databases', other[0], 'read_only_alias']])]
-}
-
-function poolContradictions(database: Path, { pool }: FileDatabase): Contradiction[] {
-  const at = [...database, 'pool']
-  const about = [[...at, 'size']]
-  const { size } = pool
-  const found: Contradiction[] = []
-  for (const name of ['min', 'reserve'] as const) {
-    if (pool[name] <= size) continue
-    const message = `${pool[name]} is more than pool.size, which is ${size}`
-    found.push(error([...at, name], message, `lower ${name} or raise size`, about))
-  }
-  return found
 }
 
 /** A worker without a server connection could serve nobody. */
@@ -181,6 +164,7 @@ function addressesOf(shard: FileDatabase['shards'][number], at: Path): [ServerAd
 function loginContradictions(
   database: Path,
   { server_user: serverUser, shards, sharding }: FileDatabase,
+  { users, auth }: FileSettings,
 ): Contradiction[] {
   const found: Contradiction[] = []
   const at = [...database, 'server_user']
@@ -198,7 +182,16 @@ function loginContradictions(
     const message = 'no server_user, so the proxy itself cannot read the catalog on the home shard'
     return [...found, error(database, message, remedy, about)]
   }
-  return found
+  // What clients prove is of no use to who looks at the servers before they come.
+  const known =
+    auth.query?.password != null ||
+    users.some(({ password, password_file: file }) => password !== null || file !== null)
+  const followed = shards.some(
+    ({ primary, replicas }) => primary.user === null && replicas.length > 0,
+  )
+  if (known || !followed) return found
+  const message = 'no server_user, so the proxy itself cannot look at the replicas'
+  return [...found, error(database, message, remedy, [...about, ['users'], ['auth', 'query']])]
 }
 
 function shardingContradictions(database: Path, { sharding }: FileDatabase): Contradiction[] {

@@ -84,6 +84,15 @@ describe('auth', () => {
     const verifier = `md5${'0'.repeat(32)}`
     expect(problemsOf(oneShard.replace('password: secret', `verifier: ${verifier}`))).toEqual([])
   })
+
+  it('needs some password of its own to look at replicas', () => {
+    const replicated = oneShard
+      .replace('password: secret', `verifier: md5${'0'.repeat(32)}`)
+      .replace('/app" }', '/app", replicas: ["postgres://10.0.0.2/app"] }')
+    expect(problemsOf(replicated).join()).toContain('the proxy itself cannot look at the replicas')
+    const query = 'auth: { query: { user: asker, password: asks } }'
+    expect(problemsOf(`${query}\n${replicated}`)).toEqual([])
+  })
 })
 
 describe('a password in a file of its own', () => {
