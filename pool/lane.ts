@@ -126,6 +126,13 @@ export class Lane implements ServerOwner {
     return this.#servers
   }
 
+  /** Of these: how many do nothing now. */
+  get idle(): number {
+    let count = 0
+    for (const { riders } of this.#servers) if (riders.length === 0) count += 1
+    return count
+  }
+
   /**
    * A server that `rider`'s statement is sent on now: the caller does so in the same turn, and tells `left` once it was
    * answered. Null: it does not ride. `statement`: name of the prepared statement that it runs, '' for none.

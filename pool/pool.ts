@@ -65,14 +65,14 @@ export class Pool implements ServerOwner, OpenerHost {
   }
 
   get stats(): PoolStats {
-    const idle = this.#idle.length
+    const idle = this.#idle.length + this.lane.idle
     const { opening } = this.#opener
     return { idle, leased: this.#all.size - idle, opening, waiting: this.#waiters.size }
   }
 
   /** Statements that servers are working on, or that wait for one. */
   get inFlight(): number {
-    return this.#all.size - this.#idle.length + this.#waiters.size
+    return this.#all.size - this.#idle.length - this.lane.idle + this.#waiters.size
   }
 
   get connections(): ReadonlySet<ServerConnection> {
