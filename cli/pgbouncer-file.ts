@@ -1,35 +1,28 @@
 // The ringfence.yaml that stands for a PgBouncer's settings, line by line with its comments. Pure.
+import type { IniEntry, IniFile, ListedUser } from '../config/pgbouncer.ts'
+import { type Unmapped, unknownSetting, unmappedSettings } from '../config/pgbouncer-settings.ts'
 import {
-  type IniEntry,
-  type IniFile,
-  type ListedUser,
-  parseConnection,
-} from '../config/pgbouncer.ts'
+  type Database,
+  databaseLines,
+  databasesOf,
+  userSettingLines,
+} from './pgbouncer-database.ts'
 import {
-  type Unmapped,
-  unknownSetting,
-  unmappedConnection,
-  unmappedSettings,
-} from '../config/pgbouncer-settings.ts'
+  duration,
+  durationOrNone,
+  flag,
+  type Notes,
+  oneLine,
+  section,
+  type Settings,
+  text,
+} from './pgbouncer-values.ts'
 
 /** The file, what whoever imports has to know, and the variables that the file refers to. */
 export type Converted = {
   readonly yaml: string
   readonly warnings: readonly string[]
   readonly environment: readonly string[]
-}
-
-/** A database of the ini that can be served. */
-type Database = {
-  readonly name: string
-  readonly place: string
-  readonly connection: ReadonlyMap<string, string>
-}
-
-/** Gathers warnings and variables while lines are written. */
-type Notes = {
-  readonly warn: (place: string, text: string) => void
-  readonly variable: (user: string) => string
 }
 
 /** `source` is named at the top of the file. */
@@ -41,7 +34,7 @@ export function convertPgbouncer(
   const warnings: string[] = []
   const environment = new Set<string>()
   const notes: Notes = {
-    warn: (place, text) => warnings.push(`${place}: ${text}`),
+    warn: (place, message) => warnings.push(`${place}: ${message}`),
     variable: (user) => {
       const name = `${user
         .toUpperCase()
@@ -54,13 +47,17 @@ export function convertPgbouncer(
   const settings = new Map(
     (ini.get('pgbouncer') ?? []).map((entry) => [entry.name.toLowerCase(), entry]),
   )
-  const databases = databasesOf(ini.get('databases') ?? [], notes)
+  const databases = databasesOf(ini.get('databases') ?? [])
   const sections = [
     `# Made from ${source} by "ringfence import-pgbouncer". Look through it, then: ringfence check\n`,
+    processLines(settings),
     listenLines(settings, notes),
-    userLines(settings, listed, databases, notes),
-    authLines(settings, notes),
+    tlsLines(settings, notes),
+    userLines(settings, listed, notes),
+    authLines(settings, databases, listed, notes),
+    userSettingLines(ini.get('users') ?? [], notes),
     limitLines(settings),
+    logLines(settings),
     databaseLines(databases, settings, listed, notes),
     restLines(ini, settings, notes),
   ]
@@ -68,176 +65,206 @@ export function convertPgbouncer(
   return { yaml, warnings, environment: [...environment].sort() }
 }
 
-type Settings = ReadonlyMap<string, IniEntry>
+const given = (settings: Settings, name: string) => settings.get(name)?.value
+const mapped = <T>(value: string | undefined, map: (value: string) => T) =>
+  value === undefined || value === '' ? undefined : map(value)
+const names = (list: string) =>
+  list.split(',').flatMap((name) => (name.trim() === '' ? [] : [name.trim()]))
 
-function databasesOf(entries: readonly IniEntry[], notes: Notes): readonly Database[] {
-  const databases = entries.flatMap((entry): Database[] => {
-    const { name, place } = entry
-    const connection = parseConnection(entry)
-    if (name !== '*') return [{ name, place, connection }]
-    notes.warn(
-      place,
-      'the database "*" stands for all others; Ringfence serves those that are named',
-    )
-    return []
-  })
-  return [...new Map(databases.map((database) => [database.name, database])).values()]
+function processLines(settings: Settings): string {
+  const pidFile = given(settings, 'pidfile')
+  return pidFile === undefined || pidFile === '' ? '' : `pid_file: ${text(pidFile)}\n`
 }
 
 function listenLines(settings: Settings, { warn }: Notes): string {
-  const address = settings.get('listen_addr')
-  const [first = '', ...more] = (address?.value ?? '').split(',').map((each) => each.trim())
-  if (address === undefined || first === '') {
-    warn('listen_addr', 'PgBouncer listens on a Unix socket alone; Ringfence listens on 127.0.0.1')
+  const hosts = names(given(settings, 'listen_addr') ?? '')
+  const directory = given(settings, 'unix_socket_dir')
+  if (hosts.length === 0) {
+    warn('listen_addr', 'PgBouncer listens on a Unix socket alone; Ringfence on 127.0.0.1, too')
   }
-  if (more.length > 0)
-    warn(address?.place ?? '', `it listens on one address, not on ${more.join(', ')}`)
-  const host = first === '' ? '127.0.0.1' : first === '*' ? '0.0.0.0' : first
-  const port = settings.get('listen_port')?.value ?? '6432'
-  return `listen: { host: ${text(host)}, port: ${port} }\n`
+  if (directory?.startsWith('@') === true) {
+    warn(settings.get('unix_socket_dir')?.place ?? '', 'sockets have files: name a directory')
+  }
+  const host = hosts.length === 0 ? '127.0.0.1' : hosts.join(',')
+  const keepAlive = given(settings, 'tcp_keepalive')
+  const silent = mapped(given(settings, 'tcp_keepidle'), duration)
+  return section('listen', [
+    ['host', text(hosts.includes('*') ? '0.0.0.0' : host)],
+    ['port', given(settings, 'listen_port') ?? '6432'],
+    ['backlog', given(settings, 'listen_backlog')],
+    ['tcp_keepalive', keepAlive !== undefined && flag(keepAlive) === 'false' ? '0' : silent],
+    ['unix_socket_dir', directory?.startsWith('@') === true ? undefined : mapped(directory, text)],
+    ['unix_socket_mode', mapped(given(settings, 'unix_socket_mode'), text)],
+  ])
 }
 
-function userLines(
-  settings: Settings,
-  listed: readonly ListedUser[],
-  databases: readonly Database[],
-  notes: Notes,
-): string {
-  const admins = (settings.get('admin_users')?.value ?? '').split(',').map((name) => name.trim())
-  // Without a role of its own the proxy logs in as the client, which takes the client's password itself.
-  const passesOn = databases.some(({ connection }) => !connection.has('user'))
+function tlsLines(settings: Settings, notes: Notes): string {
+  const sides = ['client', 'server'].flatMap((side) => {
+    const of = (name: string) => settings.get(`${side}_tls_${name}`)
+    const lines: readonly (readonly [string, string | undefined])[] = [
+      ['mode', of('sslmode')?.value],
+      ['cert', mapped(of('cert_file')?.value, text)],
+      ['key', mapped(of('key_file')?.value, text)],
+      ['ca', mapped(of('ca_file')?.value, text)],
+      ['protocols', protocols(of('protocols'), notes)],
+      ['ciphers', ciphers(of('ciphers')?.value)],
+    ]
+    const found = lines.flatMap(([name, value]) => (value === undefined ? [] : `${name}: ${value}`))
+    return found.length === 0 ? [] : [`  ${side}: { ${found.join(', ')} }`]
+  })
+  return sides.length === 0 ? '' : `tls:\n${sides.join('\n')}\n`
+}
+
+function protocols(entry: IniEntry | undefined, { warn }: Notes): string | undefined {
+  if (entry === undefined || entry.value === '' || entry.value === 'secure') return undefined
+  if (entry.value === 'tlsv1.2' || entry.value === 'tlsv1.3') return entry.value
+  warn(entry.place, `${entry.name}: TLS 1.2 and 1.3 are spoken, no older versions`)
+  return undefined
+}
+
+function ciphers(value: string | undefined): string | undefined {
+  const words = ['', 'default', 'secure', 'fast', 'normal', 'all']
+  return value === undefined || words.includes(value) ? undefined : text(value)
+}
+
+function userLines(settings: Settings, listed: readonly ListedUser[], notes: Notes): string {
+  const admins = names(given(settings, 'admin_users') ?? '')
   const known = new Map(listed.map((user) => [user.name, user.secret]))
-  for (const admin of admins) if (admin !== '' && !known.has(admin)) known.set(admin, '')
-  if (known.size === 0) {
+  const lookedUp = given(settings, 'auth_user') !== undefined
+  for (const admin of admins) if (!known.has(admin) && !lookedUp) known.set(admin, '')
+  if (known.size === 0 && !lookedUp) {
     notes.warn('users', 'no users are known, so nobody can log in: list them with their passwords')
-    return 'users: []\n'
   }
   const lines = [...known].map(([name, secret]) => {
     const admin = admins.includes(name) ? ', admin: true' : ''
-    return `  - { name: ${text(name)}, ${secretText(name, secret, passesOn, notes)}${admin} }`
+    return `  - { name: ${text(name)}, ${secretText(name, secret, notes)}${admin} }`
   })
-  return `users:\n${lines.join('\n')}\n`
+  return lines.length === 0 ? 'users: []\n' : `users:\n${lines.join('\n')}\n`
 }
 
-function secretText(user: string, secret: string, passesOn: boolean, notes: Notes): string {
+function secretText(user: string, secret: string, notes: Notes): string {
   const hashed = /^(?:md5[0-9a-f]{32}$|SCRAM-SHA-256\$)/.test(secret)
-  if (secret !== '' && !hashed) return `password: ${text(secret)}`
-  if (hashed && !passesOn) return `verifier: ${text(secret)}`
-  const why = hashed
-    ? 'is stored hashed, with which Ringfence cannot log in to the servers'
-    : 'is not known'
-  notes.warn('users', `the password of "${user}" ${why}: give it in the environment`)
+  if (hashed) return `verifier: ${text(secret)}`
+  if (secret !== '') return `password: ${text(secret)}`
+  notes.warn('users', `the password of "${user}" is not known: give it in the environment`)
   return `password: ${notes.variable(user)}`
 }
 
-function authLines(settings: Settings, { warn }: Notes): string {
-  const entry = settings.get('auth_type')
-  const type = entry?.value ?? 'md5'
-  const place = entry?.place ?? 'auth_type'
-  const rule = (method: string) => `auth: { rules: [{ method: ${method} }] }\n`
-  if (type === 'scram-sha-256') return ''
-  if (type === 'md5') return rule('md5')
-  if (type === 'trust') return rule('trust')
-  if (type === 'any') {
-    warn(place, 'with auth_type any every name logs in; Ringfence takes those that are listed')
-    return rule('trust')
-  }
-  warn(place, `auth_type ${type} is not taken over: users log in with SCRAM-SHA-256`)
-  return `# auth_type = ${type}: see auth.rules\n`
-}
+const methods: ReadonlyMap<string, string> = new Map([
+  ['md5', 'md5'],
+  ['plain', 'plain'],
+  ['trust', 'trust'],
+  ['cert', 'cert'],
+])
 
-function limitLines(settings: Settings): string {
-  const login = settings.get('client_login_timeout')
-  if (login === undefined || Number(login.value) === 0) return ''
-  return `limits: { login_timeout: ${duration(login.value)} }\n`
-}
-
-function databaseLines(
-  databases: readonly Database[],
+function authLines(
   settings: Settings,
+  databases: readonly Database[],
   listed: readonly ListedUser[],
   notes: Notes,
 ): string {
-  if (databases.length === 0) {
-    notes.warn(
-      '[databases]',
-      'no database is named, and Ringfence needs one: add it with its shard',
-    )
+  const entry = settings.get('auth_type')
+  const type = entry?.value ?? 'md5'
+  const hba = type === 'hba' ? given(settings, 'auth_hba_file') : undefined
+  const query = queryText(settings, listed, notes)
+  const list = (name: string) => {
+    const found = names(given(settings, name) ?? '')
+    return found.length === 0 ? undefined : `[${found.map(text).join(', ')}]`
   }
-  const parts = databases.map((database) => {
-    const { name, connection } = database
-    const lines = [`  ${text(name)}:`, ...poolLines(database, settings, notes)]
-    const user = connection.get('user')
-    if (user !== undefined) {
-      const own = connection.get('password') ?? plainSecret(listed, user)
-      const password = own === undefined ? notes.variable(user) : text(own)
-      lines.push(`    server_user: { name: ${text(user)}, password: ${password} }`)
-    }
-    lines.push('    shards:', `      - { id: s1, primary: ${text(primaryUrl(database, notes))} }`)
-    return [...lines, ...unmappedLines(database, notes)].join('\n')
-  })
-  return `databases:\n${parts.join('\n')}\n`
+  return section('auth', [
+    ['hba_file', mapped(hba, text)],
+    [
+      'rules',
+      hba === undefined ? ruleText(type, entry?.place ?? 'auth_type', databases, notes) : undefined,
+    ],
+    ['admin_users', query === undefined ? undefined : list('admin_users')],
+    ['stats_users', list('stats_users')],
+    ['query', query],
+  ])
 }
 
-function plainSecret(listed: readonly ListedUser[], user: string): string | undefined {
+function ruleText(
+  type: string,
+  place: string,
+  databases: readonly Database[],
+  { warn }: Notes,
+): string | undefined {
+  if (type === 'scram-sha-256') return undefined
+  const method = methods.get(type)
+  if (method !== undefined) return `[{ method: ${method} }]`
+  if (type === 'any') {
+    if (databases.every(({ connection }) => connection.has('user'))) return '[{ method: any }]'
+    warn(place, 'with auth_type any every name logs in; Ringfence takes those that are listed')
+    return '[{ method: trust }]'
+  }
+  warn(place, `auth_type ${type} is not taken over: users log in with SCRAM-SHA-256`)
+  return undefined
+}
+
+function queryText(
+  settings: Settings,
+  listed: readonly ListedUser[],
+  { warn, variable }: Notes,
+): string | undefined {
+  const user = given(settings, 'auth_user')
+  const sql = settings.get('auth_query')
+  if (user === undefined || user === '') {
+    if (sql !== undefined) warn(sql.place, 'auth_query: without auth_user nobody asks it')
+    return undefined
+  }
   const secret = listed.find(({ name }) => name === user)?.secret ?? ''
-  return secret === '' || /^(?:md5|SCRAM-SHA-256\$)/.test(secret) ? undefined : secret
+  const plain = secret !== '' && !/^(?:md5|SCRAM-SHA-256\$)/.test(secret)
+  const password = plain ? text(secret) : variable(user)
+  const database = mapped(given(settings, 'auth_dbname'), (name) => `, database: ${text(name)}`)
+  const statement = mapped(sql?.value, (value) => `, sql: ${text(value)}`)
+  return `{ user: ${text(user)}, password: ${password}${statement ?? ''}${database ?? ''} }`
 }
 
-function poolLines({ connection, place }: Database, settings: Settings, { warn }: Notes): string[] {
-  const mode = connection.get('pool_mode') ?? settings.get('pool_mode')?.value ?? 'session'
-  if (mode !== 'transaction') {
-    const kept = 'session state follows the client, or keeps it on its server'
-    warn(place, `pool_mode ${mode}: this version pools by transaction; ${kept}`)
-  }
-  const given = (name: string) => settings.get(name)?.value
-  const pool = [
-    ['size', connection.get('pool_size') ?? given('default_pool_size')],
-    // PgBouncer's own default, for all databases together; here it is each database's.
-    ['max_client_conn', given('max_client_conn') ?? '100'],
-    ['query_wait_timeout', endless(given('query_wait_timeout'))],
-    ['server_lifetime', atLeastOne(connection.get('server_lifetime') ?? given('server_lifetime'))],
-    ['server_idle_timeout', seconds(given('server_idle_timeout'))],
-    ['idle_transaction_timeout', seconds(given('idle_transaction_timeout'))],
-  ].filter((pair): pair is [string, string] => pair[1] !== undefined)
-  return ['    pool:', ...pool.map(([name, value]) => `      ${name}: ${value}`)]
+// Of messages: what ringfence.yaml takes.
+const frameBytesMin = 65_536
+const frameBytesMax = 2 ** 30
+
+function limitLines(settings: Settings): string {
+  const login = given(settings, 'client_login_timeout')
+  const packet = mapped(given(settings, 'max_packet_size'), Number)
+  const frame = packet === undefined ? undefined : Math.max(frameBytesMin, packet)
+  return section('limits', [
+    ['login_timeout', login === undefined || Number(login) === 0 ? undefined : duration(login)],
+    ['frame_bytes', frame === undefined ? undefined : String(Math.min(frameBytesMax, frame))],
+    // PgBouncer's own default.
+    ['max_client_conn', given(settings, 'max_client_conn') ?? '100'],
+    ['max_user_connections', given(settings, 'max_user_connections')],
+    ['max_user_client_connections', given(settings, 'max_user_client_connections')],
+    ['autodb_idle_timeout', mapped(given(settings, 'autodb_idle_timeout'), duration)],
+  ])
 }
 
-function primaryUrl({ name, place, connection }: Database, { warn }: Notes): string {
-  const [host = '', ...others] = (connection.get('host') ?? '').split(',')
-  if (others.length > 0) {
-    warn(
-      place,
-      `of several hosts the first is taken; list ${others.join(', ')} as replicas if they are`,
-    )
-  }
-  const local = host === '' || host.startsWith('/') || host.startsWith('@')
-  if (local) warn(place, 'a Unix socket is not supported; 127.0.0.1 is taken instead')
-  const bare = local ? '127.0.0.1' : host
-  const address = bare.includes(':') ? `[${bare}]` : bare
-  const port = connection.get('port')?.split(',')[0] ?? '5432'
-  return `postgres://${address}:${port}/${encodeURIComponent(connection.get('dbname') ?? name)}`
+function logLines(settings: Settings): string {
+  const switched = (name: string) => mapped(given(settings, name), flag)
+  return section('log', [
+    // On, where PgBouncer is not told otherwise.
+    ['connections', switched('log_connections') ?? 'true'],
+    ['disconnections', switched('log_disconnections') ?? 'true'],
+    ['pooler_errors', switched('log_pooler_errors')],
+    ['stats_period', mapped(given(settings, 'stats_period'), durationOrNone)],
+  ])
 }
 
-const mappedConnection = new Set(
-  'host port dbname user password pool_size pool_mode server_lifetime'.split(' '),
-)
 const mappedSettings = new Set(
-  `listen_addr listen_port admin_users auth_file auth_type pool_mode default_pool_size max_client_conn
-   query_wait_timeout server_lifetime server_idle_timeout idle_transaction_timeout client_login_timeout
-   client_tls_sslmode server_tls_sslmode`.split(/\s+/),
+  `listen_addr listen_port listen_backlog unix_socket_dir unix_socket_mode tcp_keepalive tcp_keepidle pidfile
+   client_tls_sslmode client_tls_cert_file client_tls_key_file client_tls_ca_file client_tls_protocols
+   client_tls_ciphers server_tls_sslmode server_tls_cert_file server_tls_key_file server_tls_ca_file
+   server_tls_protocols server_tls_ciphers admin_users stats_users auth_file auth_type auth_hba_file auth_user
+   auth_query auth_dbname pool_mode default_pool_size min_pool_size reserve_pool_size reserve_pool_timeout
+   max_client_conn max_db_connections max_db_client_connections max_user_connections
+   max_user_client_connections query_wait_timeout query_wait_notify query_timeout transaction_timeout
+   idle_transaction_timeout client_idle_timeout cancel_wait_timeout client_login_timeout server_lifetime
+   server_idle_timeout server_connect_timeout server_login_retry server_round_robin server_reset_query
+   application_name_add_host autodb_idle_timeout max_packet_size log_connections log_disconnections
+   log_pooler_errors stats_period`.split(/\s+/),
 )
 
-function unmappedLines({ connection, place }: Database, { warn }: Notes): readonly string[] {
-  return [...connection].flatMap(([name, value]) => {
-    if (mappedConnection.has(name)) return []
-    const { kind, reason } = unmappedConnection.get(name) ?? unknownSetting
-    if (kind === 'missing') warn(place, `${name}: ${reason}`)
-    return [`    # ${name}=${oneLine(value)}: ${reason}`]
-  })
-}
-
-/** Settings, users and peers that have no line. */
+/** Settings and peers that have no line. */
 function restLines(ini: IniFile, settings: Settings, { warn }: Notes): string {
   const lines: string[] = []
   const note = ({ name, value, place }: IniEntry, { kind, reason }: Unmapped) => {
@@ -246,46 +273,12 @@ function restLines(ini: IniFile, settings: Settings, { warn }: Notes): string {
   }
   for (const [name, entry] of settings) {
     if (!mappedSettings.has(name)) note(entry, unmappedSettings.get(name) ?? unknownSetting)
-    if (name.endsWith('_tls_sslmode') && entry.value !== 'disable') note(entry, noTls)
   }
-  for (const entry of ini.get('users') ?? []) note(entry, perUser)
   for (const entry of ini.get('peers') ?? []) note(entry, perPeer)
   return lines.length === 0 ? '' : `# Without a counterpart:\n${lines.join('\n')}\n`
 }
 
-const noTls: Unmapped = { kind: 'missing', reason: 'this version speaks no TLS' }
-const perUser: Unmapped = { kind: 'missing', reason: 'users have no pool settings of their own' }
 const perPeer: Unmapped = {
   kind: 'missing',
-  reason: 'proxies cancel for each other by nothing yet',
-}
-
-/** PgBouncer's times are seconds, with decimals. */
-function duration(text: string): string {
-  const ms = Math.round(Number(text) * 1_000)
-  return ms % 1_000 === 0 ? `${ms / 1_000}s` : `${ms}ms`
-}
-
-function seconds(text: string | undefined): string | undefined {
-  if (text === undefined) return undefined
-  return Number(text) === 0 ? '0' : duration(text)
-}
-
-/** 0 stands for no limit; the longest time there is comes near it. */
-function endless(text: string | undefined): string | undefined {
-  return text !== undefined && Number(text) === 0 ? '24d' : seconds(text)
-}
-
-function atLeastOne(text: string | undefined): string | undefined {
-  return text !== undefined && Number(text) < 1 ? '1s' : seconds(text)
-}
-
-/** JSON's strings are YAML's, but for references to the environment. */
-function text(value: string): string {
-  return JSON.stringify(value).replaceAll('${', '$$${')
-}
-
-/** Nothing of a value may end the comment that it stands in. */
-function oneLine(value: string): string {
-  return value.replaceAll(/\s+/g, ' ')
+  reason: 'workers of one Ringfence cancel for each other, several machines do not',
 }
