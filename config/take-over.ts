@@ -35,7 +35,7 @@ function merge(schema: z.core.$ZodType, before: unknown, after: unknown, at: At)
   const inner = bare(schema)
   const isSection = inner instanceof z.ZodObject && !(schema instanceof z.ZodPipe)
   if (isSection && aboutOf(schema) === undefined) {
-    const there = !(schema instanceof z.ZodOptional) || (isMapping(before) && isMapping(after))
+    const there = !mayLack(schema) || (isMapping(before) && isMapping(after))
     if (there) return mergeSection(inner, before, after, at)
   }
   if (inner instanceof z.ZodRecord) return mergeNames(inner.valueType, before, after, at)
@@ -117,6 +117,12 @@ function mergeShards(
   })
   if (fresh.length > 0) notes.newShards.set(String(path[1]), fresh)
   return merged
+}
+
+/** Whether the section may be left out as such, or be null. */
+function mayLack(schema: z.core.$ZodType): boolean {
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable) return true
+  return schema instanceof z.ZodPrefault && mayLack(schema.unwrap())
 }
 
 /** As the program understands it: what is only written differently is the same. */
