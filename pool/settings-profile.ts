@@ -53,6 +53,11 @@ export class SettingsProfile {
     return this.#statements.get(name)
   }
 
+  /** Settings of the user's own, which no server lists. */
+  get customNames(): readonly string[] {
+    return [...this.#statements.keys()].filter((name) => name.includes('.'))
+  }
+
   /** The same settings with `name` put in force by `sql`. */
   with(name: string, sql: string): SettingsProfile {
     if (this.#statements.get(name) === sql) return this

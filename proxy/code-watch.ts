@@ -11,12 +11,16 @@ const ageMsMax = 60_000
 /** Only these can bring code into a database that has none of the kind. */
 const definesCode = /\b(?:function|procedure|extension|language|operator|cast|trigger|do)\b/i
 
+/** Nor do these change what is known to need a look; temporary things keep their server anyway. */
+const bringsNone =
+  /^\s*(?:drop|truncate|comment|grant|revoke|create\s+(?:unique\s+)?index|create\s+temp(?:orary)?\s+table)\b/i
+
 export class CodeWatch {
   readonly #clock: Clock
   #code: SessionCode | null = null
   #loadedAtMs = Number.NEGATIVE_INFINITY
   #generation = 0
-  #loading = false
+  #loading: Promise<SessionCode> | null = null
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -26,7 +30,7 @@ export class CodeWatch {
   get known(): SessionCode | null {
     if (this.#code === null) return null
     const isOld = this.#clock.nowMs() - this.#loadedAtMs > ageMsMax
-    return isOld && !this.#loading ? null : this.#code
+    return isOld && this.#loading === null ? null : this.#code
   }
 
   /** A definition has run here; '' stands for any. */
@@ -36,25 +40,38 @@ export class CodeWatch {
       this.#generation += 1
       return
     }
+    if (bringsNone.test(sql)) return
     const none = code.functions.size === 0 && !code.anywhere && !code.inDdl
     if (none && sql !== '' && !definesCode.test(sql)) return
     this.#generation += 1
     this.#code = null
   }
 
-  /** Asks a server, unless it is being asked. @throws what `ask` throws */
-  async learn(ask: Ask): Promise<void> {
-    if (this.known !== null || this.#loading) return
+  /** What is known, or what a server says now; one is asked at a time. @throws what `ask` throws */
+  async learn(ask: Ask): Promise<SessionCode> {
+    for (;;) {
+      const known = this.known
+      if (known !== null) return known
+      const loading = this.#loading
+      if (loading === null) return await this.#load(ask)
+      // Its server may have died, or the code have changed meanwhile.
+      await loading.catch(() => undefined)
+    }
+  }
+
+  async #load(ask: Ask): Promise<SessionCode> {
     const generation = this.#generation
     const startMs = this.#clock.nowMs()
-    this.#loading = true
+    this.#loading = loadSessionCode(ask)
     try {
-      const code = await loadSessionCode(ask)
-      if (generation !== this.#generation) return
-      this.#code = code
-      this.#loadedAtMs = startMs
+      const code = await this.#loading
+      if (generation === this.#generation) {
+        this.#code = code
+        this.#loadedAtMs = startMs
+      }
+      return code
     } finally {
-      this.#loading = false
+      this.#loading = null
     }
   }
 }

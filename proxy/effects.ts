@@ -22,7 +22,15 @@ export function effectOf(
   if (command === null && pin === null && look === 'none' && !ddl) {
     if (statement.command !== 'session' || !isPrepare(sql)) return null
   }
-  return { command, sql, params, pin, look, traces, ddl, writes }
+  const kept = command?.kind === 'setConfig' ? owned(params) : params
+  return { command, sql, params: kept, pin, look, traces, ddl, writes }
+}
+
+/** They are read again when the server has answered, and the client's bytes are gone by then. */
+function owned(params: BoundParams | null): BoundParams | null {
+  if (params === null) return null
+  const values = params.values.map((value) => (value === null ? null : new Uint8Array(value)))
+  return { ...params, values }
 }
 
 type Planned = {

@@ -51,7 +51,7 @@ WHERE source = 'session' AND name !~ ${passing}
 UNION ALL SELECT 'own setting', n, pg_catalog.current_setting(n, true)
 FROM pg_catalog.unnest(ARRAY[${list}]::pg_catalog.text[]) n
 UNION ALL SELECT 'setting', n, pg_catalog.current_setting(n)
-FROM pg_catalog.unnest(ARRAY['role', 'session_authorization']) n`
+FROM pg_catalog.unnest(ARRAY['session_authorization', 'role']) n`
 }
 
 /** What both want to know. */
@@ -84,14 +84,19 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
   if (look === null) return
   const question = async (sql: string) => (await askUncancelled(server, sql)).rows
   try {
-    if (look.settings) await code.learn(question)
-    const custom = [...look.names, ...(code.known?.settings ?? [])]
-    const rows = await question(look.settings ? thingsSql + settingsSql(custom) : thingsSql)
+    // While it was pinned nobody has followed what its code has set.
+    const deep = look.settings || lease.pinned !== null
+    const coded = deep ? await code.learn(question) : null
+    const custom = new Set([
+      ...look.names,
+      ...(coded?.settings ?? []),
+      ...server.settings.customNames,
+    ])
+    const rows = await question(deep ? thingsSql + settingsSql([...custom]) : thingsSql)
     lease.look = null
     const [thing] = rows.flatMap(([kind]) => (isPin(kind) ? [kind] : []))
-    if (look.settings) adopt(state, lease, rows)
-    const known = code.known?.unknowable
-    const unknowable = look.settings && look.functions.some((name) => known?.has(name) === true)
+    if (deep) adopt(state, lease, rows)
+    const unknowable = look.functions.some((name) => coded?.unknowable.has(name) === true)
     if (unknowable) lease.pinned = 'session state'
     if (lease.pinned === null || isPin(lease.pinned)) lease.pinned = thing ?? null
   } catch (error) {

@@ -41,8 +41,10 @@ export class ClientStatement {
     const { hints, hintProblem, hintSpans } = this.#prepared
     // What servers are given has no hints any more.
     this.#prepared = { ...router.statements(sql, context), hints, hintProblem, hintSpans }
-    // PostgreSQL looks names up anew with each search_path; constants stay what they were at the Parse.
-    const read = settings.readingAs(this.#reading.settings)
+    // PostgreSQL reads it anew with another search_path; else constants stay what they were at the Parse.
+    const before = this.#reading.settings
+    const anew = settings.get('search_path') !== before.get('search_path')
+    const read = anew ? settings : settings.readingAs(before)
     if (settings.names !== this.#reading.settings.names) {
       this.#cached = statements.intern(sql, paramTypes, scopeOf(read))
     }
