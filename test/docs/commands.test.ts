@@ -63,7 +63,7 @@ describe('the command line', () => {
 })
 
 describe('configuration files in pages', () => {
-  const env = { APP_PASSWORD: 'a', OPS_PASSWORD: 'o', SHARD_PASSWORD: 's' }
+  const env = { APP_PASSWORD: 'a', AUTH_PASSWORD: 'q', OPS_PASSWORD: 'o', SHARD_PASSWORD: 's' }
   const files = pages.flatMap(({ file, fences }) =>
     fences.filter(({ info }) => info === 'yaml').map(({ text }) => ({ file, text })),
   )

@@ -1,4 +1,5 @@
 // Users who are listed nowhere are looked up on a server, as a role that can do nothing else.
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,12 @@ import { type Stack, startStack } from '../support/stack.ts'
 import { logIn, plainAuth, runOn, uniqueName } from './auth-fixture.ts'
 
 const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`
+/** What docs/authentication.md says that a superuser runs. */
+function documented(asker: string): string {
+  const page = readFileSync(new URL('../../docs/authentication.md', import.meta.url), 'utf8')
+  const [, sql = ''] = /```sql\n([^`]*)```/.exec(page) ?? []
+  return sql.replaceAll('ringfence_auth', asker).replace("'…'", "'asks'")
+}
 const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
 
 describe.each(inject('servers'))('PostgreSQL $version', (servers) => {
@@ -19,25 +26,10 @@ describe.each(inject('servers'))('PostgreSQL $version', (servers) => {
   let stack: Stack
 
   beforeAll(async () => {
-    await runOn(superuser, `CREATE ROLE ${asker} LOGIN PASSWORD 'asks'`)
     await runOn(superuser, `CREATE ROLE ${role} LOGIN PASSWORD 'pencil'`)
     stack = await startStack(servers, { shards: 1, users: [], database: { serverUser: null } })
     const [url = ''] = stack.shardUrls
-    await runOn(url, 'CREATE SCHEMA lookup')
-    // The function of docs/authentication.md.
-    await runOn(
-      url,
-      `CREATE FUNCTION lookup.user_of(wanted text, OUT name text, OUT password text,
-         OUT valid_until timestamptz) RETURNS SETOF record
-       LANGUAGE sql SECURITY DEFINER STABLE SET search_path = pg_catalog
-       BEGIN ATOMIC
-         SELECT rolname::text, rolpassword, rolvaliduntil FROM pg_catalog.pg_authid
-         WHERE rolname = wanted AND rolcanlogin AND NOT rolsuper;
-       END`,
-    )
-    await runOn(url, 'REVOKE ALL ON FUNCTION lookup.user_of FROM PUBLIC')
-    await runOn(url, `GRANT USAGE ON SCHEMA lookup TO ${asker}`)
-    await runOn(url, `GRANT EXECUTE ON FUNCTION lookup.user_of TO ${asker}`)
+    await runOn(url, documented(asker))
   })
   afterAll(async () => {
     await stack.close()
@@ -47,7 +39,7 @@ describe.each(inject('servers'))('PostgreSQL $version', (servers) => {
   const standard: AuthQueryOptions = {
     user: asker,
     password: 'asks',
-    sql: 'SELECT name, password, valid_until FROM lookup.user_of($1)',
+    sql: `SELECT * FROM ${asker}.user_of($1)`,
     database: null,
     cacheMs: 0,
     timeoutMs: 5_000,
@@ -139,14 +131,14 @@ describe.each(inject('servers'))('PostgreSQL $version', (servers) => {
   })
 
   it('nothing of the client reaches the connections that ask', async () => {
-    await start({ sql: `SELECT * FROM lookup.seen_of($1)` })
+    await start({ sql: `SELECT * FROM ${asker}.seen_of($1)` })
     const [url = ''] = stack.shardUrls
-    await runOn(url, `CREATE TABLE lookup.seen (path text, app text, who text)`)
+    await runOn(url, `CREATE TABLE ${asker}.seen (path text, app text, who text)`)
     await runOn(
       url,
-      `CREATE FUNCTION lookup.seen_of(wanted text, OUT name text, OUT password text)
+      `CREATE FUNCTION ${asker}.seen_of(wanted text, OUT name text, OUT password text)
        LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-         INSERT INTO lookup.seen VALUES (current_setting('search_path'),
+         INSERT INTO ${asker}.seen VALUES (current_setting('search_path'),
            current_setting('application_name'), session_user);
          SELECT rolname, rolpassword INTO name, password FROM pg_authid WHERE rolname = wanted;
        END $$`,
@@ -158,7 +150,7 @@ describe.each(inject('servers'))('PostgreSQL $version', (servers) => {
       options: '-c search_path=evil',
     }
     expect(await logIn(place)).toEqual({ user: role })
-    const seen = await runOn(url, `SELECT DISTINCT row(path, app, who)::text FROM lookup.seen`)
+    const seen = await runOn(url, `SELECT DISTINCT row(path, app, who)::text FROM ${asker}.seen`)
     expect(seen).toEqual([`(pg_catalog,"",${asker})`])
   })
 
