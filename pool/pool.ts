@@ -369,7 +369,8 @@ export class Pool implements ServerOwner, OpenerHost {
     if (placeless !== null) {
       queueMicrotask(() => placeless.refused(pgError('poolQueueFull', [this.shard])))
     }
-    this.lane.sweep()
+    // Not now: who is still asking would be granted its servers in the middle of that.
+    if (this.lane.servers.length > 0) queueMicrotask(() => this.lane.sweep())
     if (placeless !== waiter) this.#opener.queued()
   }
 

@@ -10,6 +10,7 @@ import type { ReplySink, ServerConnection, ServerTarget } from '../../pool/serve
 import { SettingsProfile } from '../../pool/settings-profile.ts'
 import { decodeDataRow, decodeErrorFields } from '../../wire/backend.ts'
 import { backend } from '../../wire/codes.ts'
+import { Waiter } from '../../pool/waiters.ts'
 import { writeQuery } from '../../wire/frontend.ts'
 import { Writer } from '../../wire/writer.ts'
 import { askServer, pause, present, until } from '../support/clients.ts'
@@ -89,6 +90,23 @@ class Passenger implements Rider, ReplySink {
   }
 }
 
+class Told extends Waiter {
+  readonly #told: string[]
+
+  constructor(told: string[]) {
+    super('')
+    this.#told = told
+  }
+
+  granted(): void {
+    this.#told.push('granted')
+  }
+
+  refused(): void {
+    this.#told.push('refused')
+  }
+}
+
 const text = (value: Uint8Array | null | undefined) => Buffer.from(value ?? []).toString()
 
 function known(): Pace {
@@ -128,6 +146,21 @@ describe('the fast lane', () => {
     expect(answers).toEqual(expected)
     expect(new Set(passengers.map(({ server }) => server)).size).toBe(1)
     expect(pool.lane.counts).toMatchObject({ rides: 50, full: 0 })
+  })
+
+  it('grants the server that it gives back to who waits, but not before he has finished asking', async () => {
+    const pool = await open(1, 1)
+    const [passenger] = riders(pool, 1)
+    expect(passenger?.send('SELECT 1')).toBe(true)
+    await until('it is answered', () => passenger?.over === true)
+    // Longer than the lane keeps a server that nobody rides.
+    await pause(20)
+    const told: string[] = []
+    const waiter = new Told(told)
+    expect(pool.acquire(SettingsProfile.empty, waiter)).toBeNull()
+    told.push('asked')
+    await until('it is granted', () => told.length > 1)
+    expect(told).toEqual(['asked', 'granted'])
   })
 
   it('goes to an idle server if there is one, else to the least laden one', async () => {
