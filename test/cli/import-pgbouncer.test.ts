@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { Config } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import { type IniEntry, parseConnection, parseIni, parseUserList } from '../../config/pgbouncer.ts'
-import { unmappedSettings } from '../../config/pgbouncer-settings.ts'
+import { unmappedConnection, unmappedSettings } from '../../config/pgbouncer-settings.ts'
 import { present, withClient } from '../support/clients.ts'
 import { Program, runProgram } from './program.ts'
 
@@ -51,13 +51,14 @@ describe('the files of PgBouncer', () => {
   })
 
   it('gives a reason for every setting that is not taken over', () => {
-    expect(unmappedSettings.size).toBeGreaterThan(60)
-    for (const { reason } of unmappedSettings.values()) expect(reason).not.toBe('')
+    expect(unmappedSettings.size).toBeGreaterThan(30)
+    const all = [...unmappedSettings.values(), ...unmappedConnection.values()]
+    for (const { reason } of all) expect(reason).not.toBe('')
   })
 })
 
 describe('ringfence import-pgbouncer', () => {
-  const env = { OPS_PASSWORD: 'o', OLD_PASSWORD: 'd', POSTGRES_PASSWORD: 'p' }
+  const env = { POSTGRES_PASSWORD: 'p', LOOKUP_PASSWORD: 'l' }
   const accepted = (yaml: string): Config => {
     const loaded = loadConfig(yaml, { file: 'f', env })
     expect(loaded.ok ? [] : loaded.problems).toEqual([])
@@ -70,24 +71,27 @@ describe('ringfence import-pgbouncer', () => {
     expect(code).toBe(0)
     const config = accepted(stdout)
     expect(config).toMatchObject({
-      listen: { host: '0.0.0.0', port: 7432 },
+      listen: { hosts: ['0.0.0.0'], port: 7432 },
       limits: { loginTimeoutMs: 15_000 },
+      sharedLimits: { clientConnectionsMax: 500 },
+      userPools: new Map([['app', expect.objectContaining({ mode: 'transaction' })]]),
+      tls: { server: { mode: 'require' } },
       authRules: [{ method: 'scram' }],
       users: [
         { name: 'app', secret: { kind: 'password', password: 'p"w ${y}' }, admin: false },
-        { name: 'ops', secret: { kind: 'password', password: 'o' }, admin: true },
-        { name: 'old', secret: { kind: 'password', password: 'd' }, admin: false },
+        { name: 'ops', secret: { kind: 'verifier' }, admin: true },
+        { name: 'old', secret: { kind: 'verifier' }, admin: false },
         { name: 'postgres', secret: { kind: 'password', password: 'p' }, admin: true },
       ],
     })
-    const [app, reports, local, ...others] = config.databases
+    const [app, reports, local, any, ...others] = config.databases
     expect(others).toEqual([])
     expect(app).toMatchObject({
       name: 'app',
       pool: {
         sizeMax: 40,
-        clientConnectionsMax: 500,
-        queryWaitTimeoutMs: 24 * 86_400_000,
+        mode: 'transaction',
+        queryWaitTimeoutMs: 0,
         serverLifetimeMs: 1_000,
         serverIdleTimeoutMs: 30_000,
       },
@@ -95,11 +99,13 @@ describe('ringfence import-pgbouncer', () => {
       shards: [{ primary: { host: '10.0.0.1', port: 6543, database: 'app_production' } }],
     })
     expect(reports).toMatchObject({
-      pool: { sizeMax: 25 },
+      pool: { sizeMax: 25, mode: 'session' },
+      connectQuery: 'SET work_mem = 1',
       serverUser: { name: 'report', password: "it's ${x}" },
       shards: [{ primary: { host: '10.0.0.2', port: 5432, database: 'reports' } }],
     })
-    expect(local?.shards[0]?.primary).toMatchObject({ host: '127.0.0.1', database: 'local' })
+    expect(local?.shards[0]?.primary).toMatchObject({ host: '/tmp', database: 'local' })
+    expect(any).toMatchObject({ name: '*', shards: [{ primary: { host: '10.0.0.9' } }] })
   })
 
   it('warns of what is lost with its line, and comments on everything', async () => {
@@ -107,23 +113,93 @@ describe('ringfence import-pgbouncer', () => {
     const warnings = stderr.split('\n').map((line) => line.replace(/^warning: \S*\/([^/]*:)/, '$1'))
     for (const start of [
       'pgbouncer.ini:4: of several hosts',
-      'pgbouncer.ini:4: pool_mode session',
-      'pgbouncer.ini:4: connect_query',
-      'pgbouncer.ini:5: a Unix socket',
-      'pgbouncer.ini:6: the database "*"',
-      'pgbouncer.ini:9: app: users have no pool settings',
-      'pgbouncer.ini:24: auth_query',
-      'pgbouncer.ini:26: server_tls_sslmode: this version speaks no TLS',
+      'pgbouncer.ini:24: auth_query: without auth_user',
       'pgbouncer.ini:28: something_new: this import does not know it',
-      'warning: users: the password of "ops" is stored hashed',
-      'set in the environment before it starts: OLD_PASSWORD, OPS_PASSWORD, POSTGRES_PASSWORD',
+      'warning: users: the password of "postgres" is not known',
+      'set in the environment before it starts: POSTGRES_PASSWORD',
     ]) {
       const found = warnings.some((line) => line.startsWith(start))
       expect({ start, found }).toEqual({ start, found: true })
     }
     expect(stderr).not.toContain('logfile')
     expect(stdout).toContain('# logfile = /var/log/pgbouncer.log: the log goes to stderr')
-    expect(stdout).toContain('    # connect_query=SET work_mem = 1: set it on the role')
+  })
+
+  it('takes over limits, timeouts, users and TLS under their new names', async () => {
+    const ini = join(dir, 'whole.ini')
+    await writeFile(
+      ini,
+      `[databases]
+a = host=/run/pg min_pool_size=2 max_db_connections=9 reserve_pool=3 timezone=UTC max_db_client_connections=7
+[users]
+app = pool_mode=session max_user_connections=4 query_timeout=1.5
+[pgbouncer]
+listen_addr=10.0.0.1,::1
+unix_socket_dir=/run/ringfence
+auth_type=md5
+auth_user=lookup
+auth_query=SELECT a, b FROM c WHERE a = $1
+stats_users=watcher
+client_tls_sslmode=prefer
+client_tls_cert_file=c.pem
+client_tls_key_file=k.pem
+query_timeout=30
+transaction_timeout=60
+client_idle_timeout=90
+cancel_wait_timeout=4
+server_login_retry=2
+query_wait_notify=3
+max_user_connections=11
+max_user_client_connections=12
+autodb_idle_timeout=5
+application_name_add_host=1
+disable_pqexec=1`,
+    )
+    const { stdout, stderr } = await runProgram(['import-pgbouncer', ini])
+    expect(stderr.match(/^warning: .*$/gm)).toEqual([
+      expect.stringContaining('disable_pqexec: statements of one string'),
+    ])
+    expect(accepted(stdout)).toMatchObject({
+      listen: { hosts: ['10.0.0.1', '::1'], unixSocket: { dir: '/run/ringfence' } },
+      tls: { client: { mode: 'prefer' } },
+      auth: { query: { user: 'lookup', sql: 'SELECT a, b FROM c WHERE a = $1' } },
+      userPools: new Map([
+        [
+          'app',
+          expect.objectContaining({
+            mode: 'session',
+            serverConnectionsMax: 4,
+            queryTimeoutMs: 1_500,
+          }),
+        ],
+      ]),
+      sharedLimits: {
+        clientConnectionsMax: 100,
+        serverConnectionsPerUserMax: 11,
+        clientConnectionsPerUserMax: 12,
+        autoDatabaseIdleMs: 5_000,
+      },
+      databases: [
+        {
+          serverSettings: new Map([['timezone', 'UTC']]),
+          pool: {
+            mode: 'session',
+            sizeMin: 2,
+            reserve: 3,
+            clientConnectionsMax: 7,
+            serverConnectionsMax: 9,
+            queryTimeoutMs: 30_000,
+            transactionTimeoutMs: 60_000,
+            clientIdleTimeoutMs: 90_000,
+            cancelWaitTimeoutMs: 4_000,
+            serverLoginRetryMs: 2_000,
+            queryWaitNotifyMs: 3_000,
+            addsHost: true,
+          },
+          shards: [{ primary: { host: '/run/pg' } }],
+        },
+      ],
+    })
   })
 
   it('keeps hashed passwords where the proxy has a role of its own', async () => {
@@ -135,7 +211,7 @@ describe('ringfence import-pgbouncer', () => {
     const { stdout } = await runProgram(['import-pgbouncer', ini, '--json'])
     const { yaml, environment, warnings } = JSON.parse(stdout)
     expect(environment).toEqual(['B_PASSWORD'])
-    expect(warnings).toEqual([expect.stringContaining('pool_mode session')])
+    expect(warnings).toEqual([])
     const loaded = loadConfig(yaml, { file: 'f', env: { B_PASSWORD: 'x' } })
     expect(loaded).toMatchObject({
       ok: true,

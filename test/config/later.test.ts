@@ -14,7 +14,6 @@ describe('settings of later versions', () => {
     })
     const problems = loaded.ok ? [] : loaded.problems
     expect(problems.map(({ path }) => path)).toEqual([
-      'databases.app.pool.fast_lane',
       'databases.app.sharding.scatter.max_gathered_rows',
       'databases.app.sharding.scatter.max_gathered_bytes',
     ])
@@ -33,10 +32,6 @@ describe('settings of later versions', () => {
   })
 
   it.each([
-    'pool: { mode: session }',
-    'pool: { mode: statement }',
-    'pool: { reserve: 1 }',
-    'pool: { min: 1 }',
     'pool: { auto_prepare: on }',
     'sharding: { key: k, allow_key_update: true }',
     'sharding: { key: k, cross_shard_writes: best_effort }',
