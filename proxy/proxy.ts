@@ -188,7 +188,7 @@ export class Proxy {
     const gone = new Set(await this.#databases.adopt(options.databases))
     adoptPolicy()
     adoptTls()
-    this.#options = { ...this.#options, databases: options.databases }
+    this.#options = options
     this.#context.observation.configure(options.observation ?? silentObservation)
     for (const session of this.sessions) if (gone.has(session.state.database)) session.drain()
   }
