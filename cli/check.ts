@@ -155,7 +155,8 @@ function loginsOf({ users, auth }: Config, { serverUser }: DatabaseConfig): read
   const clients = known.filter(({ admin }) => !admin)
   if (known.length > 0) return clients.length > 0 ? clients : known
   const { query } = auth
-  return query?.password == null ? [] : [{ user: query.user, password: query.password }]
+  if (query === null || query.password === null) return []
+  return [{ user: query.user, password: query.password }]
 }
 
 function serversOf(

@@ -94,6 +94,6 @@ function passThroughUser({ users, auth }: Config): { name: string; password: str
     if (secret.kind === 'password') return { name, password: secret.password }
   }
   const { query } = auth
-  if (query?.password != null) return { name: query.user, password: query.password }
-  return { name: query?.user ?? ranked[0]?.name ?? 'postgres', password: null }
+  const name = query?.user ?? ranked[0]?.name ?? 'postgres'
+  return { name, password: query?.password ?? null }
 }

@@ -20,8 +20,9 @@ export function authContradictions(file: FileSettings): Contradiction[] {
   for (const [index, rule] of (rules ?? []).entries()) {
     found.push(...ruleContradictions(['auth', 'rules', index], rule, file))
   }
-  if (query?.database != null && !Object.hasOwn(databases, query.database)) {
-    const message = `there is no database "${query.database}"`
+  const asked = query?.database ?? null
+  if (asked !== null && !Object.hasOwn(databases, asked)) {
+    const message = `there is no database "${asked}"`
     const about = [['databases']]
     found.push(error(['auth', 'query', 'database'], message, 'name one of "databases"', about))
   }

@@ -7,6 +7,7 @@ import { type Contradiction, error, warning } from './contradiction.ts'
 import type { Path } from './setting.ts'
 import type { ServerAddress } from './server-url.ts'
 import { tlsContradictions } from './tls-config.ts'
+import { workerContradictions } from './worker-contradictions.ts'
 
 type FileDatabase = FileSettings['databases'][string]
 
@@ -18,6 +19,7 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
     ...tokenContradictions(file),
     ...databaseNameContradictions(file),
     ...tlsContradictions(file),
+    ...workerContradictions(file),
   ]
   const databases = Object.entries(file.databases)
   if (databases.length === 0) {
@@ -29,7 +31,6 @@ export function contradictions(file: FileSettings): readonly Contradiction[] {
       ...nameContradictions(at, name),
       ...aliasContradictions(at, name, file),
       ...poolContradictions(at, database),
-      ...shareContradictions(at, database, file),
       ...shardContradictions(at, database),
       ...loginContradictions(at, database, file),
       ...shardingContradictions(at, database),
@@ -103,24 +104,6 @@ function aliasContradictions(database: Path, name: string, file: FileSettings): 
   return [error(at, message, remedy, [['databases', other[0], 'read_only_alias']])]
 }
 
-/** A worker without a server connection could serve nobody. */
-function shareContradictions(
-  database: Path,
-  { pool }: FileDatabase,
-  { workers }: FileSettings,
-): Contradiction[] {
-  if (workers === 'auto') return []
-  const limits = [
-    ['size', pool.size],
-    ['max_client_conn', pool.max_client_conn],
-  ] as const
-  return limits.flatMap(([name, limit]) => {
-    if (limit >= workers) return []
-    const message = `${limit} cannot be divided among ${workers} workers`
-    return [error([...database, 'pool', name], message, 'raise it or lower workers', [['workers']])]
-  })
-}
-
 function shardContradictions(database: Path, { shards, sharding }: FileDatabase): Contradiction[] {
   const found: Contradiction[] = []
   const servers = new Map<string, Path>()
@@ -184,7 +167,7 @@ function loginContradictions(
   }
   // What clients prove is of no use to who looks at the servers before they come.
   const known =
-    auth.query?.password != null ||
+    (auth.query?.password ?? null) !== null ||
     users.some(({ password, password_file: file }) => password !== null || file !== null)
   const followed = shards.some(
     ({ primary, replicas }) => primary.user === null && replicas.length > 0,

@@ -91,7 +91,7 @@ function typeOf({ text }: Word): NonNullable<AuthRuleOptions['type']> {
   // Encryption by GSSAPI is always declined: nothing has it.
   if (text === 'hostnogssenc') return 'host'
   if (text === 'hostgssenc') throw unsupported('hostgssenc', 'GSSAPI encryption is declined')
-  if (/^include/.test(text)) throw unsupported(text, 'write the rules into this file')
+  if (text.startsWith('include')) throw unsupported(text, 'write the rules into this file')
   throw new HbaFileError(`unknown connection type "${text}"`)
 }
 

@@ -159,9 +159,9 @@ export class LoginPolicy {
 
 /** Nobody outside can know it, and every process with this configuration has the same. */
 function mockSecretOf({ users, auth }: LoginPolicyOptions): Uint8Array {
-  const secrets = [users.map(({ secret }) => secret), auth?.query?.password ?? null]
-  const known = users.length > 0 || auth?.query?.password != null
-  return known
+  const password = auth?.query?.password ?? null
+  const secrets = [users.map(({ secret }) => secret), password]
+  return users.length > 0 || password !== null
     ? createHash('sha256')
         .update(`mock ${JSON.stringify(secrets)}`)
         .digest()

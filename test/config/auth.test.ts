@@ -67,8 +67,8 @@ describe('auth', () => {
   })
 
   it.each([
-    ['no user "nobody" is listed', `${rule('user: nobody, method: md5')}`],
-    ['there is no database "nowhere"', `${rule('database: nowhere, method: md5')}`],
+    ['no user "nobody" is listed', rule('user: nobody, method: md5')],
+    ['there is no database "nowhere"', rule('database: nowhere, method: md5')],
     ['no users are listed', noUsers],
   ])('is warned of: %s', (expected, text) => {
     const loaded = loadConfig(text, { file: 'f.yaml', env: {} })

@@ -225,10 +225,9 @@ describe('SCRAM-SHA-256-PLUS', () => {
 
 describe('hostile SASL messages', () => {
   it('are refused with 08P01 or 28000, or prove nothing', () => {
-    const parts = fc.constantFrom(
-      ...['n', 'y', 'p=', 'tls-server-end-point', ',', ',,', 'a=x', 'n=', 'r=', 'r=abc', 'c=biws'],
-      ...[',p=', 'c=', 'm=1', '=', '\u0000', 'ü', '%', serverNonce, `r=abc${serverNonce}`, 'AAAA'],
-    )
+    const words =
+      'n y p= tls-server-end-point , ,, a=x n= r= r=abc c=biws ,p= c= m=1 = ü % AAAA'.split(' ')
+    const parts = fc.constantFrom(serverNonce, `r=abc${serverNonce}`, '\u0000', ...words)
     const message = fc.oneof(
       fc.string(),
       fc.array(parts, { maxLength: 8 }).map((all) => all.join('')),
