@@ -2,6 +2,8 @@
 // a server connection has in force. Two profiles are compared on checkout, the difference is replayed.
 // Settings of the proxy itself (`ringfence.…`) stand beside them: no server ever hears of those.
 
+import { dateStyleAfter } from './date-style.ts'
+
 /** Who the session acts as: in force last, and taken back first, since other settings may need the rights of before. */
 const identity = ['session_authorization', 'role'] as const
 
@@ -60,13 +62,15 @@ export class SettingsProfile {
 
   /** The same settings with `name` put in force by `sql`. */
   with(name: string, sql: string): SettingsProfile {
-    if (this.#statements.get(name) === sql) return this
+    const before = this.#statements.get(name)
+    if (before === sql) return this
     const statements = new Map(this.#statements)
     // Set again means set last: SESSION CHARACTERISTICS and its parts must keep their order.
     statements.delete(name)
     // Another session user begins without a role.
     if (name === identity[0]) statements.delete(identity[1])
-    return new SettingsProfile(statements.set(name, sql), this.#own)
+    const after = name === 'datestyle' ? dateStyleAfter(before, sql) : sql
+    return new SettingsProfile(statements.set(name, after), this.#own)
   }
 
   /** The same settings with `name` back at the server's default. */
