@@ -32,6 +32,21 @@ describe('a settings profile', () => {
     expect(empty.replayFrom(applied)).toBe('RESET "a"\n;RESET "b"')
   })
 
+  it('keeps of DateStyle what the last SET did not name', () => {
+    const iso = set(empty, 'datestyle', 'iso')
+    expect(set(iso, 'datestyle', 'ymd').get('datestyle')).toBe(
+      'RESET "datestyle"\n;SET datestyle TO iso\n;SET datestyle TO ymd',
+    )
+    const full = set(iso, 'datestyle', "'SQL, DMY'")
+    expect(full.get('datestyle')).toBe("SET datestyle TO 'SQL, DMY'")
+    expect(set(set(full, 'datestyle', 'ymd'), 'datestyle', 'mdy').get('datestyle')).toBe(
+      "SET datestyle TO 'SQL, DMY'\n;SET datestyle TO mdy",
+    )
+    let many = empty
+    for (let at = 0; at < 100; at += 1) many = set(many, 'datestyle', `iso /* ${at} */`)
+    expect(many.get('datestyle')?.split(';').length).toBeLessThanOrEqual(16)
+  })
+
   it('acts as somebody else last, and stops that first', () => {
     const a = set(empty, 'role', 'x')
     expect(set(a, 'b', '2').replayFrom(a)).toBe('RESET "role"\n;SET b TO 2\n;SET role TO x')
@@ -45,6 +60,7 @@ describe('a settings profile', () => {
     const acting = set(set(empty, 'session_authorization', 'u'), 'role', 'x')
     expect(acting.without('session_authorization').get('role')).toBeUndefined()
     expect(set(acting, 'session_authorization', 'v').get('role')).toBeUndefined()
+    expect(set(acting, 'session_authorization', 'u').get('role')).toBeUndefined()
     const started = set(empty, 'a', '1')
     expect(set(acting, 'a', '2').resetTo(started).key).toBe(set(acting, 'a', '1').key)
   })
