@@ -1,9 +1,14 @@
 // One command to the admin console of a running proxy, over a connection of its own.
 import { Socket } from 'node:net'
-import { Client, DatabaseError } from 'pg'
+import { Client, type ClientConfig, DatabaseError } from 'pg'
 
 /** Where a proxy listens for clients. */
-export type ProxyAddress = { readonly host: string; readonly port: number }
+export type ProxyAddress = {
+  readonly host: string
+  readonly port: number
+  /** It speaks TLS; absent: it does not. */
+  readonly encrypted?: boolean
+}
 
 /** A user of the file that is an admin. */
 export type AdminLogin = { readonly user: string; readonly password: string }
@@ -18,16 +23,27 @@ export type Told =
   /** It was sent and may be at work: the connection ended, or `signal` came first. */
   | { readonly kind: 'unanswered'; readonly reason: string }
 
+/**
+ * How its port is spoken to. Its certificate is proven by the password, which SCRAM binds to it: no authority need be
+ * known for that.
+ */
+export function transportTo({ host, encrypted = false }: ProxyAddress): ClientConfig {
+  if (!encrypted || host.startsWith('/')) return { ssl: false }
+  return { ssl: { rejectUnauthorized: false }, enableChannelBinding: true }
+}
+
 /** Sends `command` and waits for the answer or for `signal`, whose reason it gives. Never throws. */
 export async function tellProxy(
-  { host, port }: ProxyAddress,
+  address: ProxyAddress,
   { user, password }: AdminLogin,
   command: string,
   signal: AbortSignal,
 ): Promise<Told> {
   const socket = new Socket()
   const stop = () => socket.destroy()
+  const { host, port } = address
   const client = new Client({
+    ...transportTo(address),
     host,
     port,
     database: 'ringfence',

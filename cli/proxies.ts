@@ -5,14 +5,22 @@ import { CommandFailure } from './load-config.ts'
 import type { ProxyAt } from './options.ts'
 
 /** Those that were named with --proxy, else the one that the file describes. @throws CommandFailure without a port */
-export function proxiesOf({ listen }: Config, given: readonly ProxyAt[]): readonly ProxyAddress[] {
-  const proxies =
-    given.length === 0 ? [{ host: listen.hosts[0] ?? '127.0.0.1', port: null }] : given
-  return proxies.map(({ host, port }) => addressOf(host, port ?? listen.port))
+export function proxiesOf(
+  { listen, tls }: Config,
+  given: readonly ProxyAt[],
+): readonly ProxyAddress[] {
+  // On this machine nobody asks for TLS.
+  const host = listen.unixSocket?.dir ?? listen.hosts[0] ?? '127.0.0.1'
+  const proxies = given.length === 0 ? [{ host, port: null }] : given
+  const encrypted = tls.client.mode !== 'disable'
+  return proxies.map((proxy) => ({
+    ...addressOf(proxy.host, proxy.port ?? listen.port),
+    encrypted,
+  }))
 }
 
 /** Who listens everywhere is reached by the loopback address. */
-function addressOf(host: string, port: number): ProxyAddress {
+function addressOf(host: string, port: number): Pick<ProxyAddress, 'host' | 'port'> {
   if (port === 0) throw new CommandFailure('listen.port is 0: name the proxies with --proxy')
   if (host === '0.0.0.0') return { host: '127.0.0.1', port }
   return { host: host === '::' ? '::1' : host, port }

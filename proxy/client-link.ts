@@ -1,7 +1,6 @@
 // An accepted connection from its first byte to its last: the socket, which TLS may come to wrap, and who receives its
 // bytes: the login, then the session or the admin console.
 import type { Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
 import type { PgError } from '../core/errors.ts'
 import { type FlushTurn, Outbox } from '../pool/outbox.ts'
 import type { ClientSockets } from './client-socket.ts'
@@ -52,6 +51,8 @@ export class ClientLink {
   #left: () => void = () => {}
 
   constructor(accepted: Socket, way: Way, options: ClientLinkOptions, context: ProxyContext) {
+    // Read before: one that has just been reset must not pass for a client of the Unix socket.
+    const address = way === 'unix' ? '' : (accepted.remoteAddress ?? 'unknown')
     const socket = options.sockets.adopt(accepted, (chunk) => this.#receiver.received(chunk))
     this.#options = options
     this.#context = context
@@ -62,7 +63,7 @@ export class ClientLink {
         transport: { socket, outbox: new Outbox(socket, turn), tls: null },
         way,
         policy,
-        address: way === 'unix' ? '' : (socket.remoteAddress ?? ''),
+        address,
         frameBytesMax: limits.frameBytesBeforeLoginMax,
         loginTimeoutMs: limits.loginTimeoutMs,
         tlsMode: tls.mode,
@@ -119,10 +120,4 @@ export class ClientLink {
     login.framer.frameBytesMax = this.#options.limits.frameBytesMax
     if (login.transport.socket.destroyed) closed()
   }
-}
-
-/** How the connection is encrypted, as PgBouncer shows it: `TLSv1.3/TLS_AES_256_GCM_SHA384`; '' when it is not. */
-export function tlsText(socket: Socket): string {
-  if (!(socket instanceof TLSSocket)) return ''
-  return `${socket.getProtocol() ?? ''}/${socket.getCipher().name}`
 }

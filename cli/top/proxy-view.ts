@@ -1,6 +1,6 @@
 // One proxy as its admin console shows it. The connection is kept between samples and made anew when it was lost.
 import { Client } from 'pg'
-import type { AdminLogin, ProxyAddress } from '../admin-client.ts'
+import { type AdminLogin, type ProxyAddress, transportTo } from '../admin-client.ts'
 import { proxyName } from '../proxies.ts'
 
 /** A row of a SHOW command, by column. */
@@ -11,9 +11,9 @@ export type ProxySample = {
   readonly proxy: string
   readonly error: string | null
   readonly databases: readonly ShownRow[]
-  readonly pools: readonly ShownRow[]
   readonly shards: readonly ShownRow[]
   readonly replicas: readonly ShownRow[]
+  readonly lanes: readonly ShownRow[]
 }
 
 const deadlineMs = 2_000
@@ -32,18 +32,20 @@ export class ProxyView {
   async sample(): Promise<ProxySample> {
     const proxy = proxyName(this.#address)
     try {
-      this.#client ??= await this.#connect()
-      const show = async (what: string) =>
-        (await this.#client?.query<ShownRow>(`SHOW ${what}`))?.rows ?? []
+      const client = (this.#client ??= await this.#connect())
+      const show = async (what: string) => {
+        const { rows } = await client.query<Record<string, unknown>>(`SHOW ${what}`)
+        return rows.map(textRow)
+      }
       const databases = await show('DATABASES')
-      const pools = await show('POOLS')
       const shards = await show('SHARDS')
       const replicas = await show('REPLICAS')
-      return { proxy, error: null, databases, pools, shards, replicas }
+      const lanes = await show('LANES')
+      return { proxy, error: null, databases, shards, replicas, lanes }
     } catch (thrown) {
       const error = reasonOf(thrown)
       await this.close()
-      return { proxy, error, databases: [], pools: [], shards: [], replicas: [] }
+      return { proxy, error, databases: [], shards: [], replicas: [], lanes: [] }
     }
   }
 
@@ -54,8 +56,11 @@ export class ProxyView {
   }
 
   async #connect(): Promise<Client> {
+    const { host, port } = this.#address
     const client = new Client({
-      ...this.#address,
+      ...transportTo(this.#address),
+      host,
+      port,
       ...this.#login,
       database: 'ringfence',
       application_name: 'ringfence top',
@@ -68,6 +73,14 @@ export class ProxyView {
     await client.connect()
     return client
   }
+}
+
+/** Numbers come as numbers or, the large ones, as texts. */
+function textRow(row: Readonly<Record<string, unknown>>): ShownRow {
+  const cells = Object.entries(row).map(([name, value]) => {
+    return [name, value === null ? null : String(value)] as const
+  })
+  return Object.fromEntries(cells)
 }
 
 /** Node puts the attempts at several addresses into an AggregateError without a message. */
