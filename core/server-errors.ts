@@ -87,6 +87,13 @@ export const serverErrors = {
     meaning: 'KILL closes all clients and servers of a database at once.',
     retry: 'unsafe',
   },
+  keyOverloaded: {
+    sqlstate: '53300',
+    message: 'too many statements of virtual node %s run or wait at once',
+    hint: 'Send the statement again later; nothing of it was run. pool.max_in_flight_per_key sets the limit.',
+    meaning: 'One shard key value, or those that share its virtual node, has all places in use.',
+    retry: 'safe',
+  },
   serverUnreachable: {
     sqlstate: '08001',
     message: 'could not connect to shard "%s": %s',

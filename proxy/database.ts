@@ -21,6 +21,7 @@ import { HiddenRows } from '../router/hidden-rows.ts'
 import { Router, type RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import { restingTopology, type Topology } from '../router/topology.ts'
+import { type Bulkhead, bulkheadOf } from './bulkhead.ts'
 import { catalogUrl } from './catalog-url.ts'
 import { CodeWatch } from './code-watch.ts'
 import { ask } from '../pool/exchange.ts'
@@ -90,6 +91,8 @@ export class Database {
   readonly code: CodeWatch
   /** Listens for all clients that do. */
   readonly notify: NotifyHub
+  /** Bounds statements by virtual node; null where that is not wanted. */
+  readonly bulkhead: Bulkhead | null
   /** Holds what is on the move; null without sharding. */
   readonly gate: MoveGate | null
   /** Counts what statements cost by virtual node; null where that is not wanted. */
@@ -124,6 +127,7 @@ export class Database {
     const { sessions } = this
     const onSeen = () => void this.#store?.beat()
     const limits = () => this.#options.pool
+    this.bulkhead = bulkheadOf(options, clock)
     this.gate = options.rules === null ? null : new MoveGate({ clock, sessions, limits, onSeen })
     this.load = meterOf(options, clock)
     const urlOf = (id: ShardId) => this.#urlOfId(id)

@@ -7,6 +7,7 @@ import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
 import type { PinReason } from '../router/plan.ts'
+import type { Bulkhead, Slot } from './bulkhead.ts'
 import { LeaseWait, type Wait } from './lease-wait.ts'
 import type { WantedLook } from './session-look.ts'
 import { resetServer } from './session-reset.ts'
@@ -31,6 +32,7 @@ export class Leases {
   readonly #held = new Map<ShardId, Lease>()
   /** What ends each of its waits: it may wait for several shards at once. */
   readonly #waits = new Set<Wait>()
+  #slot: { readonly slot: Slot; readonly of: Bulkhead } | null = null
   readonly #share: string
   readonly #resetQuery: string | null
 
@@ -99,11 +101,30 @@ export class Leases {
     return true
   }
 
-  /** Resolves with `until`; rejects when the session stops waiting. */
-  async waitFor(until: Promise<void>): Promise<void> {
+  /** True while it has a place of a virtual node; see execute/key-slot.ts. */
+  get hasSlot(): boolean {
+    return this.#slot !== null
+  }
+
+  takeSlot(slot: Slot, of: Bulkhead): void {
+    this.#slot = { slot, of }
+  }
+
+  /** Gives the place back, if it has one. */
+  freeSlot(): void {
+    const taken = this.#slot
+    this.#slot = null
+    taken?.of.leave(taken.slot)
+  }
+
+  /** Resolves with `until`; rejects when the session stops waiting, and calls `left`. */
+  async waitFor(until: Promise<void>, left = () => {}): Promise<void> {
     const wait: Wait = { stop: () => {} }
     const stopped = new Promise<void>((_, reject) => {
-      wait.stop = reject
+      wait.stop = (error) => {
+        left()
+        reject(error)
+      }
     })
     this.#waits.add(wait)
     try {
@@ -130,9 +151,10 @@ export class Leases {
     if (lease.pinned !== null || lease.look !== null || this.keeps) {
       lease.writes = false
       lease.passes = null
+      if (this.keeps) this.freeSlot()
       return
     }
-    this.#held.delete(shard)
+    this.#drop(shard)
     lease.pool.release(lease.server)
   }
 
@@ -140,7 +162,7 @@ export class Leases {
   discard(shard: ShardId, reason: string): void {
     const lease = this.#held.get(shard)
     if (lease === undefined) return
-    this.#held.delete(shard)
+    this.#drop(shard)
     lease.pool.discard(lease.server, reason)
   }
 
@@ -148,7 +170,7 @@ export class Leases {
   forget(server: ServerConnection): void {
     const lease = this.#held.get(server.shard)
     if (lease?.server !== server) return
-    this.#held.delete(server.shard)
+    this.#drop(server.shard)
     // The pool that lent it must hear of it too: it counts its connections.
     lease.pool.serverClosed(server, toPgError(new Error('died while leased')))
   }
@@ -198,12 +220,18 @@ export class Leases {
       else if (server.transactionStatus === 'I') this.settle(server.shard)
       else rollBackAndSettle(this, server)
     }
+    if (this.#held.size === 0) this.freeSlot()
   }
 
   async #giveBackClean(server: ServerConnection, pool: Pool, query: string): Promise<void> {
     if (!(await this.#reset(server, query))) return
-    this.#held.delete(server.shard)
+    this.#drop(server.shard)
     pool.release(server)
+  }
+
+  #drop(shard: ShardId): void {
+    this.#held.delete(shard)
+    if (this.#slot !== null && this.#held.size === 0) this.freeSlot()
   }
 
   /** The session's from now on. */

@@ -255,6 +255,7 @@ export class SessionState {
   /** Gives back every server that no transaction and no pin needs. */
   settle(): void {
     if (this.transaction !== null) return
+    if (this.leases.isEmpty) this.leases.freeSlot()
     for (const { server } of Array.from(this.leases)) {
       this.reads.observed(server)
       this.leases.settle(server.shard)

@@ -2,7 +2,7 @@
 // may run there, of a replica's. What has to wait is read and planned again once it has a server: the topology, or
 // what replicas are able to serve, may have changed meanwhile.
 import { type PgError, toPgError } from '../../core/errors.ts'
-import type { ShardId } from '../../core/ids.ts'
+import type { ShardId, Vnode } from '../../core/ids.ts'
 import { ask } from '../../pool/exchange.ts'
 import type { Pool } from '../../pool/pool.ts'
 import { isSerializable } from '../../router/setting-value.ts'
@@ -11,12 +11,15 @@ import type { Lease } from '../leases.ts'
 import type { ReadFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import type { SessionState } from '../session-state.ts'
+import { untilSlot } from './key-slot.ts'
 import type { ReadPlace } from '../read-place.ts'
 import type { Transaction } from '../transaction.ts'
 
 export type LeaseRequest = {
   readonly shard: ShardId
   readonly facts: ReadFacts
+  /** Whose place it takes; null: nobody's. */
+  readonly vnode: Vnode | null
   /** Called once there is something new: a server, or something to decide on. */
   readonly again: () => void
   readonly end: PipelineEnd
@@ -32,6 +35,12 @@ export function leaseOn(session: Session, request: LeaseRequest): Lease | null {
   const { shard, facts } = request
   const held = state.leases.get(shard)
   if (held !== undefined) return held
+  const slot = untilSlot(session, request.vnode)
+  if (slot !== null) {
+    session.enter('waiting')
+    resumeAfter(session, slot, request)
+    return null
+  }
   if (!mayUseReplica(state, facts)) return takePrimary(session, request)
   const place = state.reads.place(shard, state.effective)
   switch (place.kind) {
@@ -157,7 +166,11 @@ async function askIsolation({ state }: Session, transaction: Transaction): Promi
 }
 
 function wait(session: Session, until: Promise<void>, request: Resumed): void {
-  session.state.leases.waitFor(until).then(
+  resumeAfter(session, session.state.leases.waitFor(until), request)
+}
+
+function resumeAfter(session: Session, until: Promise<void>, request: Resumed): void {
+  until.then(
     () => resume(session, request),
     (error: unknown) => refuse(session, toPgError(error), request),
   )
@@ -176,6 +189,7 @@ function resume(session: Session, { again }: Resumed): void {
 
 function refuse(session: Session, error: PgError, { end }: Resumed): void {
   if (session.closed) return
+  if (session.state.leases.isEmpty) session.state.leases.freeSlot()
   session.enter('ready')
   session.refuse(error, end)
   session.pump()

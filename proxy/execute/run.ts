@@ -14,6 +14,7 @@ import { noRead } from '../read-facts.ts'
 import { readQuery, type SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
 import { isShard, type Where } from '../where.ts'
+import { vnodeIn, vnodeOf } from './key-slot.ts'
 import { leaseOn, waitHeld } from './lease.ts'
 import { framesIn } from './ride.ts'
 import { joinServer, sendBatch, sendSimple } from './single.ts'
@@ -78,6 +79,7 @@ function sendQuery(
   const lease = leaseOn(session, {
     shard: open?.shard ?? shard,
     facts,
+    vnode: vnodeOf(query.plans),
     again: () => again(owned),
     end: 'sync',
   })
@@ -157,7 +159,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   const again = () => runBatch(session, owned, end)
   // Without its Sync the pipeline may go on to write.
   const facts = end === 'sync' ? known : noRead
-  const lease = leaseOn(session, { shard, facts, again, end })
+  const lease = leaseOn(session, { shard, facts, vnode: vnodeIn(batch), again, end })
   if (lease === null) {
     owned = ownFrames(frames)
     state.undoDefinitions()
