@@ -23,7 +23,7 @@ import { type ClientCertificate, namesUser, type UserMapEntry } from './client-c
 import type { LoginFailures } from './login-failures.ts'
 
 /** What logins are judged by. */
-export type JudgedBy = {
+type JudgedBy = {
   readonly accounts: Accounts
   readonly rules: AuthRules
   readonly failures: LoginFailures
@@ -32,7 +32,7 @@ export type JudgedBy = {
 }
 
 /** How the client is connected. */
-export type LoginOrigin = Origin & {
+type LoginOrigin = Origin & {
   /** tls-server-end-point of the certificate that the client was shown; null: nothing to bind to. */
   readonly channelBinding: Uint8Array | null
   /** Of the client, by a trusted authority; null: none. */
