@@ -32,7 +32,7 @@ export function tlsQuery(tls: UrlTls): string {
   if (protocols === 'tlsv1.2') query.set('ssl_max_protocol_version', 'TLSv1.2')
   // libpq has no name for it.
   if (ciphers !== null) query.set('sslciphers', ciphers)
-  return `?${query}`
+  return `?${query.toString()}`
 }
 
 /**
