@@ -30,6 +30,8 @@ export async function startAlone(version: Version, around: Surroundings): Promis
       fleet,
       slot,
       reload: () => around.reload(),
+      settings: () => reload.shown(),
+      set: (key, value) => reload.set(key, value),
       upgrade: () => around.upgrade(),
       shutdown: (ending) => around.shutdown(ending),
     }

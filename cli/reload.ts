@@ -7,6 +7,9 @@ import { loadConfig, loadValue } from '../config/load.ts'
 import { formatProblem, pathText } from '../config/problems.ts'
 import type { Path } from '../config/setting.ts'
 import { takeOver } from '../config/take-over.ts'
+import { pgError } from '../core/errors.ts'
+import type { Rows } from '../proxy/fleet.ts'
+import { settingChanged, shownSettings } from './live-settings.ts'
 import { CommandFailure } from './load-config.ts'
 
 /** A file as it was read, and what it means. */
@@ -58,6 +61,21 @@ export class ConfigReload {
     const turn = this.#running.then(() => this.#take(text))
     this.#running = turn.catch(() => undefined)
     return await turn
+  }
+
+  /** Settings in force, for SHOW CONFIG. */
+  shown(): Rows {
+    return shownSettings(this.#inForce)
+  }
+
+  /** Goes by another value of one setting until the file is read again. @throws PgError 55P02, 22023 */
+  async set(key: string, value: string): Promise<readonly string[]> {
+    try {
+      return await this.run(textOf(settingChanged(this.#inForce, key, value)))
+    } catch (error) {
+      if (!(error instanceof CommandFailure)) throw error
+      throw pgError('adminValueInvalid', [key, error.message], { cause: error })
+    }
   }
 
   async #take(given: string | undefined): Promise<readonly string[]> {

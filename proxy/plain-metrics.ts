@@ -42,7 +42,7 @@ export function addPlain(
 }
 
 /** A histogram whose counts are kept elsewhere. */
-export class PlainHistogram extends PromHistogram<string> {
+export class PlainHistogram extends PromHistogram {
   readonly #about: About
   readonly #read: () => Iterable<HistogramSample>
 
@@ -53,7 +53,7 @@ export class PlainHistogram extends PromHistogram<string> {
     this.#read = read
   }
 
-  override async get(): Promise<Awaited<ReturnType<PromHistogram<string>['get']>>> {
+  override async get(): Promise<Awaited<ReturnType<PromHistogram['get']>>> {
     const { name, labels: labelNames } = this.#about
     const values = [...this.#read()].flatMap(([texts, times]) => {
       const labels = named(labelNames, texts)

@@ -34,7 +34,7 @@ export class ProxyView {
     try {
       const client = (this.#client ??= await this.#connect())
       const show = async (what: string) => {
-        const { rows } = await client.query<Record<string, unknown>>(`SHOW ${what}`)
+        const { rows } = await client.query<Record<string, string | number | null>>(`SHOW ${what}`)
         return rows.map(textRow)
       }
       const databases = await show('DATABASES')
@@ -76,7 +76,7 @@ export class ProxyView {
 }
 
 /** Numbers come as numbers or, the large ones, as texts. */
-function textRow(row: Readonly<Record<string, unknown>>): ShownRow {
+function textRow(row: Readonly<Record<string, string | number | null>>): ShownRow {
   const cells = Object.entries(row).map(([name, value]) => {
     return [name, value === null ? null : String(value)] as const
   })

@@ -34,6 +34,8 @@ type ShardLine = {
   readonly opening: number
   /** Statements without a server connection. */
   readonly waiting: number
+  /** Statements that share a server with others, on the fast lane. */
+  readonly riding: number
   /** Per second, over the last ten minutes or so; null where nothing is measured. */
   readonly statements: number | null
   readonly serverMs: number | null
@@ -58,7 +60,7 @@ export function composeSample(
 ): TopSample {
   const own = (rows: readonly ShownRow[]) => rows.filter((row) => row['database'] === database)
   const shardRows = proxies.flatMap(({ shards }) => own(shards))
-  const poolRows = proxies.flatMap(({ pools }) => own(pools))
+  const laneRows = proxies.flatMap(({ lanes }) => own(lanes))
   const ids = [...new Set(shardRows.map((row) => row['shard'] ?? ''))]
   return {
     at: at.toISOString(),
@@ -66,12 +68,12 @@ export function composeSample(
     epoch: catalog.epoch,
     proxies: proxies.map(({ proxy, error, databases }) => {
       const row = databases.find((each) => each['name'] === database)
-      return { proxy, clients: numberOf(row, 'clients'), error }
+      return { proxy, clients: numberOf(row, 'current_client_connections'), error }
     }),
     catalogError: catalog.error,
     shards: ids.map((shard): ShardLine => {
       const shown = shardRows.filter((row) => row['shard'] === shard)
-      const pools = poolRows.filter((row) => row['shard'] === shard)
+      const lanes = laneRows.filter((row) => row['shard'] === shard)
       const load = catalog.loads.get(shard)
       const [first] = shown
       return {
@@ -79,10 +81,11 @@ export function composeSample(
         host: hostOf(first),
         vnodes: numberOf(first, 'vnodes'),
         paused: shown.some((row) => row['paused'] === 'yes'),
-        idle: sum(pools, 'idle'),
-        active: sum(pools, 'active'),
-        opening: sum(pools, 'opening'),
-        waiting: sum(pools, 'waiting'),
+        idle: sum(shown, 'idle'),
+        active: sum(shown, 'active'),
+        opening: sum(shown, 'opening'),
+        waiting: sum(shown, 'waiting'),
+        riding: sum(lanes, 'riders'),
         statements: load?.statements ?? (catalog.loads.size === 0 ? null : 0),
         serverMs: load?.serverMs ?? (catalog.loads.size === 0 ? null : 0),
       }

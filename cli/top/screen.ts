@@ -60,6 +60,7 @@ const shardHead = [
   'active',
   'opening',
   'waiting',
+  'riding',
   'stmts/s',
   'server ms/s',
   '',
@@ -79,8 +80,8 @@ function section(head: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 function shardCells(line: TopSample['shards'][number]): string[] {
-  const { shard, host, vnodes, idle, active, opening, waiting, paused } = line
-  const counts = [vnodes, idle, active, opening, waiting].map(String)
+  const { shard, host, vnodes, idle, active, opening, waiting, riding, paused } = line
+  const counts = [vnodes, idle, active, opening, waiting, riding].map(String)
   return [shard, host ?? 'none', ...counts, ...rates(line), paused ? 'paused' : '']
 }
 

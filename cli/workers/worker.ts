@@ -49,6 +49,8 @@ class Worker {
         tokenKey: options.tokenKey ?? secret,
         fleet,
         slot,
+        settings: () => reload.shown(),
+        set: (key, value) => reload.set(key, value),
       }
     }
     const proxy = await Proxy.start(optionsOf(version.config))

@@ -113,7 +113,10 @@ export class AdminConsole {
 
   #take(frame: Frame): Promise<void> | undefined {
     const { code, bytes } = frame
-    if (code === frontend.terminate) return void this.close()
+    if (code === frontend.terminate) {
+      this.close()
+      return undefined
+    }
     if (code === frontend.sync) {
       this.#skipping = false
       this.#portals.clear()

@@ -2,6 +2,7 @@
 import { formatLsn } from '../../core/lsn.ts'
 import { formatVnodes } from '../../core/vnode-ranges.ts'
 import type { Database } from '../database.ts'
+import { laneCountsOf } from '../lane-figures.ts'
 import type { Links } from './links.ts'
 import { anyWorker, eachWorker, summed, type View } from './view.ts'
 import type { AdminWorld } from './world.ts'
@@ -12,6 +13,7 @@ const replicaColumns = `database shard host port:int4 role state reason timeline
   idle:int4 active:int4 ewma_ms reads:int8`
 const planColumns = `database templates:int8 template_hits:int8 template_misses:int8 statements:int8
   statement_hits:int8 statement_misses:int8`
+const laneColumns = `database shard rides:int8 rescues:int8 full:int8 servers:int4 riders:int4`
 const workerColumns =
   'pid:int4 version uptime:int8 clients:int4 servers:int4 rss_kb:int8 cpu_ms:int8'
 
@@ -52,6 +54,7 @@ export function ownViews(world: AdminWorld, links: Links): ReadonlyMap<string, V
     ],
     ['pins', eachWorker('id:int4 database user shard reason', '', () => pinRows(world, links))],
     ['plans', summed(planColumns, '', 1, () => databases().map(planRow))],
+    ['lanes', summed(laneColumns, '', 2, () => databases().flatMap(laneRows))],
     ['workers', eachWorker(workerColumns, '', () => [workerRow(world)])],
   ])
 }
@@ -144,6 +147,17 @@ function planRow({ options, router, statements }: Database) {
     statements.hits,
     statements.misses,
   ]
+}
+
+/** Statements that share servers: what the lanes have done, and the statements that are on them now. */
+function laneRows(database: Database) {
+  return database.options.shards.map(({ id }) => {
+    const { pools } = database.serversOf(id)
+    const { rides, rescues, full } = laneCountsOf(pools)
+    const servers = pools.flatMap(({ lane }) => lane.servers)
+    const riders = servers.reduce((sum, { riders: on }) => sum + on.length, 0)
+    return [database.options.name, id, rides, rescues, full, servers.length, riders]
+  })
 }
 
 function workerRow({ version, sessions, databases }: AdminWorld) {

@@ -16,9 +16,22 @@ describe('a picture of several proxies', () => {
   const seen = (proxy: string, lag: string, waiting: string) => ({
     proxy,
     error: null,
-    databases: [{ name: 'app', clients: '3' }],
-    pools: [{ database: 'app', shard: 's1', idle: '1', active: '2', opening: '0', waiting }],
-    shards: [{ database: 'app', shard: 's1', host: 'h', port: '1', vnodes: '9', paused: 'no' }],
+    databases: [{ name: 'app', current_client_connections: '3' }],
+    shards: [
+      {
+        database: 'app',
+        shard: 's1',
+        host: 'h',
+        port: '1',
+        vnodes: '9',
+        paused: 'no',
+        idle: '1',
+        active: '2',
+        opening: '0',
+        waiting,
+      },
+    ],
+    lanes: [{ database: 'app', shard: 's1', riders: '4' }],
     replicas: [
       {
         database: 'app',
@@ -50,7 +63,7 @@ describe('a picture of several proxies', () => {
   const sample = composeSample('app', new Date(0), proxies, catalog)
 
   it('sums pools, and shows a replica as the proxy does that sees it furthest behind', () => {
-    const pools = { idle: 2, active: 4, opening: 0, waiting: 6 }
+    const pools = { idle: 2, active: 4, opening: 0, waiting: 6, riding: 8 }
     const shard = { shard: 's1', host: 'h:1', vnodes: 9, paused: false }
     expect(sample.shards).toEqual([{ ...shard, ...pools, statements: null, serverMs: null }])
     expect(sample.replicas).toMatchObject([{ host: 'r:2', lagMs: 40, lagBytes: 2048, reads: 10 }])
@@ -128,8 +141,8 @@ describe('ringfence top', () => {
     const { code, stdout } = await runProgram(['top', ...flags()])
     expect(code).toBe(0)
     expect(stdout).toMatch(/^app, epoch \d+: 0 clients on 2 of 2 proxies, /)
-    expect(stdout).toMatch(/^s1 +127\.0\.0\.1:\d+ +\d+ +\d+ +0 +0 +0 +\d+\.\d +\d+\.\d/m)
-    expect(stdout).toMatch(/^tenant-42 +s[12] +0\.1 +6\.9$/m)
+    expect(stdout).toMatch(/^s1 +127\.0\.0\.1:\d+ +\d+ +\d+ +0 +0 +0 +0 +\d+\.\d +\d+\.\d/m)
+    expect(stdout).toMatch(/^tenant-42 +s[12] +0\.1 +6\.\d$/m)
     expect(stdout).not.toContain('\u001b')
   })
 

@@ -1,5 +1,5 @@
 // What logs and traces show of a statement: its words, never its values.
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { maskedBytesMax, maskedSql } from '../../proxy/masked-sql.ts'
 
