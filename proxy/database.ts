@@ -394,7 +394,8 @@ export class Database {
       server.settings = SettingsProfile.empty
       const digest = createHash('sha256')
       const schema = await this.loadSchemaBy(async (sql) => {
-        const { rows } = await ask(server, sql)
+        // Compiling these queries takes longer than running them.
+        const { rows } = await ask(server, `SET LOCAL jit = off;${sql}`)
         digest.update(JSON.stringify(rows))
         return rows
       })
