@@ -62,13 +62,14 @@ export class SettingsProfile {
 
   /** The same settings with `name` put in force by `sql`. */
   with(name: string, sql: string): SettingsProfile {
+    const acts = name === identity[0] && this.#statements.has(identity[1])
     const before = this.#statements.get(name)
-    if (before === sql) return this
+    if (before === sql && !acts) return this
     const statements = new Map(this.#statements)
     // Set again means set last: SESSION CHARACTERISTICS and its parts must keep their order.
     statements.delete(name)
     // Another session user begins without a role.
-    if (name === identity[0]) statements.delete(identity[1])
+    if (acts) statements.delete(identity[1])
     const after = name === 'datestyle' ? dateStyleAfter(before, sql) : sql
     return new SettingsProfile(statements.set(name, after), this.#own)
   }

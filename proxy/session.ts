@@ -14,6 +14,7 @@ import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
 import { waitNewerTopology } from './execute/lease.ts'
+import { failOnServer } from './execute/local-failure.ts'
 import { Ride } from './execute/ride.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { finishImplicit } from './execute/steps.ts'
@@ -251,6 +252,7 @@ export class Session implements ExchangeEvents, ServerOwner {
         failure = toPgError(error)
         // What came before has been done: only a failure at the end takes the last answer back.
         this.output.flushDeferred()
+        await failOnServer(this)
       }
       // The transaction that PostgreSQL puts around a string or a pipeline ends with it.
       const over = end === 'sync' && !this.#copy.syncIgnored

@@ -1,6 +1,6 @@
 // Where a command goes: to one server as it is (single.ts), or through steps of our own (steps.ts). A command that must
 // wait for a server is read and planned again once it has one: the topology may have changed meanwhile.
-import { pgError } from '../../core/errors.ts'
+import { pgError, toPgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
 import type { Plan } from '../../router/plan.ts'
@@ -47,7 +47,7 @@ function runQuery(session: Session, bytes: Uint8Array): void {
   try {
     query = readQuery(decodeQuery(bytes), state)
   } catch (error) {
-    return session.refuse(error, 'sync')
+    return refuseHere(session, error, 'sync')
   }
   warnOfHints(session, query.hintProblem)
   const open = session.relay.server
@@ -138,7 +138,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   const open = relay.server
   if (open !== null) return runOn(session, open, continued(batch, open.shard), end)
   if (batch.items.length === 0) {
-    if (batch.error !== null) return session.refuse(batch.error, end)
+    if (batch.error !== null) return refuseHere(session, batch.error, end)
     if (end === 'flush') return
     if (state.transaction?.implicit !== true) return session.ready()
     return session.work(() => Promise.resolve(), end)
@@ -179,6 +179,14 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
 
 function runKept(session: Session, bytes: Uint8Array): void {
   runBatch(session, framesIn(bytes), 'sync')
+}
+
+/** A mistake that needed no server to be found; the transaction's server is told of it. */
+function refuseHere(session: Session, error: unknown, end: PipelineEnd): void {
+  const { transaction } = session.state
+  const open = session.relay.server !== null
+  if (transaction === null || transaction.failed || open) return session.refuse(error, end)
+  session.work(() => Promise.reject(toPgError(error)), end)
 }
 
 function mayMeetFence({ state }: Session, { items }: Batch): boolean {
