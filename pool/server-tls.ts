@@ -101,7 +101,8 @@ export class ServerTls {
 
 /** Also with mode disable: a URL may have another. */
 function load({ ca, cert, key, protocols, ciphers }: ServerTlsOptions): SecureContext {
-  const files = { ca: read('ca', ca), cert: read('cert', cert), key: read('key', key) }
+  // Without authorities of one's own nobody is trusted: Node's list is for the web.
+  const files = { ca: read('ca', ca) ?? [], cert: read('cert', cert), key: read('key', key) }
   try {
     return createSecureContext({
       ...files,

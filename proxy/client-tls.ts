@@ -129,7 +129,8 @@ function createTlsServer(
   const options: TlsOptions = {
     cert,
     key,
-    ...(ca === null ? {} : { ca, requestCert: true }),
+    // Without authorities of one's own nobody is trusted: Node's list is for the web.
+    ...(ca === null ? { ca: [] } : { ca, requestCert: true }),
     // Who is not trusted is told so, in words and inside TLS.
     rejectUnauthorized: false,
     ALPNProtocols: [alpnProtocol],
