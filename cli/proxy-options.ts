@@ -63,6 +63,7 @@ export function databaseOptions(database: DatabaseConfig, config: Config): Datab
     scatter: sharding?.scatterMode ?? 'allow',
     crossShardWrites: sharding?.crossShardWrites ?? 'two_phase',
     ...sessionOptions(database),
+    autoPrepare: pool.autoPrepare,
     reads: {
       ...reads,
       zone: config.zone,

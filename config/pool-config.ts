@@ -11,6 +11,7 @@ export type PoolConfig = {
   readonly sizeMax: number
   /** Whether short reads of several clients may share servers. */
   readonly fastLane: boolean
+  readonly autoPrepare: boolean
   readonly sizeMin: number
   readonly reserve: number
   readonly reserveTimeoutMs: number
@@ -87,6 +88,7 @@ export function poolOf(pool: FilePool): PoolConfig {
     addsHost: pool.application_name_add_host,
     replicationConnectionsMax: pool.replication_connections,
     fastLane: pool.fast_lane === 'auto',
+    autoPrepare: pool.auto_prepare === 'on',
     pin: pool.pin,
   }
 }

@@ -129,8 +129,9 @@ export const poolSettings = z
     auto_prepare: setting(choice('on', 'off'), {
       standard: 'off',
       applies: 'reload',
-      meaning: 'Simple queries run as prepared statements.',
-      later: { works: ['off'], because: 'this version passes simple queries on as they are' },
+      meaning:
+        'Whether simple queries run as prepared statements where only constants differ: PostgreSQL then ' +
+        'plans them once, and shows `$1` in place of constants in its own views and logs.',
     }),
     pin: setting(choice('allow', 'refuse'), {
       standard: 'allow',

@@ -117,6 +117,8 @@ type DatabaseShape = {
   readonly crossShardWrites: 'two_phase' | 'refuse'
   readonly clientsMax: number
   readonly pin: 'allow' | 'refuse'
+  /** Whether simple queries run as prepared statements where they can; absent: no. */
+  readonly autoPrepare?: boolean
   readonly reads: ReadOptions
   readonly failover: FailoverOptions
   /** Second name of the database, under which it is read-only. */

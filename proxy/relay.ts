@@ -22,6 +22,9 @@ export type Owed =
   | 'execute'
   | 'close'
   | 'swallowClose'
+  | 'swallowBind'
+  /** Of a simple query that runs prepared: RowDescription is told, NoData is not. */
+  | 'describeRows'
   | 'synthParse'
   | 'synthClose'
   /** Close of a portal that no server has. */
@@ -281,7 +284,7 @@ export class Relay implements ReplySink {
 
   #reply(code: number, bytes: Uint8Array): void {
     const debt = this.#owed[this.#at]
-    if (debt !== 'swallowParse' && debt !== 'swallowClose') {
+    if (!isSwallowed(debt, code)) {
       if (takes.has(code)) {
         this.#tellTaken(bytes)
         if (this.#deaf) return
@@ -326,6 +329,11 @@ export class Relay implements ReplySink {
     this.#owed.length = this.#at + 1
     this.#synced = false
   }
+}
+
+function isSwallowed(debt: Owed | undefined, code: number): boolean {
+  if (debt === 'describeRows') return code === backend.noData
+  return debt === 'swallowParse' || debt === 'swallowClose' || debt === 'swallowBind'
 }
 
 function sqlstateOf(error: Uint8Array): string {

@@ -17,6 +17,11 @@ export function isGone(sqlstate: string): boolean {
   return /^(?:57P|08|58)/.test(sqlstate)
 }
 
+/** True for errors whose message or position tells of the words that a statement was sent in: syntax, names, types, values. */
+export function isOfWords(sqlstate: string): boolean {
+  return /^(?:0A|22|26|42)/.test(sqlstate)
+}
+
 /** What to do after a replica's error: run the read on another replica, on the primary, or tell the client. */
 export function afterReplica(sqlstate: string): 'another' | 'primary' | 'tell' {
   if (conflicts.has(sqlstate) || isGone(sqlstate)) return 'another'

@@ -3,9 +3,10 @@
 // the fence of a move has refused, outside a transaction as well, on the new owner. Everything else
 // is told of the failure.
 import type { ServerConnection } from '../pool/server-connection.ts'
+import type { AutoPrepare } from '../router/auto-prepare.ts'
 import type { Lease } from './leases.ts'
 import type { ReadFacts } from './read-facts.ts'
-import { afterReplica, fenceError, isGone } from './repeat-verdict.ts'
+import { afterReplica, fenceError, isGone, isOfWords } from './repeat-verdict.ts'
 import type { SessionState } from './session-state.ts'
 
 // So often at most; then the client is told.
@@ -15,6 +16,8 @@ export class Repeats {
   readonly #state: SessionState
   #run: (() => void) | null = null
   #isRead = false
+  /** The command was sent in other words than its own: errors about those are asked for again. */
+  #reworded: AutoPrepare | null = null
   #count = 0
   #readSinceMs = 0
 
@@ -55,9 +58,17 @@ export class Repeats {
    * The command about to be sent on `lease` may be run again by `run`; unless it `isRead`, after a
    * fence's error only.
    */
-  arm({ server }: Pick<Lease, 'server'>, run: () => void, isRead: boolean): void {
+  arm(
+    { server }: Pick<Lease, 'server'>,
+    run: () => void,
+    {
+      isRead,
+      reworded = null,
+    }: { readonly isRead: boolean; readonly reworded?: AutoPrepare | null },
+  ): void {
     this.#run = run
     this.#isRead = isRead
+    this.#reworded = reworded
     // Only replicas are chosen by how fast they are.
     if (server.target.role === 'replica') this.#readSinceMs = this.#state.database.clock.nowMs()
   }
@@ -69,6 +80,10 @@ export class Repeats {
   after({ target }: ServerConnection, sqlstate: string | null): boolean {
     if (this.#run === null) return false
     if (sqlstate === fenceError) return true
+    if (this.#reworded !== null && sqlstate !== null && isOfWords(sqlstate)) {
+      this.#reworded.failed()
+      return true
+    }
     if (!this.#isRead) return false
     if (sqlstate === null) return true
     if (target.role !== 'replica') return isGone(sqlstate)

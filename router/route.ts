@@ -1,6 +1,7 @@
 // What is fixed of a statement's plan before its values and the topology are known: the cached part
 // of a plan.
 import type { PgError } from '../core/errors.ts'
+import type { AutoPrepare } from './auto-prepare.ts'
 import type { InsertTarget, KeySource, Scalar } from './key-source.ts'
 import type { Traces } from './traces.ts'
 import type { CopyInPlan, EvaluateOnce, PinReason, ReplicaUse, SessionCommand } from './plan.ts'
@@ -77,7 +78,12 @@ export type RoutedShape = {
 }
 
 /** One statement without its values. */
-export type Shape = RoutedShape & { readonly replica: ReplicaUse; readonly traces: Traces }
+export type Shape = RoutedShape & {
+  readonly replica: ReplicaUse
+  readonly traces: Traces
+  /** How it runs as a prepared statement with its literals as parameters; absent or null: it does not. */
+  readonly autoPrepare?: AutoPrepare | null
+}
 
 /** A statement that is refused whatever its values are; `alone`: unless there is one shard only. */
 export function refused(error: PgError, unresolved = false, alone = false): Route {

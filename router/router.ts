@@ -2,6 +2,7 @@
 // cache.
 import { isUtf8 as isUtf8Bytes } from 'node:buffer'
 import { PgError, pgError } from '../core/errors.ts'
+import { autoPrepareOf } from './auto-prepare.ts'
 import type { BoundParams } from './key-source.ts'
 import { Lexer, type Lexed } from './lexer.ts'
 import { blankHints, type Hints, readHints } from './hints.ts'
@@ -205,7 +206,10 @@ function shapesOf(lexed: Lexed, literals: Literals, context: RouterContext): Pla
     }
     return parsed.map(({ node, start, end }) => {
       const sql = utf8Of(lexed.raw.slice(start, end))
-      const shape = shapeOf(node, { names, schema, searchPath, replicaRules, literals, sql })
+      const found = shapeOf(node, { names, schema, searchPath, replicaRules, literals, sql })
+      const alone = parsed.length === 1 && !found.exactOnly
+      const autoPrepare = alone ? autoPrepareOf(node, lexed.template, literals) : null
+      const shape = { ...found, autoPrepare }
       return { shape, ...semicolonsAround(lexed, start, end) }
     })
   } catch (thrown) {

@@ -8,6 +8,7 @@ import type { ShardId } from '../../core/ids.ts'
 import type { Lane, LaneServer, Rider } from '../../pool/lane.ts'
 import type { Pace } from '../../pool/pace.ts'
 import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
+import type { AutoPrepare } from '../../router/auto-prepare.ts'
 import type { Plan } from '../../router/plan.ts'
 import type { Statement } from '../../router/router.ts'
 import { lookFor } from '../../router/traces.ts'
@@ -15,6 +16,7 @@ import { type Frame, Framer } from '../../wire/framer.ts'
 import type { Batch, BatchItem } from '../batch.ts'
 import type { SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
+import { type Reworded, sendReworded } from './auto-prepare.ts'
 import { sendBatch, sendSimple } from './single.ts'
 
 /** Runs a command again from its bytes. */
@@ -24,6 +26,13 @@ export type RunAgain = (session: Session, bytes: Uint8Array) => void
 const bytesMax = 16 * 1024
 const keptBytesMin = 256
 const cancelled = '57014'
+
+/** What a simple query is sent on the lane with. */
+export type Passage = {
+  readonly shard: ShardId
+  readonly bytes: Uint8Array
+  readonly reworded: Reworded | null
+}
 
 /** One session's place on the lane; it has at most one statement there. */
 export class Ride implements Rider {
@@ -55,20 +64,24 @@ export class Ride implements Rider {
   }
 
   /** Sends a simple query on the lane; false when it does not ride. `again` runs it from its bytes. */
-  takeQuery(query: SimpleQuery, shard: ShardId, bytes: Uint8Array, again: RunAgain): boolean {
+  takeQuery(query: SimpleQuery, on: Passage, again: RunAgain): boolean {
+    const { shard, bytes, reworded } = on
     const { prepared, plans } = query
     const statement = prepared?.statements[0]
     if (statement === undefined || plans.length !== 1 || query.facts.hints !== null) return false
     if (!this.#mayRide(statement, plans[0], bytes.length)) return false
-    const lent = this.#board(shard, statement, '')
+    const name = reworded?.cached.name ?? ''
+    const lent = this.#board(shard, statement, name)
     if (lent === null) return false
     this.#reserve(bytes.length)
     this.#kept.set(bytes)
-    this.#begin(lent.server, again)
+    this.#begin(lent.server, again, reworded?.auto ?? null)
     const { replies } = this.#session
     replies.expect(query.effects)
     if (prepared !== null && plans[0] !== undefined) replies.load?.add(prepared, 0, plans[0], null)
-    sendSimple(this.#session, lent.server, bytes)
+    if (reworded === null) sendSimple(this.#session, lent.server, bytes)
+    else sendReworded(this.#session, lent.server, reworded)
+    this.#notePreparing(lent, name)
     return true
   }
 
@@ -90,14 +103,11 @@ export class Ride implements Rider {
       this.#kept.set(bytes, at)
       at += bytes.length
     }
-    this.#begin(lent.server, again)
+    this.#begin(lent.server, again, null)
     const { replies } = this.#session
     replies.expect([])
     sendBatch(this.#session, lent.server, batch, 'sync')
-    if (name !== '' && replies.parses.includes(name)) {
-      this.#preparing = name
-      lent.preparing.add(name)
-    }
+    this.#notePreparing(lent, name)
     return true
   }
 
@@ -168,11 +178,18 @@ export class Ride implements Rider {
     return this.#lent
   }
 
-  #begin(server: ServerConnection, again: RunAgain): void {
+  /** Until the server has accepted it, nobody else may build on it. */
+  #notePreparing(lent: LaneServer, name: string): void {
+    if (name === '' || !this.#session.replies.parses.includes(name)) return
+    this.#preparing = name
+    lent.preparing.add(name)
+  }
+
+  #begin(server: ServerConnection, again: RunAgain, reworded: AutoPrepare | null): void {
     const session = this.#session
     this.#again = again
     this.#cancels = false
-    session.repeats.arm({ server }, this.#run, true)
+    session.repeats.arm({ server }, this.#run, { isRead: true, reworded })
     session.state.routedBy = session.state.database.topology
     session.output.shared = server
     session.times.assigned()

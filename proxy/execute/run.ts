@@ -15,6 +15,7 @@ import { readQuery, type SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
 import { isShard, type Where } from '../where.ts'
 import { vnodeIn, vnodeOf } from './key-slot.ts'
+import { reworded, sendReworded } from './auto-prepare.ts'
 import { leaseOn, waitHeld } from './lease.ts'
 import { framesIn } from './ride.ts'
 import { joinServer, sendBatch, sendSimple } from './single.ts'
@@ -75,7 +76,9 @@ function sendQuery(
   if (open !== null && where !== '(any)' && shard !== open.shard) return refusedBehindFlush(session)
   let owned = bytes
   session.state.reads.take(facts.hints)
-  if (open === null && session.ride.takeQuery(query, shard, bytes, runQuery)) return
+  const inOtherWords = open === null ? reworded(session, query) : null
+  const on = { shard, bytes, reworded: inOtherWords }
+  if (open === null && session.ride.takeQuery(query, on, runQuery)) return
   const lease = leaseOn(session, {
     shard: open?.shard ?? shard,
     facts,
@@ -89,9 +92,11 @@ function sendQuery(
   }
   if (open === null) {
     const isRead = session.repeats.allowed(facts, lease)
-    if (isRead || session.repeats.allowedAtFence(query.plans.some(isOnTheMove), lease)) {
+    const atFence = session.repeats.allowedAtFence(query.plans.some(isOnTheMove), lease)
+    if (isRead || atFence || inOtherWords !== null) {
       owned = new Uint8Array(bytes)
-      session.repeats.arm(lease, () => again(owned), isRead)
+      const how = { isRead, reworded: inOtherWords?.auto ?? null }
+      session.repeats.arm(lease, () => again(owned), how)
     }
     session.replies.expect(effects)
     joinServer(session, lease, writes)
@@ -100,7 +105,8 @@ function sendQuery(
   }
   measure(session, query)
   session.enter('running')
-  sendSimple(session, lease.server, bytes)
+  if (inOtherWords === null) sendSimple(session, lease.server, bytes)
+  else sendReworded(session, lease.server, inOtherWords)
   if (open === null && facts.repeatable) askBehind(session, lease.server)
 }
 
@@ -169,7 +175,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   const onTheMove = end === 'sync' && mayMeetFence(session, batch)
   if (isRead || session.repeats.allowedAtFence(onTheMove, lease)) {
     owned = ownFrames(frames)
-    session.repeats.arm(lease, again, isRead)
+    session.repeats.arm(lease, again, { isRead })
   }
   joinServer(session, lease, writesOf(batch))
   session.replies.expect([])

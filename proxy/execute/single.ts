@@ -45,6 +45,8 @@ export function joinServer(session: Session, lease: Lease, writes: boolean): voi
     const replay = state.settings.replayFrom(server.settings)
     if (replay !== '') prepend(session, server, replay)
     server.settings = state.settings
+    const forgets = state.database.code.sequences.join(state, lease, writes)
+    if (forgets !== '') prepend(session, server, forgets)
   }
   state.routedBy = state.database.topology
   if (transaction === null) return
@@ -218,7 +220,8 @@ function parse(
   relay.expect('parse')
 }
 
-function evict(session: Session, server: ServerConnection, writer: Writer): void {
+/** Closes the oldest of too many prepared statements, ahead of what `writer` is about to say. */
+export function evict(session: Session, server: ServerConnection, writer: Writer): void {
   for (const name of server.prepared.keys()) {
     if (server.prepared.size <= preparedMax) return
     server.prepared.delete(name)

@@ -32,7 +32,6 @@ describe('settings of later versions', () => {
   })
 
   it.each([
-    'pool: { auto_prepare: on }',
     'sharding: { key: k, allow_key_update: true }',
     'sharding: { key: k, cross_shard_writes: best_effort }',
   ])('are refused in a database: %s', (line) => {

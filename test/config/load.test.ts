@@ -78,6 +78,7 @@ describe('a file that is right', () => {
             addsHost: false,
             replicationConnectionsMax: 5,
             fastLane: true,
+            autoPrepare: false,
             pin: 'allow',
           },
           serverSettings: new Map(),
