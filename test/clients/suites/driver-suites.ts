@@ -1,0 +1,195 @@
+// Drivers whose own tests can be had from a package registry, and how to run them. Each runs against one side and tells what
+// became of every test. What cannot be had is named in README.md.
+import { spawn } from 'node:child_process'
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { cachedDirectory } from '../../../demo/cache-dir.ts'
+import { runCommand } from '../../../demo/process.ts'
+import type { Side } from './sides.ts'
+import { postgresSources } from './sources.ts'
+
+/** `text`: what a test said, where that must be the same, too. */
+export type TestResult = {
+  readonly outcome: 'passed' | 'failed' | 'skipped'
+  readonly text?: string
+}
+
+export type DriverSuite = {
+  readonly name: string
+  /** Gets and builds it; gives its directory. */
+  readonly prepare: () => Promise<string>
+  readonly run: (side: Side, dir: string) => Promise<ReadonlyMap<string, TestResult>>
+}
+
+/** The database that the tests may use as they like. */
+export const suiteDatabase = 'suite'
+
+const versions = { psycopg2: '2.9.13', asyncpg: '0.32.0', pgx: 'v5.12.0', pq: 'v1.12.3' }
+const timeoutMs = 900_000
+
+/** In the order of their running time. */
+export const driverSuites: readonly DriverSuite[] = [
+  { name: 'libpq_pipeline', prepare: preparePipeline, run: runPipeline },
+  {
+    name: 'psycopg2',
+    prepare: () => preparePython('psycopg2', 'psycopg2-binary', versions.psycopg2),
+    run: (side, dir) => {
+      const main = "import tests, unittest; unittest.main('tests', 'test_suite', verbosity=2)"
+      return runPython(side, dir, ['-c', main])
+    },
+  },
+  {
+    name: 'asyncpg',
+    prepare: () => preparePython('asyncpg', 'asyncpg', versions.asyncpg),
+    run: (side, dir) => runPython(side, dir, ['-m', 'unittest', 'discover', '-v', '-t', '.']),
+  },
+  {
+    name: 'pgx',
+    prepare: () => prepareGo('github.com/jackc/pgx/v5', versions.pgx),
+    run: runPgx,
+  },
+  {
+    name: 'pq',
+    prepare: () => prepareGo('github.com/lib/pq', versions.pq),
+    run: (side, dir) => runGo(side, dir, {}),
+  },
+]
+
+async function preparePipeline(): Promise<string> {
+  return (await postgresSources(15)).programs
+}
+
+async function runPipeline(side: Side, dir: string): Promise<ReadonlyMap<string, TestResult>> {
+  const program = join(dir, 'libpq_pipeline')
+  const results = new Map<string, TestResult>()
+  const traces = await cachedDirectory(`suites-traces-${process.pid}-${side.name}`, async () => {})
+  for (const test of (await runCommand(program, ['tests'])).trim().split('\n')) {
+    const trace = join(traces, test)
+    const argv = ['-r', '700', '-t', trace, test, `dbname=${suiteDatabase}`]
+    const { code } = await runIn(dir, program, argv, environmentOf(side))
+    // Where requests and replies cross each other on the way, their order is nobody's promise.
+    const ordered = !['pipelined_insert', 'uniqviol'].includes(test)
+    const text = ordered ? withoutSource(await readFile(trace, 'utf8')) : ''
+    results.set(test, { outcome: code === 0 ? 'passed' : 'failed', text })
+  }
+  return results
+}
+
+/** Our own errors come from no file of PostgreSQL. */
+function withoutSource(trace: string): string {
+  return trace.replaceAll(/ F "SSSS" L "SSSS" R "SSSS"/g, '').replaceAll(/^B\t(\d+|NN)/gm, 'B')
+}
+
+/** The driver as a binary package, its tests from the source package of the same version. */
+function preparePython(name: string, binary: string, version: string): Promise<string> {
+  return cachedDirectory(`suites-${name}-${version}-1`, async (dir) => {
+    await runCommand('python3', ['-m', 'venv', join(dir, 'venv')])
+    const pip = join(dir, 'venv/bin/pip')
+    await runCommand(pip, ['-q', 'install', `${binary}==${version}`, 'tzdata', 'distro'])
+    const options = ['-q', '--no-deps', '--no-binary', name, '-d', dir]
+    await runCommand(pip, ['download', ...options, `${name}==${version}`])
+    const archive = join(dir, `${name}-${version}.tar.gz`)
+    const tests = `${name}-${version}/tests`
+    await runCommand('tar', ['xzf', archive, '-C', dir, '--strip-components=1', tests])
+  })
+}
+
+async function runPython(
+  side: Side,
+  dir: string,
+  argv: readonly string[],
+): Promise<ReadonlyMap<string, TestResult>> {
+  const env = { ...environmentOf(side), PSYCOPG2_TESTDB: suiteDatabase }
+  const { said } = await runIn(dir, join(dir, 'venv/bin/python'), argv, env)
+  const results = new Map<string, TestResult>()
+  // A test's own output may stand between its name and its outcome.
+  const pattern =
+    /^(test\w*) \(([\w.]+)\)[^\n]*?(?:\n(?!test\w* \()[^\n]*?)*?\.\.\. [^]*?(ok|FAIL|ERROR|skipped|expected failure)\b/gm
+  for (const [, test = '', place = '', word] of said.matchAll(pattern)) {
+    const name = place.endsWith(test) ? place : `${place}.${test}`
+    results.set(name, { outcome: outcomeOf(word) })
+  }
+  return results
+}
+
+function outcomeOf(word: string | undefined): TestResult['outcome'] {
+  if (word === 'skipped' || word === 'skip') return 'skipped'
+  return word === 'ok' || word === 'pass' || word === 'expected failure' ? 'passed' : 'failed'
+}
+
+function prepareGo(module: string, version: string): Promise<string> {
+  const name = module.split('/').slice(0, 3).at(-1) ?? module
+  return cachedDirectory(`suites-${name}-${version}-1`, async (dir) => {
+    const at = join(dir, 'get')
+    await mkdir(at)
+    await writeFile(join(at, 'go.mod'), 'module suites\n')
+    const argv = ['mod', 'download', '-json', `${module}@${version}`]
+    const found: unknown = JSON.parse(await runCommand('go', argv, { cwd: at }))
+    const has = typeof found === 'object' && found !== null && 'Dir' in found
+    if (!has || typeof found.Dir !== 'string') throw new Error(`no sources of ${module}`)
+    await cp(found.Dir, join(dir, 'module'), { recursive: true })
+    await runCommand('chmod', ['-R', 'u+w', join(dir, 'module')])
+  })
+}
+
+async function runPgx(side: Side, dir: string): Promise<ReadonlyMap<string, TestResult>> {
+  const { host, port, user, password } = side
+  const place = `host=${host} port=${port} user=${user} password=${password} dbname=${suiteDatabase}`
+  return runGo(side, dir, { PGX_TEST_DATABASE: place, PGHOST: '', PGPORT: '', PGPASSWORD: '' })
+}
+
+async function runGo(
+  side: Side,
+  dir: string,
+  more: Readonly<Record<string, string>>,
+): Promise<ReadonlyMap<string, TestResult>> {
+  const argv = ['test', '-count=1', '-p=1', '-json', '-timeout=14m', './...']
+  const env = { ...environmentOf(side), ...more }
+  const { said } = await runIn(join(dir, 'module'), 'go', argv, env)
+  const results = new Map<string, TestResult>()
+  for (const line of said.split('\n')) {
+    const event = eventIn(line)
+    if (event === null || !['pass', 'fail', 'skip'].includes(event.action)) continue
+    results.set(event.name, { outcome: outcomeOf(event.action) })
+  }
+  return results
+}
+
+function eventIn(line: string): { action: string; name: string } | null {
+  if (!line.startsWith('{')) return null
+  const event: unknown = JSON.parse(line)
+  if (typeof event !== 'object' || event === null) return null
+  if (!('Action' in event) || !('Test' in event) || !('Package' in event)) return null
+  const { Action: action, Test: test, Package: place } = event
+  return { action: String(action), name: `${String(place).split('/').at(-1)} ${String(test)}` }
+}
+
+function environmentOf({ host, port, user, password }: Side): Record<string, string> {
+  const login = { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password }
+  return { ...login, PGDATABASE: suiteDatabase, PGSSLMODE: 'disable' }
+}
+
+type Ran = { readonly said: string; readonly code: number | null }
+
+/** Its exit code is an answer, no error: some tests fail on both sides. */
+async function runIn(
+  dir: string,
+  command: string,
+  argv: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<Ran> {
+  const child = spawn(command, argv, {
+    cwd: dir,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: timeoutMs,
+  })
+  const chunks: Buffer[] = []
+  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
+  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', resolve)
+  })
+  return { said: Buffer.concat(chunks).toString(), code }
+}
