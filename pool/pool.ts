@@ -22,6 +22,7 @@ import { type Waiter, Waiters } from './waiters.ts'
 
 // How often a pool with a reserve looks whether somebody has waited long, per reserve timeout.
 const reserveLooks = 4
+const smaller = 'the pool has become smaller'
 
 export class Pool implements ServerOwner, OpenerHost {
   readonly shard: ShardId
@@ -83,6 +84,8 @@ export class Pool implements ServerOwner, OpenerHost {
   adopt(limits: PoolLimits): void {
     this.#bind(limits)
     this.#opener.loginRetryMs = limits.loginRetryMs
+    const surplus = Math.max(0, this.#all.size - limits.size - limits.reserve)
+    for (const server of this.#idle.slice(0, surplus)) server.close(smaller)
     this.#openAll()
   }
 
@@ -220,6 +223,7 @@ export class Pool implements ServerOwner, OpenerHost {
       return 'another server has taken its place'
     }
     if (this.#pause.isOn) return 'the shard is paused'
+    if (this.#all.size > this.#limits.size + this.#limits.reserve) return smaller
     for (const budget of this.#options.budgets) {
       if (budget.mustYield(this)) return 'another pool has waited for its place'
     }

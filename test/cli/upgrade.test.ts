@@ -19,9 +19,10 @@ const upgrade = ({ place }: Serving) =>
 function storm({ place }: Serving, loops: number) {
   const errors: unknown[] = []
   let connections = 0
-  let on = true
+  const stop = new AbortController()
+  const on = () => !stop.signal.aborted
   const loop = async () => {
-    while (on) {
+    while (on()) {
       try {
         const client = await connected(place)
         await client.query('SELECT 1')
@@ -34,7 +35,7 @@ function storm({ place }: Serving, loops: number) {
   }
   // Connections that only come and go: they are what stands in the queue.
   const knock = async () => {
-    while (on) {
+    while (on()) {
       const socket = connect(place.port, place.host)
       socket.on('error', (error) => errors.push(error))
       await once(socket, 'connect').catch(() => undefined)
@@ -46,7 +47,7 @@ function storm({ place }: Serving, loops: number) {
   return {
     count: () => connections,
     end: async () => {
-      on = false
+      stop.abort()
       await running
       return errors
     },
