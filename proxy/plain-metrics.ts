@@ -44,16 +44,26 @@ export function addPlain(
 /** A histogram whose counts are kept elsewhere. */
 export class PlainHistogram extends PromHistogram {
   readonly #about: About
+  /** Of the same name and help, and without any values. */
+  readonly #empty: PromHistogram
   readonly #read: () => Iterable<HistogramSample>
 
   constructor(registry: Registry, about: About, read: () => Iterable<HistogramSample>) {
     const { name, help, labels } = about
-    super({ name, help, labelNames: labels, buckets: [...bucketSeconds], registers: [registry] })
+    const shape = { name, help, labelNames: labels, buckets: [...bucketSeconds] }
+    super({ ...shape, registers: [registry] })
+    this.#empty = new PromHistogram({ ...shape, registers: [] })
     this.#about = about
     this.#read = read
   }
 
-  override async get(): Promise<Awaited<ReturnType<PromHistogram['get']>>> {
+  /** For /metrics in JSON, which workers hand to the one that answers. */
+  override get(): ReturnType<PromHistogram['get']> {
+    return this.getForPromString()
+  }
+
+  /** For /metrics as text: the registry asks for it by this name where a metric has it. */
+  async getForPromString(): Promise<Awaited<ReturnType<PromHistogram['get']>>> {
     const { name, labels: labelNames } = this.#about
     const values = [...this.#read()].flatMap(([texts, times]) => {
       const labels = named(labelNames, texts)
@@ -70,7 +80,7 @@ export class PlainHistogram extends PromHistogram {
         { labels, value: count, metricName: `${name}_count` },
       ]
     })
-    return { ...(await super.get()), values }
+    return { ...(await this.#empty.get()), values }
   }
 }
 
