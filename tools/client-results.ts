@@ -11,6 +11,8 @@ const step = z.strictObject({
   did: z.string(),
   /** Whether the client observed the same through Ringfence as directly on PostgreSQL. */
   result: z.enum(['same', 'differs']),
+  /** For a difference that is known. */
+  why: z.string().optional(),
 })
 
 /** One client: its versions, what it did in each layout, and what came of it. */
@@ -37,5 +39,6 @@ export function readResults(folder: string): ClientResult[] {
   const files = readdirSync(folder).filter((name) => name.endsWith('.json'))
   const read = (name: string) =>
     clientResult.parse(JSON.parse(readFileSync(join(folder, name), 'utf8')))
-  return files.map(read).toSorted((a, b) => (a.client < b.client ? -1 : 1))
+  const key = ({ client }: ClientResult) => client.toLowerCase()
+  return files.map(read).toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
 }

@@ -1,11 +1,13 @@
 // Writes the pages of docs/ that come from the code: configuration.md from the declared settings,
-// errors.md from the error table. With --check it writes nothing and fails when a page is stale.
+// errors.md from the error table, compatibility.md from what real clients saw. With --check it writes nothing and
+// fails when a page is stale.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { stringify } from 'yaml'
 import { declarations, type About } from '../config/setting.ts'
 import { fileSchema } from '../config/settings.ts'
 import type { ErrorSpec } from '../core/error-spec.ts'
 import { errorTable } from '../core/error-table.ts'
+import { compatibilityPage } from './compatibility-page.ts'
 
 type Page = { readonly file: string; readonly text: string }
 
@@ -47,6 +49,7 @@ databases:
 const pages: readonly Page[] = [
   { file: 'docs/configuration.md', text: configurationPage() },
   { file: 'docs/errors.md', text: errorsPage() },
+  { file: 'docs/compatibility.md', text: compatibilityPage('test/clients/results') },
 ]
 const stale = pages.filter(({ file, text }) => contentOf(file) !== text)
 if (process.argv.includes('--check')) {

@@ -21,6 +21,8 @@ export type ClientRun = Client & {
   /** Major version. */
   readonly postgres: number
   readonly did: string
+  /** Why it is known not to end as on PostgreSQL; then the test passed because it did not. */
+  readonly why?: string
 }
 
 declare module '@vitest/runner' {

@@ -9,7 +9,7 @@ suite(
     language: 'JavaScript',
     version: npmVersions('kysely', 'pg'),
     notes:
-      'its migrator, down and up: its session advisory lock keeps that connection on one server; not over several shards, which refuse `set_config()` inside of its statement; rows streamed by a cursor',
+      'its migrator, down and up, under a session advisory lock; over several shards it is refused, for `set_config()` inside of a statement; rows streamed by a cursor',
   },
   kyselyProgram,
   ['one shard'],

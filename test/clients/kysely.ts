@@ -68,8 +68,7 @@ export const kyselyProgram: Program<Session> = {
     bulk: writeInBulk,
     crowd: countInCrowd,
   },
-  // The connections that migrated: up, up again, down and up.
-  pinned: 1,
+
   more: {
     'the last migration is rolled back and applied again': undoAndRedo,
     'rows are streamed by a cursor inside a transaction': streamRows,

@@ -42,7 +42,7 @@ async function workForBoss(): Promise<void> {
   boss.on('error', (error) => process.stderr.write(`${String(error)}\n`))
   await boss.start()
   const polling = { pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 0.5 }
-  const options = { batchSize: 25, burstWhenBatchFull: true, ...polling }
+  const options = { batchSize: 5, burstWhenBatchFull: true, ...polling }
   await boss.work<Job>('work', options, async (jobs) => {
     for (const { data } of jobs) await work(data)
   })

@@ -4,6 +4,7 @@
 import { type ChildProcess, type ForkOptions, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { makeWorkerUtils } from 'graphile-worker'
 import { Client } from 'pg'
 import { PgBoss } from 'pg-boss'
@@ -42,7 +43,7 @@ const queues: readonly Queue[] = [
       const boss = new PgBoss({ connectionString: url, supervise: false, useListenNotify: true })
       boss.on('error', () => undefined)
       await boss.start()
-      const options = { expireInSeconds: 3, retryLimit: 10, retryDelay: 0, notify: true }
+      const options = { expireInSeconds: 10, retryLimit: 10, retryDelay: 0, notify: true }
       await boss.createQueue('work', options)
       await boss.insert(
         'work',
@@ -80,11 +81,49 @@ const cases = queues.flatMap((queue) =>
   inject('servers').map((at) => ({ queue, at, name: queue.about.client, version: at.version })),
 )
 
+/** What PostgreSQL would say of the function is not what a client behind the hub must hear. */
+const listenerWhy =
+  'pg_listening_channels() inside of a larger statement tells what the server listens to, not the client: pg-boss takes its ' +
+  'listener for lost and connects again, and goes on by polling; without `useListenNotify` nothing of this happens'
+
+describe.each(inject('servers'))('the listener of pg-boss, PostgreSQL $version', (at) => {
+  let stack: Stack | undefined
+  beforeAll(async () => {
+    stack = await startStack(at, stackOf['one shard'])
+  })
+  afterAll(() => stack?.close())
+
+  const did = 'its listener finds by itself that it listens'
+  it(did, async ({ task }) => {
+    const [{ about } = { about: null }] = queues
+    assert(stack !== undefined && about !== null, 'both sides are open')
+    const run = { ...about, layout: 'one shard' as const, postgres: at.version, did }
+    task.meta.clientRun = { ...run, why: listenerWhy }
+    const [direct, proxied] = await Promise.all([stack.direct, stack.proxy].map(listenFor))
+    expect(direct).toEqual([])
+    expect(proxied, 'no longer differs: say so here').toContain(lostListener)
+  })
+})
+
+const lostListener = 'LISTEN/NOTIFY channel registration was lost'
+
+/** Errors that pg-boss reports while its listener looks after itself some times. */
+async function listenFor(target: Target): Promise<string[]> {
+  const options = { useListenNotify: true, notifyHeartbeatIntervalMs: 1_000, supervise: false }
+  const boss = new PgBoss({ connectionString: urlOf(target), ...options })
+  const errors: string[] = []
+  boss.on('error', ({ message }) => errors.push(message))
+  await boss.start()
+  await boss.createQueue('heard', { notify: true })
+  await setTimeout(3_000)
+  await boss.stop({ graceful: false })
+  return [...new Set(errors)]
+}
+
 describe.each(cases)('$name over one shard, PostgreSQL $version', ({ queue, at }) => {
   let stack: Stack | undefined
   beforeAll(async () => {
-    // Each worker listens; a connection that does may keep a server.
-    stack = await startStack(at, { ...stackOf['one shard'], pool: { size: 8 } })
+    stack = await startStack(at, stackOf['one shard'])
   })
   afterAll(() => stack?.close())
 
@@ -93,7 +132,7 @@ describe.each(cases)('$name over one shard, PostgreSQL $version', ({ queue, at }
     task.meta.clientRun = { ...queue.about, layout: 'one shard', postgres: at.version, did }
     assert(stack !== undefined, 'both sides are open')
     const ends = await Promise.allSettled([doJobs(queue, stack.direct), doJobs(queue, stack.proxy)])
-    const all = { effects: jobs, open: 0, doneTwiceByTheLiving: 0, workers: 5 }
+    const all = { effects: jobs, open: 0, doneTwiceByTheLiving: 0, several: true }
     const done = { status: 'fulfilled', value: all }
     expect(ends, 'PostgreSQL, Ringfence').toEqual([done, done])
   })
@@ -132,7 +171,7 @@ async function doJobs(queue: Queue, target: Target) {
       effects: await effects(),
       open: await number(queue.openSql),
       doneTwiceByTheLiving: await number(twiceSql),
-      workers: await number('SELECT count(DISTINCT worker)::int FROM runs'),
+      several: (await number('SELECT count(DISTINCT worker)::int FROM runs')) > 2,
     }
   } finally {
     await Promise.all(workers.map((worker) => worker.kill()))

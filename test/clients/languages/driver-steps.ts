@@ -15,13 +15,24 @@ export const copyStep = {
   copy: 'COPY both ways; one that fails or is given up leaves nothing',
 } as const
 
-/** What most drivers can do. */
-export const moreSteps = {
-  parts: 'a large result is fetched in parts',
+/** Portals or cursors. */
+export const partsStep = { parts: 'a large result is fetched in parts' } as const
+
+/** Cancelling, for the drivers that have it. */
+export const cancelStep = {
   cancel: 'a running statement is cancelled, and the connection goes on',
-  settings: 'settings belong to the connection that made them',
-  crowd: 'twenty connections at once share four servers',
 } as const
+
+/** Settings of a session. */
+export const settingsStep = {
+  settings: 'settings belong to the connection that made them',
+} as const
+
+/** Threads or the like. */
+export const crowdStep = { crowd: 'twenty connections at once share four servers' } as const
+
+/** What most drivers can do. */
+export const moreSteps = { ...partsStep, ...cancelStep, ...settingsStep, ...crowdStep } as const
 
 /** LISTEN, for the drivers that have it. */
 export const listenStep = {

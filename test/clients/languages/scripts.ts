@@ -9,6 +9,8 @@ export type Script = {
   readonly notes: string
   /** Program and arguments, run in this folder. */
   readonly argv: readonly string[]
+  /** Added to its environment. */
+  readonly env?: Readonly<Record<string, string>>
   /** Ends with 0 where everything is there that the program needs. */
   readonly probe: readonly string[]
   /** Steps that are known not to end as on PostgreSQL, and why. */
@@ -18,6 +20,8 @@ export type Script = {
 }
 
 const python = '/usr/bin/python3'
+const jdbcJar = '/usr/share/java/postgresql.jar'
+const debianGo = '/usr/share/gocode'
 
 /** By the name of the test file: `django` for django.languages.test.ts. */
 export const scripts = {
@@ -42,7 +46,7 @@ export const scripts = {
     client: 'ActiveRecord',
     language: 'Ruby',
     notes:
-      'migrations hold a session advisory lock: that connection keeps its server until it closes; prepared statements',
+      'migrations hold a session advisory lock, which keeps the connection on its server meanwhile; prepared statements',
     argv: ['ruby', 'active_record.rb'],
     probe: ['ruby', '-e', 'require "active_record"; require "pg"'],
     packages: ['ruby-activerecord', 'ruby-pg'],
@@ -63,7 +67,52 @@ export const scripts = {
       'everything binary and prepared; its pool resets connections with `pg_advisory_unlock_all()` and more',
     argv: [python, 'asyncpg_driver.py'],
     probe: [python, '-c', 'import asyncpg'],
+    differs: {
+      ddl: 'Ringfence prepares the statement anew where PostgreSQL refuses the old plan: asyncpg, which keeps the old columns in mind, fails until `reload_schema_state()` or a new connection',
+    },
     packages: ['python3-asyncpg'],
+  },
+  jdbc: {
+    client: 'pgjdbc',
+    language: 'Java',
+    notes: 'statements prepared after some uses, batches rewritten, fetch sizes by portals',
+    argv: ['java', '-cp', jdbcJar, 'Jdbc.java'],
+    probe: ['sh', '-c', `test -e ${jdbcJar} && java -version`],
+    packages: ['default-jdk-headless', 'libpostgresql-jdbc-java'],
+  },
+  pgx: {
+    client: 'pgx 4 and lib/pq',
+    language: 'Go',
+    notes: 'statements prepared or described ahead and cached, batches, COPY in binary',
+    argv: ['go', 'run', 'pgx/main.go'],
+    env: { GO111MODULE: 'off', GOPATH: debianGo },
+    probe: ['sh', '-c', `test -d ${debianGo}/src/github.com/jackc/pgx && go version`],
+    packages: ['golang-go', 'golang-github-jackc-pgx-v4-dev', 'golang-github-lib-pq-dev'],
+  },
+  pdo: {
+    client: 'PDO',
+    language: 'PHP',
+    notes:
+      'prepared by the server, emulated and on persistent connections; COPY; scrollable cursors',
+    argv: ['php', 'pdo.php'],
+    probe: ['php', '-r', 'exit(extension_loaded("pdo_pgsql") ? 0 : 1);'],
+    packages: ['php-cli', 'php-pgsql'],
+  },
+  'dbd-pg': {
+    client: 'DBD::Pg',
+    language: 'Perl',
+    notes: 'prepared by the server, COPY, asynchronous queries',
+    argv: ['perl', 'dbd_pg.pl'],
+    probe: ['perl', '-MDBD::Pg', '-e', '1'],
+    packages: ['libdbd-pg-perl'],
+  },
+  odbc: {
+    client: 'psqlodbc',
+    language: 'ODBC (Python)',
+    notes: 'savepoints of its own around every statement of a transaction; `UseDeclareFetch`',
+    argv: [python, 'odbc_driver.py'],
+    probe: [python, '-c', 'import pyodbc; assert "PostgreSQL Unicode" in pyodbc.drivers()'],
+    packages: ['python3-pyodbc', 'odbc-postgresql'],
   },
 } as const satisfies Readonly<Record<string, Script>>
 

@@ -1,0 +1,20 @@
+// DBD::Pg through Ringfence and against one PostgreSQL: the same program, the same observations.
+import {
+  cancelStep,
+  copyStep,
+  driverSteps,
+  listenStep,
+  partsStep,
+  settingsStep,
+} from './driver-steps.ts'
+import { scriptSuite } from './script-suite.ts'
+import { scripts } from './scripts.ts'
+
+scriptSuite(scripts['dbd-pg'], {
+  ...driverSteps,
+  ...copyStep,
+  ...partsStep,
+  ...cancelStep,
+  ...settingsStep,
+  ...listenStep,
+})

@@ -1,0 +1,12 @@
+// PDO through Ringfence and against one PostgreSQL: the same program, the same observations.
+import { copyStep, driverSteps, listenStep, partsStep, settingsStep } from './driver-steps.ts'
+import { scriptSuite } from './script-suite.ts'
+import { scripts } from './scripts.ts'
+
+scriptSuite(scripts.pdo, {
+  ...driverSteps,
+  ...copyStep,
+  ...partsStep,
+  ...settingsStep,
+  ...listenStep,
+})
