@@ -94,6 +94,14 @@ export const serverErrors = {
     meaning: 'One shard key value, or those that share its virtual node, has all places in use.',
     retry: 'safe',
   },
+  tooManyReplications: {
+    sqlstate: '53300',
+    severity: 'FATAL',
+    message: 'too many replication connections to database "%s"',
+    hint: 'Raise pool.replication_connections, and max_wal_senders of the server.',
+    meaning: 'Each has a server connection of its own, beside the pools.',
+    retry: 'safe',
+  },
   serverUnreachable: {
     sqlstate: '08001',
     message: 'could not connect to shard "%s": %s',

@@ -116,6 +116,7 @@ export class ServerConnection {
   #closedBy: PgError | null = null
   #lastFatal: ReadonlyMap<string, string> | null = null
   #drained: (() => void) | null = null
+  #passed: ((chunk: Uint8Array) => void) | null = null
   #diedByItself = false
   #silent = true
   readonly #pausedBy = new Set<object>()
@@ -224,10 +225,16 @@ export class ServerConnection {
     this.#socket.resume()
   }
 
+  /** From now on `take` is given all bytes as they come, each chunk valid for that call alone. */
+  passOn(take: (chunk: Uint8Array) => void): void {
+    this.#passed = take
+  }
+
   /** Bytes as they came from the socket; the dialler's onread buffer, valid for this call alone. */
   received(chunk: Uint8Array): void {
     if (this.#closedBy !== null) return
     this.#silent = false
+    if (this.#passed !== null) return this.#passed(chunk)
     try {
       this.#scanner.push(chunk)
     } catch (error) {

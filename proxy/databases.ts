@@ -63,6 +63,13 @@ export class Databases {
     return [...this.#entries.values()].map(({ database }) => database)
   }
 
+  /** The one there is, for who names none; null when there are several. */
+  get sole(): Found | null {
+    const [database, ...others] = this.all
+    if (database === undefined || others.length > 0) return null
+    return { database, readOnly: false }
+  }
+
   get byName(): ReadonlyMap<string, Database> {
     return new Map(this.all.map((database) => [database.options.name, database]))
   }

@@ -16,7 +16,7 @@ import type { ClientTlsMode } from './client-tls.ts'
 import type { ProxyContext } from './context.ts'
 import type { Way } from './listener.ts'
 import type { LoginPolicy } from './login-policy.ts'
-import { type ClientStartup, readStartup } from './startup-parameters.ts'
+import { type ClientStartup, isPhysical, readStartup } from './startup-parameters.ts'
 import { refusalByTls } from './tls-refusal.ts'
 
 /** What a client has become: the owner of the socket from now on. */
@@ -207,7 +207,7 @@ export class Login {
     const { user, database } = startup
     const authentication = new Authentication({
       policy,
-      wish: { user, database, replication: false },
+      wish: { user, database, replication: isPhysical(startup) },
       origin: {
         address,
         encrypted: tls !== null,

@@ -5,9 +5,8 @@ import { hostname } from 'node:os'
 import type { Clock } from '../core/clock.ts'
 import { pgError, toPgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import { FlushTurn, type Outbox } from '../pool/outbox.ts'
+import { FlushTurn } from '../pool/outbox.ts'
 import { loadParser } from '../router/parser.ts'
-import { writeBackendKeyData, writeParameterStatus, writeReadyForQuery } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
 import { AdminCommands } from './admin/commands.ts'
 import { type AdminOptions, consoleParameters, isConsole, openConsole } from './admin/open.ts'
@@ -27,6 +26,9 @@ import { LoginPolicy, type LoginPolicyOptions } from './login-policy.ts'
 import { lookupPlace } from './lookup-place.ts'
 import { createMetrics, type MetricsSource } from './metrics.ts'
 import { Observation, type ObservationOptions, silentObservation } from './observation.ts'
+import { isPhysical } from './startup-parameters.ts'
+import { welcome } from './welcome.ts'
+import { Replications } from './replication.ts'
 import { ServerBudgets } from './server-budgets.ts'
 import { Session } from './session.ts'
 import { limitsOf, type SessionLimits } from './session-limits.ts'
@@ -84,6 +86,7 @@ export class Proxy {
   readonly #policy: LoginPolicy
   readonly #databases: Databases
   readonly #entrance: Entrance
+  readonly #replications: Replications
   readonly #watch: SessionWatch
   readonly #turn = new FlushTurn()
   readonly #commands: AdminCommands
@@ -122,6 +125,7 @@ export class Proxy {
     const context = { dial, clock, log, identity, redis, budgets, autos }
     this.#databases = new Databases(databases, context)
     this.#entrance = new Entrance(shared)
+    this.#replications = new Replications(dial)
     this.#watch = new SessionWatch({ clock, sessions: this.sessions, limits: () => this.#limits() })
     const placeOf = (name: string) => lookupPlace(this.#databases, name)
     this.#policy = new LoginPolicy(options, { dial, clock, log, placeOf })
@@ -294,15 +298,23 @@ export class Proxy {
       const { version, consoleUsers } = this.#options
       const client = { name: account.name, isAdmin: account.admin, socket, outbox, framer }
       const receiver = openConsole(startup.database, client, this.#commands, consoleUsers)
-      this.#welcome(outbox, consoleParameters(version))
+      welcome(outbox, consoleParameters(version))
       return { receiver, closed: () => {} }
     }
-    const found = named ?? (await this.#databases.take(startup.database))
+    const sole = isPhysical(startup) ? this.#databases.sole : null
+    const found = named ?? sole ?? (await this.#databases.take(startup.database))
     if (found === null) throw pgError('databaseUnknown', [startup.database])
     const { database, readOnly } = found
     const leave = this.#entrance.enter(database, startup.database, account.name)
     try {
       const client = account.login
+      const limits = limitsOf(database.options, this.#entrance.limits.users.get(account.name))
+      if (startup.replication.size > 0) {
+        const wish = { socket, outbox, framer, database, client, startup }
+        const link = await this.#replications.connect(wish, limits.mode === 'session' && !readOnly)
+        welcome(outbox, link.server.parameters, this.sessions.newKey(startup.minor))
+        return { receiver: link, closed: () => (link.close(), leave()) }
+      }
       const asked = startupIn(found, startup, `${socket.remoteAddress}:${socket.remotePort}`)
       const known = await database.reports.atLogin(asked, client)
       // A driver that looks for a standby (target_session_attrs) goes by these.
@@ -319,7 +331,7 @@ export class Proxy {
           startup: asked.settings,
           readOnly,
           reported,
-          limits: limitsOf(database.options, this.#entrance.limits.users.get(account.name)),
+          limits,
           closed: () => {
             this.#context.observation.disconnected(session)
             this.sessions.remove(key.pid)
@@ -331,24 +343,12 @@ export class Proxy {
       this.sessions.add(key, session)
       this.#context.observation.connected(session)
       this.#context.metrics.clients.inc({ database: startup.database })
-      this.#welcome(outbox, reported, key)
+      welcome(outbox, reported, key)
       return { receiver: session, closed: () => session.close() }
     } catch (error) {
       leave()
       throw this.#databases.meaningOf(database, toPgError(error))
     }
-  }
-
-  #welcome(
-    outbox: Outbox,
-    parameters: ReadonlyMap<string, string>,
-    key?: { readonly pid: number; readonly secret: Uint8Array },
-  ): void {
-    const writer = new Writer(1024)
-    for (const [name, value] of parameters) writeParameterStatus(writer, name, value)
-    if (key !== undefined) writeBackendKeyData(writer, key.pid, key.secret)
-    writeReadyForQuery(writer, 'I')
-    outbox.append(writer.bytes())
   }
 
   #sweep(): void {

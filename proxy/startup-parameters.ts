@@ -10,6 +10,8 @@ export type ClientStartup = {
   /** Protocol 3.`minor` is spoken. */
   readonly minor: number
   readonly settings: SettingsProfile
+  /** Of a replication connection what its server is to be asked for; else empty. */
+  readonly replication: ReadonlyMap<string, string>
   /** application_name when the server would report it unchanged; else null: then a server is asked. */
   readonly applicationName: string | null
   /** `_pq_.` options that we do not know: the client is told so. */
@@ -19,16 +21,10 @@ export type ClientStartup = {
 const notSettings = new Set(['user', 'database', 'options', 'replication'])
 const protocolOptionPrefix = '_pq_.'
 
-/** @throws PgError 28000 without a user; 0A000 for a replication connection */
+/** @throws PgError 28000 without a user */
 export function readStartup(parameters: ReadonlyMap<string, string>, minor: number): ClientStartup {
   const user = parameters.get('user') ?? ''
   if (user === '') throw pgError('userMissing')
-  const replication = parameters.get('replication') ?? 'false'
-  if (!/^(false|off|no|0|)$/i.test(replication)) {
-    throw pgError('unsupported', ['a replication connection'], {
-      hint: 'Connect to the server itself.',
-    })
-  }
   const named = [...parameters].filter(
     ([name]) => !notSettings.has(name) && !name.startsWith(protocolOptionPrefix),
   )
@@ -45,9 +41,25 @@ export function readStartup(parameters: ReadonlyMap<string, string>, minor: numb
     database: parameters.get('database') ?? user,
     minor,
     settings,
+    replication: replicationOf(parameters),
     applicationName: plainName(new Map(all).get('application_name')),
     unknownOptions: [...parameters.keys()].filter((name) => name.startsWith(protocolOptionPrefix)),
   }
+}
+
+function replicationOf(parameters: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+  const wanted = parameters.get('replication') ?? 'false'
+  if (/^(false|off|no|0|)$/i.test(wanted)) return new Map()
+  const own = (name: string) => name === 'user' || name === 'database'
+  const passedOn = [...parameters].filter(([name]) => {
+    return !own(name) && !name.startsWith(protocolOptionPrefix)
+  })
+  return new Map(passedOn)
+}
+
+/** True for physical replication, which names no database. */
+export function isPhysical({ replication }: ClientStartup): boolean {
+  return replication.size > 0 && !/^database$/i.test(replication.get('replication') ?? '')
 }
 
 /** A token is read when the session begins. @throws PgError 22023, 42704 */

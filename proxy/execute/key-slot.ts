@@ -26,14 +26,16 @@ export function untilSlot(session: Session, vnode: Vnode | null): Promise<void> 
   })
 }
 
-/** Virtual node of the first of `plans` that has one. */
-export function vnodeOf(plans: readonly Plan[]): Vnode | null {
+/** Virtual node of the first of `plans` that has one; null where places are not counted. */
+export function vnodeOf({ state }: Session, plans: readonly Plan[]): Vnode | null {
+  if (state.database.bulkhead === null) return null
   for (const plan of plans) if (plan.kind === 'single' && plan.vnode !== null) return plan.vnode
   return null
 }
 
 /** The same for a pipeline. */
-export function vnodeIn({ items }: Batch): Vnode | null {
+export function vnodeIn({ state }: Session, { items }: Batch): Vnode | null {
+  if (state.database.bulkhead === null) return null
   for (const item of items) {
     const plan = item.kind === 'bind' ? item.portal.plan : null
     if (plan?.kind === 'single' && plan.vnode !== null) return plan.vnode

@@ -11,6 +11,7 @@ import { decodeQuery } from '../../wire/frontend.ts'
 import { type Batch, continued, factsOf, readBatch, writesOf } from '../batch.ts'
 import { ownFrames, type PipelineEnd } from '../intake.ts'
 import { noRead } from '../read-facts.ts'
+import { proveColumns } from './prove-columns.ts'
 import { readQuery, type SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
 import { isShard, type Where } from '../where.ts'
@@ -82,7 +83,7 @@ function sendQuery(
   const lease = leaseOn(session, {
     shard: open?.shard ?? shard,
     facts,
-    vnode: vnodeOf(query.plans),
+    vnode: vnodeOf(session, query.plans),
     again: () => again(owned),
     end: 'sync',
   })
@@ -154,6 +155,12 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
     state.undoDefinitions()
     return waitHeld(session, { again: () => runBatch(session, owned, end), end })
   }
+  if (batch.where === '(unproven)') {
+    const owned = ownFrames(frames)
+    state.undoDefinitions()
+    const again = () => runBatch(session, owned, end)
+    return waitUntil(session, proveColumns(session, batch), { again, end })
+  }
   if (batch.where === '(steps)' || batch.where === '(nowhere)') {
     state.undoDefinitions()
     const owned = ownFrames(frames)
@@ -165,7 +172,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   const again = () => runBatch(session, owned, end)
   // Without its Sync the pipeline may go on to write.
   const facts = end === 'sync' ? known : noRead
-  const lease = leaseOn(session, { shard, facts, vnode: vnodeIn(batch), again, end })
+  const lease = leaseOn(session, { shard, facts, vnode: vnodeIn(session, batch), again, end })
   if (lease === null) {
     owned = ownFrames(frames)
     state.undoDefinitions()

@@ -154,7 +154,7 @@ describe('a startup packet', () => {
 
   it.each([
     ['an unknown database', [['database', 'nowhere']], '3D000'],
-    ['a replication connection', [['replication', 'true']], '0A000'],
+    ['a physical replication connection', [['replication', 'true']], '28000'],
     ['a logical replication connection', [['replication', 'database']], '0A000'],
     ['a setting that does not exist', [['no_such_setting', 'x']], '42704'],
     ['a value that its setting cannot have', [['work_mem', 'banana']], '22023'],
