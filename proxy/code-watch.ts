@@ -4,6 +4,7 @@ import type { Ask } from '../catalog/schema-loader.ts'
 import { loadSessionCode } from '../catalog/session-code.ts'
 import type { Clock } from '../core/clock.ts'
 import type { SessionCode } from '../router/traces.ts'
+import { SequenceMemory } from './sequence-memory.ts'
 
 // DDL that did not come through this proxy is noticed within that time.
 const ageMsMax = 60_000
@@ -16,6 +17,8 @@ const bringsNone =
   /^\s*(?:drop|truncate|comment|grant|revoke|create\s+(?:unique\s+)?index|create\s+temp(?:orary)?\s+table)\b/i
 
 export class CodeWatch {
+  /** Who remembers which numbers of sequences. */
+  readonly sequences = new SequenceMemory()
   readonly #clock: Clock
   #code: SessionCode | null = null
   #loadedAtMs = Number.NEGATIVE_INFINITY

@@ -58,6 +58,9 @@ export function isPrepare(sql: string): boolean {
  * is a replica, where the client could do nothing but read from then on
  */
 export function refusePin(prepared: Prepared, state: SessionState): void {
+  for (const { traces } of prepared.statements) {
+    if (traces.remembers) state.database.code.sequences.asked(state)
+  }
   const allowed = state.leases.keeps || state.database.options.pin === 'allow'
   const onReplica = state.transaction?.onReplicas === true && !state.reads.readOnly
   if (allowed && !onReplica) return

@@ -91,6 +91,7 @@ export type PinReason =
   | 'cursor with hold'
   | 'LISTEN'
   | 'PREPARE'
+  | 'sequence'
   | 'LOAD'
   | 'session state'
 

@@ -12,6 +12,8 @@ export type Traces = {
   readonly leaves: PinReason | null
   /** It may take such a thing back. */
   readonly takesBack: boolean
+  /** It asks for a sequence's number that its session remembers. */
+  readonly remembers: boolean
   /** It runs code that is not in the catalogs: DO, a query in a string. */
   readonly opaque: boolean
   /** Names of functions that it calls and of relations that it reads or writes, without their schemas. */
@@ -45,6 +47,7 @@ export type Look = 'none' | 'things if pinned' | 'things' | 'settings'
 export const noTraces: Traces = {
   leaves: null,
   takesBack: false,
+  remembers: false,
   opaque: false,
   functions: [],
   relations: [],
@@ -55,6 +58,7 @@ export const noTraces: Traces = {
 /** They run SQL that is given to them, or set what is not written in the statement. */
 const opaqueFunctions = /^(?:set_config|ts_stat|ts_rewrite|(?:query|cursor)_to_xml.*)$|^dblink/
 const locks = /^pg_(?:try_)?advisory_lock(?:_shared)?$/
+const remembered = /^(?:currval|lastval)$/
 const unlocks = /^pg_advisory_unlock/
 /** They are what nobody can look up, or what ends with the session. */
 const lasting =
@@ -93,6 +97,7 @@ export function tracesOf(node: Node, sql: string, ddl: boolean): Traces {
   return {
     leaves: unknowable ? 'session state' : (thing ?? (names(locks) ? 'advisory lock' : null)),
     takesBack: takingBack.some((tag) => tag in node) || names(unlocks),
+    remembers: names(remembered),
     opaque,
     functions: [...functions],
     relations: [...relations],

@@ -67,8 +67,9 @@ export class Listening implements Listener {
     }
   }
 
-  /** COMMIT is about to be sent: from now on it may be in force, for others to send to. */
-  arm(): void {
+  /** COMMIT is about to be sent: from now on what comes may be for channels that it puts in force, and nothing before. */
+  async arm(): Promise<void> {
+    await this.#options.hub.caughtUp()
     this.#arming = true
   }
 

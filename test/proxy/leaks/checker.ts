@@ -81,7 +81,7 @@ class Checker {
   ): Promise<string> {
     const { twin, number } = client
     if (random.oneIn(80)) return this.#reconnect(client, history)
-    if (random.oneIn(400)) {
+    if (random.oneIn(800)) {
       return this.#send(client, { kind: 'cancel', sql: 'SELECT pg_sleep(20)' }, history)
     }
     const mayHold = client.holds || this.#holdersLeft > 0

@@ -162,6 +162,10 @@ const makers: readonly [Maker, ...Maker[]] = [
   always('DISCARD PLANS'),
   always('DISCARD TEMP'),
   always('DISCARD SEQUENCES'),
+  holding(
+    () => "BEGIN; SELECT nextval('public.numbers') > 0, currval('public.numbers') = lastval()",
+  ),
+  ({ status }) => (status === 'T' ? simple("SELECT currval('public.numbers') > 0") : null),
   always('SELECT 1 / 0'),
   always('SELECT nothing FROM nowhere'),
   always('this is no SQL'),
@@ -207,6 +211,7 @@ CREATE SCHEMA other;
 CREATE TABLE thing AS SELECT 'of public' AS name;
 CREATE TABLE other.thing AS SELECT 'of other' AS name;
 CREATE TABLE notes (at date);
+CREATE SEQUENCE numbers;
 CREATE TABLE watched (value text);
 CREATE FUNCTION remember(value text) RETURNS text LANGUAGE sql AS
   $$ SELECT set_config('app.b', value, false) $$;
@@ -220,4 +225,5 @@ CREATE TRIGGER on_watched BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION
 GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA other TO PUBLIC;
 GRANT USAGE ON SCHEMA other TO PUBLIC;
+GRANT USAGE ON SEQUENCE numbers TO PUBLIC;
 `

@@ -30,7 +30,6 @@ export const thingScripts: Readonly<Record<string, Script>> = {
     b: SELECT 1
     a: CREATE TEMP SEQUENCE ts
     a: SELECT nextval('ts')
-    a: SELECT currval('ts')
     a: DROP SEQUENCE ts
     b: SELECT 1
     a: BEGIN
@@ -264,6 +263,21 @@ export const thingScripts: Readonly<Record<string, Script>> = {
     a: SELECT currval('numbers'), lastval()
     a: COMMIT
     b: SELECT 1
+  `),
+  'sequences outside of a transaction, once asked for': lines(String.raw`
+    a: SELECT lastval()
+    a: SELECT nextval('numbers') > 0
+    a: SELECT currval('numbers') = lastval()
+    a: DISCARD SEQUENCES
+    a: SELECT currval('numbers')
+    a: SELECT nextval('numbers') > 0
+    a: DISCARD ALL
+    b: SELECT currval('numbers')
+    b: SELECT lastval()
+    b: INSERT INTO notes (words) VALUES ('x')
+    b: SELECT currval('notes_id_seq') = (SELECT max(id) FROM notes)
+    b: DISCARD ALL
+    a: SELECT lastval()
   `),
   'what is bound to the transaction': lines(String.raw`
     a: BEGIN

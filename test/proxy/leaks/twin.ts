@@ -33,7 +33,7 @@ const reportedNames = [
   'session_authorization',
   'is_superuser',
 ]
-const cancelAfterMs = 60
+const cancelAfterMs = 300
 
 /** Both sides of one client. */
 export class Twin {
