@@ -147,6 +147,13 @@ export const errorTable = {
     meaning: 'Execute, Describe or Close names a portal that the transaction does not have.',
     retry: 'useless',
   },
+  resultTypeChanged: {
+    sqlstate: '0A000',
+    message: 'cached plan must not change result type',
+    meaning:
+      'A prepared statement has other columns since its client was told them; it has to be prepared anew.',
+    retry: 'useless',
+  },
   transactionAborted: {
     sqlstate: '25P02',
     message: 'current transaction is aborted, commands ignored until end of transaction block',

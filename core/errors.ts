@@ -10,6 +10,8 @@ export class PgError extends Error {
   readonly hint: string | undefined
   /** Character in the statement, counted from 1. */
   readonly position: number | undefined
+  /** Name of PostgreSQL's own function, where drivers go by that. */
+  readonly routine: string | undefined
 
   constructor(message: string, fields: PgErrorFields) {
     super(message, fields.cause === undefined ? undefined : { cause: fields.cause })
@@ -19,6 +21,7 @@ export class PgError extends Error {
     this.detail = fields.detail
     this.hint = fields.hint
     this.position = fields.position
+    this.routine = fields.routine
   }
 }
 
@@ -28,13 +31,14 @@ export type PgErrorFields = {
   readonly detail?: string | undefined
   readonly hint?: string | undefined
   readonly position?: number | undefined
+  readonly routine?: string | undefined
   readonly cause?: unknown
 }
 
 export type ErrorName = keyof typeof errorTable
 export type ErrorArg = string | number
 
-type Extra = Pick<PgErrorFields, 'detail' | 'position' | 'cause' | 'hint'>
+type Extra = Pick<PgErrorFields, 'detail' | 'position' | 'cause' | 'hint' | 'routine'>
 
 /** Builds the error of that row: `%s` of the message and then of the hint take `args` in order. */
 export function pgError(

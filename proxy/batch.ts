@@ -162,6 +162,9 @@ function readBind(frame: Uint8Array, state: SessionState): BatchItem {
     return foreign(frame, 'bind', state) ?? unknown('S', message.statement)
   }
   refuseInFailed(statement, state)
+  if (statement.isOutdated(state.database.definitions)) {
+    throw pgError('resultTypeChanged', [], { routine: 'RevalidateCachedQuery' })
+  }
   const { paramFormats: formats, params: values } = message
   const prepared = state.preparedNow(statement)
   refusePin(prepared, state)
@@ -225,6 +228,7 @@ function itemWhere(item: BatchItem, state: SessionState): Where {
     case 'foreign':
       return item.shard
     case 'bind':
+      return isUnproven(item.portal, state) ? '(unproven)' : portalWhere(item.portal, state)
     case 'describePortal':
     case 'execute':
       return portalWhere(item.portal, state)
@@ -235,6 +239,10 @@ function itemWhere(item: BatchItem, state: SessionState): Where {
 function isExecute({ statements }: Prepared): boolean {
   const route = statements[0]?.route
   return route?.kind === 'session' && route.command.kind === 'execute'
+}
+
+function isUnproven({ statement }: Portal, state: SessionState): boolean {
+  return statement.isUnproven(state.database.definitions) && state.failure === 'none'
 }
 
 function portalWhere(portal: Portal, state: SessionState): Where {
@@ -312,6 +320,8 @@ export function writesOf({ items }: Batch): boolean {
 /** What of `batch` may follow on a server whose pipeline an earlier Flush left open. */
 export function continued(batch: Batch, shard: ShardId): Batch {
   const { where } = batch
+  // What its server has known before, that server itself compares.
+  if (where === '(unproven)') return batch
   if (where === '(any)' || where === '(nowhere)' || where === shard) return batch
   const error =
     where === '(held)'

@@ -9,7 +9,7 @@ import type { ProxyIdentity } from '../catalog/proxy-registry.ts'
 import type { Log } from '../core/log.ts'
 import { type Ask, loadSchema } from '../catalog/schema-loader.ts'
 import type { TokenStore } from '../catalog/token-store.ts'
-import { TopologyStore } from '../catalog/topology-store.ts'
+import type { TopologyStore } from '../catalog/topology-store.ts'
 import { type DialOptions, dial } from '../pool/dial.ts'
 import type { Pool } from '../pool/pool.ts'
 import { Paces } from '../pool/pace.ts'
@@ -35,6 +35,7 @@ import { type HostView, hostViews } from './host-views.ts'
 import { SearchPaths } from './search-path.ts'
 import { DatabaseControl } from './database-control.ts'
 import type { ServerBudgets } from './server-budgets.ts'
+import { topologyStoreOf } from './topology-following.ts'
 import { ShardServers } from './shard-servers.ts'
 import { Traffic } from './traffic.ts'
 import {
@@ -60,7 +61,6 @@ const planCacheEntriesMax = 10_000
 const statementCacheEntriesMax = 10_000
 // A relation that is not there is looked for again, but not by every statement that names it.
 const schemaRefreshPauseMs = 1_000
-const topologyPollMs = 1_000
 // Of a database that is not sharded: how often it is looked for functions that were changed elsewhere.
 const schemaAgeMsMax = 60_000
 
@@ -102,6 +102,8 @@ export class Database {
   readonly control: DatabaseControl = new DatabaseControl(this)
   clients = 0
   readonly traffic: Traffic
+  /** Counts DDL that came through this proxy. */
+  definitions = 0
   /** Grows with every change of topology or schema. */
   version = 0
 
@@ -175,7 +177,6 @@ export class Database {
     return this.options.shards.some(({ replicas }) => replicas.length > 0)
   }
 
-
   /** Reads topology and schema and follows their changes; nothing to do for a database without sharding. */
   async start(): Promise<void> {
     const { rules } = this.options
@@ -188,26 +189,7 @@ export class Database {
       if (needsSchema(this.#options)) await this.refreshSchema('now').catch(() => false)
       return
     }
-    const ids = () => this.options.shards.map((shard) => shard.id)
-    const homeUrl = () => this.homeUrl()
-    const proxy = {
-      identity: this.#context.identity,
-      seen: () => this.gate?.seen ?? epoch(0),
-      beaten: (sentMs: number) => this.gate?.beaten(sentMs),
-    }
-    const store = new TopologyStore({
-      clock: this.clock,
-      proxy,
-      // Read at every connection: a failover changes it.
-      get url() {
-        return homeUrl()
-      },
-      get shards() {
-        return ids()
-      },
-      log,
-      pollMs: topologyPollMs,
-    })
+    const store = topologyStoreOf(this, this.#context)
     this.#topology = await store.start()
     this.#store = store
     this.gate?.adopt(this.#topology)
@@ -280,7 +262,8 @@ export class Database {
   contextFor(settings: SettingsProfile, user: string, schema?: Schema | null): RouterContext {
     const known = schema ?? this.#schema
     const sql = settings.get('search_path')
-    const searchPath = sql === undefined ? known?.defaultSearchPath : this.#searchPaths.of(sql, user)
+    const searchPath =
+      sql === undefined ? known?.defaultSearchPath : this.#searchPaths.of(sql, user)
     return {
       topology: this.#topology,
       schema: known,
@@ -354,7 +337,9 @@ export class Database {
     })
   }
 
+  /** DDL has run: columns of prepared statements may have changed. */
   invalidatePrepared(): void {
+    this.definitions += 1
     this.#schemaStale = true
     for (const pool of this.pools) pool.invalidatePrepared()
   }

@@ -47,6 +47,8 @@ export interface RelayHost {
   statementSuspended(): void
   /** The next Parse or Close of the client, in order, took effect. */
   definitionCompleted(): void
+  /** RowDescription or NoData came for the next Describe in order. */
+  described(bytes: Uint8Array): void
   /** The next Parse that was sent to the server, in order, was accepted. */
   serverParsed(): void
   copyInStarted(): void
@@ -302,6 +304,7 @@ export class Relay implements ReplySink {
     if (code === backend.copyOutResponse || code === backend.copyDone) return
     this.#at += 1
     if (debt === 'parse') this.#host.definitionCompleted()
+    if (debt === 'describe') this.#host.described(bytes)
     if (debt === 'parse' || debt === 'swallowParse') this.#host.serverParsed()
     this.pump()
     if (this.settled) this.#host.flushed()

@@ -12,7 +12,7 @@ import { noteLook } from './session-look.ts'
 import type { SessionState } from './session-state.ts'
 import type { SessionTimes } from './session-times.ts'
 import { isPrepare } from './effects.ts'
-import type { Effect } from './statements.ts'
+import type { ClientStatement, Effect } from './statements.ts'
 
 /** What the pump does when an exchange gets somewhere. */
 export interface ExchangeEvents {
@@ -43,6 +43,8 @@ export class Replies implements RelayHost {
   readonly relay: Relay
   /** Names of Parse messages that the present server has not answered yet; '' for unnamed ones. */
   readonly parses: string[] = []
+  /** What the Describe messages that are not answered yet are of; null for what is not remembered. */
+  readonly describes: (ClientStatement | null)[] = []
   /** Bytes told to the client since the exchange began. */
   answerBytes = 0
   /** Null where load is not measured. */
@@ -75,6 +77,7 @@ export class Replies implements RelayHost {
   expect(effects: readonly (Effect | null)[]): void {
     this.#effects = [...effects]
     this.#effectAt = 0
+    this.describes.length = 0
     this.#settingsBefore = this.#state.settings
     this.answerBytes = 0
     this.load?.begin()
@@ -111,6 +114,10 @@ export class Replies implements RelayHost {
 
   definitionCompleted(): void {
     this.#state.confirmDefinition()
+  }
+
+  described(bytes: Uint8Array): void {
+    this.describes.shift()?.told(bytes)
   }
 
   serverParsed(): void {

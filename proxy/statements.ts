@@ -5,6 +5,8 @@ import type { CachedStatement } from '../pool/statement-cache.ts'
 import type { PinReason, Plan, SessionCommand } from '../router/plan.ts'
 import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Look, Traces } from '../router/traces.ts'
+import { decodeRowDescription } from '../wire/backend.ts'
+import { backend } from '../wire/codes.ts'
 import type { Database } from './database.ts'
 
 /** How a session reads statements now. */
@@ -21,6 +23,12 @@ export class ClientStatement {
   #cached: CachedStatement
   #prepared: Prepared
   #reading: Reading
+  /** What its client has been told of its columns; null when nothing. */
+  #columns: string | null = null
+  /** Definitions of the database when that was true; see Database.definitions. */
+  #provenAt = 0
+  /** Definitions of the database when its columns were others. */
+  #outdatedAt = -1
 
   constructor(named: boolean, cached: CachedStatement, prepared: Prepared, reading: Reading) {
     this.named = named
@@ -31,6 +39,37 @@ export class ClientStatement {
 
   get cached(): CachedStatement {
     return this.#cached
+  }
+
+  /** A server is asked for its columns, which its client will go by. */
+  asked(definitions: number): void {
+    this.#provenAt = definitions
+  }
+
+  /** Its client is told `description`, a RowDescription or NoData. */
+  told(description: Uint8Array): void {
+    this.#columns = columnsIn(description)
+  }
+
+  get isTold(): boolean {
+    return this.#columns !== null
+  }
+
+  /** True when its client goes by columns that definitions since may have changed. */
+  isUnproven(definitions: number): boolean {
+    if (this.#columns === null || this.#provenAt === definitions) return false
+    return !this.isOutdated(definitions)
+  }
+
+  /** A server says what its columns are now. */
+  prove(description: Uint8Array, definitions: number): void {
+    if (columnsIn(description) === this.#columns) this.#provenAt = definitions
+    else this.#outdatedAt = definitions
+  }
+
+  /** Its columns are not those any more that its client was told. */
+  isOutdated(definitions: number): boolean {
+    return this.#outdatedAt === definitions
   }
 
   /** As it reads now: after DDL or with another search_path its names may mean other tables. */
@@ -61,6 +100,14 @@ export class ClientStatement {
   readUnder(settings: SettingsProfile): SettingsProfile {
     return settings.readingAs(this.#reading.settings)
   }
+}
+
+/** PostgreSQL compares these; where the columns come from does not count. */
+function columnsIn(description: Uint8Array): string {
+  if (description[0] !== backend.rowDescription) return ''
+  return decodeRowDescription(description)
+    .map(({ name, typeOid, typeModifier }) => `${typeOid} ${typeModifier} ${name}`)
+    .join('\0')
 }
 
 /** A bound statement; lives until its transaction ends. */

@@ -5,15 +5,23 @@ import type { SessionState } from './session-state.ts'
 
 /**
  * `(steps)`: answered by the proxy, or by several shards (execute/steps.ts). `(begin)`: a BEGIN, which takes no server
- * of its own but goes along with what comes with it. `(held)`: nowhere for now (move-gate.ts).
+ * of its own but goes along with what comes with it. `(held)`: nowhere for now (move-gate.ts). `(unproven)`: to be asked
+ * whether it gives still what its client goes by (execute/prove-columns.ts).
  */
-export type Where = '(nowhere)' | '(begin)' | '(any)' | '(steps)' | '(held)' | ShardId
+export type Where =
+  | '(nowhere)'
+  | '(begin)'
+  | '(any)'
+  | '(steps)'
+  | '(unproven)'
+  | '(held)'
+  | ShardId
 
 /** Place where both can run in one go. */
 export function mergeWhere(a: Where, b: Where): Where {
   if (a === b) return a
   const [weaker, stronger] = strength(a) < strength(b) ? [a, b] : [b, a]
-  if (stronger === '(held)') return stronger
+  if (stronger === '(held)' || stronger === '(unproven)') return stronger
   return strength(weaker) < strengthOfShard ? stronger : '(steps)'
 }
 
@@ -34,8 +42,10 @@ function strength(where: Where): number {
       return 2
     case '(steps)':
       return strengthOfShard + 1
-    case '(held)':
+    case '(unproven)':
       return strengthOfShard + 2
+    case '(held)':
+      return strengthOfShard + 3
     default:
       return strengthOfShard
   }

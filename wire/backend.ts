@@ -57,6 +57,7 @@ export function writeErrorResponse(w: Writer, error: PgError): void {
   writeField(w, 'D', error.detail)
   writeField(w, 'H', error.hint)
   writeField(w, 'P', error.position === undefined ? undefined : String(error.position))
+  writeField(w, 'R', error.routine)
   w.u8(0)
   w.end()
 }

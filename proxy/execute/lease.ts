@@ -165,6 +165,12 @@ async function askIsolation({ state }: Session, transaction: Transaction): Promi
   transaction.keepsSnapshot = rows[0]?.[0]?.startsWith('read ') === true ? 'no' : 'yes'
 }
 
+/** What is to be run waits for `until`, and is planned again then. */
+export function waitUntil(session: Session, until: Promise<void>, request: Resumed): void {
+  session.enter('waiting')
+  wait(session, until, request)
+}
+
 function wait(session: Session, until: Promise<void>, request: Resumed): void {
   resumeAfter(session, session.state.leases.waitFor(until), request)
 }

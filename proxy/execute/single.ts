@@ -19,6 +19,7 @@ import { effectOf } from '../effects.ts'
 import { AnswerSink, sendQuery, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
+import type { ClientStatement } from '../statements.ts'
 import { inject } from './inject.ts'
 
 // Named statements that one server keeps; the oldest are closed to make room.
@@ -163,10 +164,12 @@ function writeItem(
       if (inject(server, statement, session.replies.parses, writer)) relay.expect('swallowParse')
       if (statement.named) writeRenamedDescribe(writer, item.frame, statement.cached.name)
       else writer.raw(item.frame)
+      noteDescribe(session, statement)
       return relay.expect('describe')
     }
     case 'describePortal':
       writer.raw(item.frame)
+      noteDescribe(session, item.portal.statement)
       return relay.expect('describe')
     case 'execute': {
       writer.raw(item.frame)
@@ -185,9 +188,17 @@ function writeItem(
       return relay.expect('close')
     case 'foreign':
       writer.raw(item.frame)
+      if (item.owes === 'describe') session.replies.describes.push(null)
       if (item.owes === 'execute') session.replies.addEffect(null)
       return relay.expect(item.owes)
   }
+}
+
+/** An unnamed statement is seldom run again, and what has been told once need not be noted again. */
+function noteDescribe({ state, replies }: Session, statement: ClientStatement): void {
+  const noted = statement.named && !statement.isTold
+  if (noted) statement.asked(state.database.definitions)
+  replies.describes.push(noted ? statement : null)
 }
 
 function parse(
