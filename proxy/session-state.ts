@@ -246,6 +246,7 @@ export class SessionState {
       this.database.invalidatePrepared()
       this.database.code.defined('')
     }
+    if (transaction.schemaChanged) this.database.definitions += 1
     this.transaction = null
     this.listening?.ended(outcome === 'committed' ? transaction.listens : [])
     this.ownSchema = null
@@ -321,6 +322,7 @@ export class SessionState {
         this.transaction?.rollbackTo(command.name)
         // Its DDL may be undone: what is left of it has to be read again.
         this.ownSchema = null
+        if (this.transaction?.schemaChanged === true) this.database.definitions += 1
         break
       case 'set':
         this.set(sql, (settings) => settings.with(command.name, sql), server)
