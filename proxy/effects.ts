@@ -59,7 +59,9 @@ export function isPrepare(sql: string): boolean {
  */
 export function refusePin(prepared: Prepared, state: SessionState): void {
   for (const { traces } of prepared.statements) {
-    if (traces.remembers) state.database.code.sequences.asked(state)
+    // A string of several statements is a transaction, whether it says so or not.
+    const alone = state.transaction === null && prepared.statements.length === 1
+    if (traces.remembers) state.database.code.sequences.asked(state, alone)
   }
   const allowed = state.leases.keeps || state.database.options.pin === 'allow'
   const onReplica = state.transaction?.onReplicas === true && !state.reads.readOnly

@@ -12,10 +12,10 @@ export class SequenceMemory {
   readonly #owners = new WeakMap<Lease['server'], SessionState>()
   readonly #owned = new WeakMap<SessionState, Lease['server']>()
 
-  /** A statement of the session asks for such a number. */
-  asked(state: SessionState): void {
+  /** A statement of the session asks for such a number; `alone`: outside of a transaction. */
+  asked(state: SessionState, alone: boolean): void {
     this.#asked = true
-    if (state.transaction === null) this.#askedAlone.add(state)
+    if (alone) this.#askedAlone.add(state)
   }
 
   /**
