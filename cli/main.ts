@@ -1,23 +1,6 @@
 // The command line is put together here. Options and help of a command stand in commands/, its work beside.
 import { Command } from 'commander'
-import { addAdviseCommand } from './commands/advise.ts'
-import { addBenchCommand } from './commands/bench.ts'
-import { addCheckCommand } from './commands/check.ts'
-import { addCompletionCommand } from './commands/completion.ts'
-import { addDemoCommand } from './commands/demo.ts'
-import { addExplainCommand } from './commands/explain.ts'
-import { addHashPasswordCommand } from './commands/hash-password.ts'
-import { addImportCommand } from './commands/import.ts'
-import { addImportPgbouncerCommand } from './commands/import-pgbouncer.ts'
-import { addInitCommand } from './commands/init.ts'
-import { addKeyCommand } from './commands/key.ts'
-import { addRebalanceCommand } from './commands/rebalance.ts'
-import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
-import { addShardCommand } from './commands/shard.ts'
-import { addTopCommand } from './commands/top.ts'
-import { addTopologyCommand } from './commands/topology.ts'
-import { addUpgradeCommand } from './commands/upgrade.ts'
 import { programVersion } from './version.ts'
 
 // Whoever reads our output, such as head, may stop doing so.
@@ -45,27 +28,11 @@ Examples:
 Exit codes: 0 done, 1 refused or found problems, 2 wrong arguments.`,
   )
 
-// In the order in which help lists them.
-const adders = [
-  addServeCommand,
-  addUpgradeCommand,
-  addInitCommand,
-  addCheckCommand,
-  addExplainCommand,
-  addAdviseCommand,
-  addDemoCommand,
-  addShardCommand,
-  addRebalanceCommand,
-  addKeyCommand,
-  addTopCommand,
-  addBenchCommand,
-  addTopologyCommand,
-  addSchemaCommand,
-  addHashPasswordCommand,
-  addImportCommand,
-  addImportPgbouncerCommand,
-  addCompletionCommand,
-]
-for (const add of adders) add(program)
+addServeCommand(program)
+// A proxy runs for long: it loads nothing that it does not need.
+if (process.argv[2] !== 'serve') {
+  const { addOtherCommands } = await import('./commands/others.ts')
+  addOtherCommands(program)
+}
 
 await program.parseAsync()

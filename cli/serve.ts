@@ -16,6 +16,7 @@ const watchMs = 1_000
 /** Until a process that has just been started must be ready to serve. */
 const readyMs = 30_000
 const readyLookMs = 50
+const awakeMs = 60_000
 
 /** Serves until a signal; a second signal stops at once. Resolves with the exit code. */
 export async function serve(configFile: string): Promise<number> {
@@ -173,12 +174,18 @@ class Serving {
 
 /** What only a supervisor needs is not loaded by a single process, and the other way round. */
 async function startService(version: Version, around: Surroundings): Promise<Service> {
-  if (workerCount(version.config) === 1) {
-    const { startAlone } = await import('./alone.ts')
-    return await startAlone(version, around)
+  // Nothing else may keep the process alive yet while it waits for a server that is down.
+  const awake = setInterval(() => undefined, awakeMs)
+  try {
+    if (workerCount(version.config) === 1) {
+      const { startAlone } = await import('./alone.ts')
+      return await startAlone(version, around)
+    }
+    const { startSupervisor } = await import('./workers/supervisor.ts')
+    return await startSupervisor(version, around)
+  } finally {
+    clearInterval(awake)
   }
-  const { startSupervisor } = await import('./workers/supervisor.ts')
-  return await startSupervisor(version, around)
 }
 
 /** The mover is loaded only where somebody wants it. */

@@ -1,5 +1,5 @@
 // Limits of the file divided among workers: whatever the numbers, the shares add up.
-import fc from 'fast-check'
+import { assert, integer, nat, property } from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { share, shareOf, workerCount } from '../../cli/workers/shares.ts'
 import { afterOrder, type Order } from '../../cli/workers/standing-orders.ts'
@@ -19,8 +19,8 @@ databases:
 
 describe('shares of workers', () => {
   it('add up and differ by one at most', () => {
-    fc.assert(
-      fc.property(fc.nat(1_000_000), fc.integer({ min: 1, max: 512 }), (total, count) => {
+    assert(
+      property(nat(1_000_000), integer({ min: 1, max: 512 }), (total, count) => {
         const shares = places(count).map((place) => share(total, place))
         expect(sum(shares)).toBe(total)
         expect(Math.max(...shares) - Math.min(...shares)).toBeLessThanOrEqual(1)

@@ -5,6 +5,7 @@ import type { Client } from 'pg'
 import {
   askServer,
   connected,
+  pause,
   present,
   refusal,
   until,
@@ -105,6 +106,30 @@ describe('several workers', () => {
     const answers = await Promise.all(kept.map((client) => value(client, 'SELECT 1')))
     expect(new Set(answers)).toEqual(new Set(['1']))
     await Promise.all([...clients, ...late].map((client) => client.end().catch(() => undefined)))
+  })
+
+  it('begin with what is paused when they take the place of another', async () => {
+    const admin = await connected(serving.admin)
+    await admin.query('PAUSE app')
+    const former = await childrenOf(serving.program.pid)
+    for (const pid of former) kill(pid)
+    await until('they are replaced', async () => {
+      const present = await childrenOf(serving.program.pid)
+      return present.length === count && !present.some((pid) => former.includes(pid))
+    })
+    // The login waits already: nothing is known of the server yet.
+    let answered = false
+    const asked = connected(serving.place).then(async (client) => {
+      await client.query('SELECT 1')
+      answered = true
+      await client.end()
+    })
+    await pause(300)
+    expect(answered).toBe(false)
+    const next = await connected(serving.admin)
+    await next.query('RESUME app')
+    await asked
+    await next.end()
   })
 
   it('end with the supervisor when that is killed', async () => {
