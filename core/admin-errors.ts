@@ -69,7 +69,7 @@ export const adminErrors = {
   },
   adminStatements: {
     sqlstate: '54000',
-    message: 'more than %s prepared statements in the admin console',
+    message: 'more than %s prepared statements or portals in the admin console',
     hint: 'Close some of them.',
     meaning: 'A session of the admin console has prepared very many statements.',
     retry: 'useless',

@@ -35,6 +35,7 @@ export class SessionTimes {
   /** 0: no statement is under way. */
   #queryAtMs = 0
   #transactionAtMs = 0
+  #transactionWaitUs = 0
   #sentAtMs = 0
 
   constructor(traffic: Traffic, turn: TurnTime) {
@@ -65,6 +66,7 @@ export class SessionTimes {
     this.#sentAtMs = 0
     if (this.#transactionAtMs !== 0) return
     this.#transactionAtMs = nowMs
+    this.#transactionWaitUs = 0
     this.traffic.transactions += 1
   }
 
@@ -86,6 +88,7 @@ export class SessionTimes {
     const us = (this.#turn.nowMs() - waitingSinceMs) * 1_000
     this.waitingSinceMs = null
     this.waitUs += us
+    this.#transactionWaitUs += us
     traffic.waitUs += us
     traffic.waits += 1
     traffic.waitTimes.add(us)
@@ -120,7 +123,7 @@ export class SessionTimes {
       this.#queryAtMs = 0
     }
     if (inTransaction || this.#transactionAtMs === 0) return
-    traffic.transactionUs += (nowMs - this.#transactionAtMs) * 1_000 - this.waitUs
+    traffic.transactionUs += (nowMs - this.#transactionAtMs) * 1_000 - this.#transactionWaitUs
     this.#transactionAtMs = 0
   }
 }

@@ -60,7 +60,9 @@ type Portal = Statement & {
 
 /** Unread bytes beyond which the socket is not read on while a command takes its time. */
 const unreadBytesMax = 64 * 1024
+/** Of one session, and of one pipeline. */
 const statementsMax = 1_000
+const portalsMax = 1_000
 const nothing = ''
 
 export class AdminConsole {
@@ -200,6 +202,7 @@ export class AdminConsole {
         paramTypes.length,
       ])
     }
+    if (this.#portals.size >= portalsMax) throw pgError('adminStatements', [portalsMax])
     const values = boundTexts(message, paramTypes)
     const formats = message.resultFormats
     this.#portals.set(message.portal, { command, paramTypes, values, formats, rest: null })

@@ -45,7 +45,7 @@ export function paramCountOf(commands: readonly Command[]): number {
 }
 
 /** The command as messages name it: not longer than a line. */
-export function shownText(text: string): string {
+function shownText(text: string): string {
   return text.length > textMax ? `${text.slice(0, textMax)}…` : text
 }
 
