@@ -387,7 +387,12 @@ export class Proxy {
     const { version, clock, reload = null, set = null, shutdown = null } = this.#options
     const { upgrade = null } = this.#options
     return {
-      ...{ version, clock, reload, upgrade, set, shutdown },
+      version,
+      clock,
+      reload,
+      upgrade,
+      set,
+      shutdown,
       fleet: this.#fleet,
       databases: () => this.#databases.all,
       sessions: this.sessions,

@@ -189,10 +189,10 @@ auth_type = any\nadmin_users = boss\nunix_socket_dir =\nlogfile = ${directory}/l
         ({ name }) => renamed.get(name) ?? name,
       )
       const ours = (await console.query(`SHOW ${what}`)).fields.map(({ name }) => name)
-      expect(
-        ours.filter((name) => theirs.includes(name)),
+      expect([version, ...ours.filter((name) => theirs.includes(name))]).toEqual([
         version,
-      ).toEqual(theirs)
+        ...theirs,
+      ])
     },
   )
 })
