@@ -3,7 +3,7 @@
 // no statement sets a timer.
 import type { SessionTimes } from './session-times.ts'
 
-export type PoolMode = 'session' | 'transaction' | 'statement'
+type PoolMode = 'session' | 'transaction' | 'statement'
 
 /** 0: no limit. */
 export type SessionLimits = {

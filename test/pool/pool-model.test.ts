@@ -2,6 +2,7 @@
 // everybody who asked is told exactly once. Servers die, leases are given back clean or dirty, waiters leave or are
 // late, the pool is paused, pointed elsewhere, reconnected, limited anew.
 import { afterEach, describe, expect, it } from 'vitest'
+import { assert } from '../../core/assert.ts'
 import type { PgError } from '../../core/errors.ts'
 import { shardId } from '../../core/ids.ts'
 import type { Pool } from '../../pool/pool.ts'
@@ -69,8 +70,8 @@ class Walk {
 
   #granted(waiter: Waiter, server: ServerConnection): void {
     this.#over(waiter)
-    expect(this.leased).not.toContain(server)
-    expect(server.closed).toBe(false)
+    assert(!this.leased.includes(server), 'no server is lent twice')
+    assert(!server.closed, 'no dead server is lent')
     server.owner = {
       serverSpoke: () => undefined,
       serverClosed: (lost, error) => {
@@ -82,7 +83,7 @@ class Walk {
   }
 
   #over(waiter: Waiter): void {
-    expect(this.waiting.delete(waiter)).toBe(true)
+    assert(this.waiting.delete(waiter), 'everybody is told once')
     this.told += 1
   }
 

@@ -1,6 +1,6 @@
 // The queue of who waits for a server, against a model of arrays: in turn among shares, in order within one, nobody
 // forgotten, nobody told twice.
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { assert } from '../../core/assert.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
