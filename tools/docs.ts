@@ -43,8 +43,8 @@ databases:
 - YAML's anchors, aliases and merge keys (\`<<\`) work; a name given twice is an error.
 - *Not yet*: the setting's name is settled, but this version behaves only as the values named there
   say. Any other value is refused, never ignored.
-- *Applies*: \`reload\` marks what a running proxy will be able to take over; this version reads its
-  file once, at the start.`
+- *Applies*: \`reload\` marks what a running proxy takes over at a [reload](operations.md#reload);
+  \`restart\` waits for a restart or an [upgrade](operations.md#upgrade).`
 
 const pages: readonly Page[] = [
   { file: 'docs/configuration.md', text: configurationPage() },
