@@ -9,7 +9,13 @@ import { FlushTurn } from '../pool/outbox.ts'
 import { loadParser } from '../router/parser.ts'
 import { Writer } from '../wire/writer.ts'
 import { AdminCommands } from './admin/commands.ts'
-import { type AdminOptions, consoleParameters, isConsole, openConsole } from './admin/open.ts'
+import {
+  type AdminOptions,
+  consoleParameters,
+  isConsole,
+  openConsole,
+  ordersOf,
+} from './admin/open.ts'
 import type { AdminWorld } from './admin/world.ts'
 import { ClientLink, type Entered } from './client-link.ts'
 import { ClientSockets } from './client-socket.ts'
@@ -67,12 +73,6 @@ export type ProxyOptions = LoginPolicyOptions &
     readonly log: Log
   }
 
-type Descriptors = {
-  readonly tcp: readonly number[]
-  readonly unix: number | null
-  readonly http: number | null
-}
-
 const readBufferBytes = 64 * 1024
 const sweepMs = 1_000
 // While the last clients are waited for.
@@ -105,7 +105,8 @@ export class Proxy {
     this.#fleet = options.fleet ?? new OneProcess()
     const metrics = createMetrics(this.#metricsSource())
     const tokenKey = options.tokenKey === null ? randomBytes(32) : Buffer.from(options.tokenKey)
-    const observation = this.#observationOf(options)
+    const told = { clock, log, version: options.version, instance: hostname() }
+    const observation = new Observation(options.observation ?? silentObservation, told)
     const [turn, writer] = [this.#turn, new Writer(16 * 1024)]
     this.#context = { clock, log, metrics, tokenKey, turn, observation, writer }
     this.#tls = new Tls(options.tls, log)
@@ -209,7 +210,7 @@ export class Proxy {
   }
 
   /** For a process that takes the place of this one. */
-  get descriptors(): Descriptors {
+  get descriptors(): Listener['descriptors'] & { readonly http: number | null } {
     const { tcp, unix } = this.#listener?.descriptors ?? { tcp: [], unix: null }
     return { tcp, unix, http: this.#http?.descriptor ?? null }
   }
@@ -364,10 +365,6 @@ export class Proxy {
     }
   }
 
-  #observationOf({ observation = silentObservation, clock, log, version }: ProxyOptions) {
-    return new Observation(observation, { clock, log, version, instance: hostname() })
-  }
-
   #metricsSource(): MetricsSource {
     return {
       databases: () => this.#databases.all,
@@ -384,22 +381,17 @@ export class Proxy {
   }
 
   #world(): AdminWorld {
-    const { version, clock, reload = null, set = null, shutdown = null } = this.#options
-    const { upgrade = null } = this.#options
+    const { version, clock } = this.#options
     return {
       version,
       clock,
-      reload,
-      upgrade,
-      set,
-      shutdown,
       fleet: this.#fleet,
       databases: () => this.#databases.all,
       sessions: this.sessions,
       users: () => this.#options.users.map(({ name }) => name),
       shared: () => this.#entrance.limits,
       logins: () => this.#loginsNow,
-      settings: () => this.#options.settings?.() ?? [],
+      ...ordersOf(this.#options),
     }
   }
 }

@@ -46,6 +46,14 @@ const nobody: ConsoleUsers = { admins: new Set(), stats: new Set() }
 const ownName = 'ringfence'
 const names: ReadonlySet<string> = new Set([ownName, 'pgbouncer'])
 
+/** What the process can be told by the console. */
+export function ordersOf(
+  options: AdminOptions,
+): Pick<AdminWorld, 'settings' | 'reload' | 'upgrade' | 'set' | 'shutdown'> {
+  const { settings = () => [], reload = null, upgrade = null, set = null } = options
+  return { settings, reload, upgrade, set, shutdown: options.shutdown ?? null }
+}
+
 /** True for the database names under which the console is; a database of the configuration comes first. */
 export function isConsole(database: string): boolean {
   return names.has(database)
