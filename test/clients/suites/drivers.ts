@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { Client } from 'pg'
 import { driverSuites, suiteDatabase, type TestResult } from './driver-suites.ts'
-import { openSides, type Side } from './sides.ts'
+import { openSides } from './sides.ts'
 
 type Results = ReadonlyMap<string, TestResult>
 
@@ -18,10 +18,10 @@ for (const suite of driverSuites) {
     version: 15,
     databases: [suiteDatabase, 'postgres'],
     settings: { max_prepared_transactions: 50 },
+    prepare: prepareDatabase,
   })
   const results = new Map<string, Results>()
   for (const side of opened.sides) {
-    await prepareDatabase(side)
     results.set(side.name, await suite.run(side, dir))
   }
   unexplained += report(suite.name, results.get('direct'), results.get('proxy'))
@@ -29,13 +29,10 @@ for (const suite of driverSuites) {
 process.exitCode = unexplained === 0 ? 0 : 1
 
 /** What the suites expect to find. */
-async function prepareDatabase(side: Side): Promise<void> {
-  await run(side.serverUrl('postgres'), [`CREATE DATABASE ${suiteDatabase} TEMPLATE template0`])
+async function prepareDatabase(urlOf: (database: string) => string): Promise<void> {
+  await run(urlOf('postgres'), [`CREATE DATABASE ${suiteDatabase} TEMPLATE template0`])
   const extensions = ['hstore', 'ltree'].map((name) => `CREATE EXTENSION ${name}`)
-  await run(side.serverUrl(suiteDatabase), [
-    ...extensions,
-    'CREATE DOMAIN uint64 AS numeric(20, 0)',
-  ])
+  await run(urlOf(suiteDatabase), [...extensions, 'CREATE DOMAIN uint64 AS numeric(20, 0)'])
 }
 
 async function run(url: string, statements: readonly string[]): Promise<void> {

@@ -34,9 +34,9 @@ export const databaseOf: Readonly<Record<SuiteName, string>> = {
 }
 
 /** As pg_regress itself makes it; it would do that through the proxy, which serves no other database. */
-export async function createDatabase(side: Side, suite: SuiteName): Promise<void> {
+export async function createDatabase(serverUrl: string, suite: SuiteName): Promise<void> {
   const name = databaseOf[suite]
-  const client = new Client({ connectionString: side.serverUrl('postgres') })
+  const client = new Client({ connectionString: serverUrl })
   await client.connect()
   try {
     await client.query(`CREATE DATABASE ${name} TEMPLATE template0`)

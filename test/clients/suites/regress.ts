@@ -62,11 +62,11 @@ async function compare(suite: SuiteName): Promise<number> {
     // Prepared transactions have numbers of their own: as pg_regress has them.
     settings: { max_prepared_transactions: 2 },
     only,
+    prepare: (urlOf) => createDatabase(urlOf('postgres'), suite),
   })
   const results = new Map<SideName, Results>()
   // One after the other would be as good, but twice as long.
   const running = opened.sides.map(async (side) => {
-    await createDatabase(side, suite)
     const to = join(dir, `${suite}-${side.name}`)
     const run = { suite, side, sources, binDir: opened.binDir, tests, dir: to }
     results.set(side.name, await besideNoise(side, suite, () => runSuite(run, hear(side))))

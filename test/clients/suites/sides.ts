@@ -20,8 +20,6 @@ export type Side = {
   readonly port: number
   readonly user: string
   readonly password: string
-  /** Past the proxy, for what a suite needs done before it begins. */
-  readonly serverUrl: (database: string) => string
 }
 
 export type Sides = AsyncDisposable & {
@@ -32,11 +30,13 @@ export type Sides = AsyncDisposable & {
 export type SidesOptions = {
   /** Major version of Debian's PostgreSQL. */
   readonly version: number
-  /** Databases that the suite connects to; they need not be there yet. */
+  /** Databases that the suite connects to. */
   readonly databases: readonly string[]
   readonly settings?: Settings
   readonly poolSize?: number
   readonly only?: SideName | undefined
+  /** Makes the databases, before there is a proxy. `urlOf` gives the superuser's way to one. */
+  readonly prepare: (urlOf: (database: string) => string) => Promise<void>
 }
 
 const entry = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url))
@@ -60,8 +60,8 @@ export async function openSides(options: SidesOptions): Promise<Sides> {
     servers.push(server)
     await server.start()
     const { password } = server
-    const serverUrl = (database: string) => server.url(database)
-    const place = { name, host: '127.0.0.1', user, password, serverUrl }
+    await options.prepare((database) => server.url(database))
+    const place = { name, host: '127.0.0.1', user, password }
     if (name === 'direct') return { ...place, port: server.port }
     const file = join(run.dir, 'ringfence.yaml')
     await writeFile(file, configOf(server, options))
