@@ -213,8 +213,9 @@ export class Lane implements ServerOwner {
   sweep(): void {
     const idleMs = this.#options.clock.nowMs() - idleMsMax
     for (const lent of this.#servers.slice()) {
-      if (lent.riders.length > 0) continue
-      if (lent.headSinceMs < idleMs || this.#lender.wantsBack(lent.server)) this.#giveBack(lent)
+      const wanted = this.#lender.wantsBack(lent.server)
+      if (lent.riders.length > 0) lent.sealed ||= wanted
+      else if (wanted || lent.headSinceMs < idleMs) this.#giveBack(lent)
     }
   }
 

@@ -136,6 +136,7 @@ export class Pool implements ServerOwner, OpenerHost {
   /** Every connection is replaced: idle ones at once, leased ones as they come back. */
   reconnect(): void {
     this.#opener.renew(this.#opener.target)
+    this.lane.sweep()
     this.#closeIdle('reconnecting')
     this.#opener.pointed('reconnecting')
   }

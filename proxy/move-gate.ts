@@ -23,6 +23,15 @@ export type GatedLeases = { get(shard: ShardId): GatedLease | undefined }
 export type GatedSession = {
   readonly leases: GatedLeases
   readonly transaction: Pick<Transaction, 'participants' | 'everywhere'> | null
+  /** Its statement on a server that it shares with others. */
+  readonly riding: Riding
+}
+
+/** The latest of a session's statements on the fast lane. */
+export type Riding = {
+  /** Where it is under way; null once it has been answered. */
+  readonly shard: ShardId | null
+  readonly number: number
 }
 
 export type MoveGateOptions = {
@@ -201,6 +210,11 @@ function passing(session: GatedSession, { id, serving }: TopologyMove): readonly
 
 /** What the former owner is still answering must be over before its rows go. */
 function leaving(session: GatedSession, from: ShardId): readonly Obligation[] {
+  const { riding } = session
+  if (riding.shard === from) {
+    const { number } = riding
+    return [() => riding.shard === null || riding.number !== number]
+  }
   const lease = session.leases.get(from)
   if (lease === undefined || lease.server.exchangesOwed === 0) return []
   return [ended(session, lease, from)]

@@ -5,7 +5,7 @@ import type { ShardId } from '../core/ids.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, type SettingsProfile } from '../pool/settings-profile.ts'
-import type { Plan, ScalarSource, SessionCommand, SetConfigCall } from '../router/plan.ts'
+import type { Plan, SessionCommand, SetConfigCall } from '../router/plan.ts'
 import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import type { Topology } from '../router/topology.ts'
@@ -13,10 +13,12 @@ import type { Database } from './database.ts'
 import type { Credentials } from './database-options.ts'
 import type { Leases } from './leases.ts'
 import type { Listening } from './notify/listening.ts'
+import { LatestRide } from './latest-ride.ts'
 import { ownNames, sessionIdsOf } from './own-settings.ts'
 import { noteLook } from './session-look.ts'
 import { SessionReads } from './session-reads.ts'
 import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
+import { scalar } from './scalar.ts'
 import { planInSnapshot } from './snapshot.ts'
 import { readsOnly, refuseOnStandby, Transaction, undecided } from './transaction.ts'
 
@@ -43,6 +45,7 @@ export class SessionState {
   readonly client: Credentials
   readonly leases: Leases
   readonly reads: SessionReads
+  readonly riding = new LatestRide()
   /** Settings of the startup packet: what RESET goes back to. */
   readonly startup: SettingsProfile
   /** Settings in force outside a transaction. */
@@ -385,16 +388,4 @@ export class SessionState {
 function localChange(sql: string): ((settings: SettingsProfile) => SettingsProfile) | undefined {
   if (!/^\s*SET\s+LOCAL\s+search_path\b/i.test(sql)) return undefined
   return (settings) => settings.with('search_path', sql)
-}
-
-/** Text of an argument, whether written in the statement or bound. */
-export function scalar(source: ScalarSource, params: BoundParams | null): string | null {
-  if ('constant' in source) return source.constant
-  const value = params?.values[source.param - 1]
-  if (value === undefined || value === null) return null
-  const format =
-    params?.formats.length === 1 ? params.formats[0] : params?.formats[source.param - 1]
-  // Booleans are the one argument type whose binary form is not its text.
-  if (format === 1 && value.length === 1 && (value[0] ?? 2) < 2) return value[0] === 1 ? 't' : 'f'
-  return Buffer.from(value).toString()
 }

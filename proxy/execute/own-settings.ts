@@ -4,7 +4,7 @@ import { encodeToken } from '../../core/session-token.ts'
 import type { SessionCommand } from '../../router/plan.ts'
 import { checkOwnName, checkOwnSetting, ownNames } from '../own-settings.ts'
 import type { Session } from '../session.ts'
-import { scalar } from '../session-state.ts'
+import { scalar } from '../scalar.ts'
 import { complete, sendRows } from './local-replies.ts'
 import type { Unit } from './unit.ts'
 

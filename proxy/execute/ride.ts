@@ -14,6 +14,7 @@ import type { Statement } from '../../router/router.ts'
 import { lookFor } from '../../router/traces.ts'
 import { type Frame, Framer } from '../../wire/framer.ts'
 import type { Batch, BatchItem } from '../batch.ts'
+import type { Portal } from '../statements.ts'
 import type { SimpleQuery } from '../query.ts'
 import type { Session } from '../session.ts'
 import { type Reworded, sendReworded } from './auto-prepare.ts'
@@ -163,8 +164,10 @@ export class Ride implements Rider {
       return false
     }
     if (lookFor(shape.traces, state.database.code.known) !== 'none') return false
-    if (state.transaction !== null || !state.leases.isEmpty || repeats.hasRun) return false
-    if (state.database.hasReplicas || state.reads.readOnly) return false
+    const { leases, database } = state
+    if (state.transaction !== null || !leases.isEmpty || leases.keeps || repeats.hasRun)
+      return false
+    if (database.hasReplicas || state.reads.readOnly || database.bulkhead !== null) return false
     return !state.reads.ids.inUse(state.settings)
   }
 
@@ -191,6 +194,7 @@ export class Ride implements Rider {
     this.#cancels = false
     session.repeats.arm({ server }, this.#run, { isRead: true, reworded })
     session.state.routedBy = session.state.database.topology
+    session.state.riding.began(server.shard)
     session.output.shared = server
     session.times.assigned()
     session.enter('running')
@@ -201,6 +205,7 @@ export class Ride implements Rider {
     if (lent === null) return null
     this.#lent = null
     this.#session.output.shared = null
+    this.#session.state.riding.over()
     if (this.#preparing !== '') lent.preparing.delete(this.#preparing)
     this.#preparing = ''
     return lent
@@ -228,25 +233,26 @@ type Execute = Extract<BatchItem, { kind: 'execute' }>
 /** The one portal that a pipeline runs to its end; null when it does anything else. */
 function onlyExecute({ items, error }: Batch): Execute | null {
   if (error !== null) return null
-  let only: Execute | null = null
-  for (const item of items) {
-    switch (item.kind) {
-      case 'execute':
-        if (only !== null || item.maxRows !== 0) return null
-        only = item
-        break
-      case 'parse':
-      case 'bind':
-      case 'describeStatement':
-      case 'describePortal':
-        if (only !== null) return null
-        break
-      case 'closeStatement':
-      case 'closePortal':
-        break
-      case 'foreign':
-        return null
-    }
+  const executes = items.filter((item) => item.kind === 'execute')
+  const [only, ...more] = executes
+  if (only === undefined || more.length > 0 || only.maxRows !== 0) return null
+  return items.every((item) => isPartOf(item, only.portal)) ? only : null
+}
+
+/** True for what leads to the portal's one run, and for what no server has to do. */
+function isPartOf(item: BatchItem, portal: Portal): boolean {
+  switch (item.kind) {
+    case 'parse':
+    case 'describeStatement':
+      return item.statement === portal.statement
+    case 'bind':
+    case 'describePortal':
+    case 'execute':
+      return item.portal === portal
+    case 'closeStatement':
+      return true
+    case 'closePortal':
+    case 'foreign':
+      return false
   }
-  return only
 }

@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { leaseMs } from '../../catalog/proxy-registry.ts'
 import type { Clock } from '../../core/clock.ts'
 import { epoch, type ShardId, shardId, vnode } from '../../core/ids.ts'
+import { LatestRide } from '../../proxy/latest-ride.ts'
 import { type GatedSession, MoveGate } from '../../proxy/move-gate.ts'
 import { setMembership } from '../../router/moved-set.ts'
 import {
@@ -47,6 +48,7 @@ type Transaction = NonNullable<GatedSession['transaction']>
 /** A session with at most one server, whose answers the test owes. */
 class TestSession implements GatedSession {
   transaction: Transaction | null = null
+  readonly riding = new LatestRide()
   lease: (Lease & { readonly server: { exchangesOwed: number } }) | null = null
   #shard: ShardId = s1
 
@@ -279,6 +281,19 @@ describe('the gate', () => {
       adopt(topologyAt(3, moveIn('switched')))
       expect(gate.seen).toBe(2)
       first().answered()
+      time.advance(2)
+      expect(gate.seen).toBe(3)
+    })
+
+    it('with a switch when what rode to the former owner has arrived, though more rides elsewhere', () => {
+      first().riding.began(s1)
+      second().riding.began(s2)
+      adopt(topologyAt(2, moveIn('fenced')))
+      adopt(topologyAt(3, moveIn('switched')))
+      time.advance(2)
+      expect(gate.seen).toBe(2)
+      first().riding.over()
+      first().riding.began(s1)
       time.advance(2)
       expect(gate.seen).toBe(3)
     })

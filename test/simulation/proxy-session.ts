@@ -42,6 +42,7 @@ export class ProxySession {
   readonly leases = new Map<ShardId, SessionLease>()
   transaction: SessionTransaction | null = null
   isClosed = false
+  readonly riding = { shard: null, number: 0 }
 
   constructor(cluster: Cluster, proxy: SimulatedProxy) {
     this.#cluster = cluster
