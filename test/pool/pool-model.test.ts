@@ -47,6 +47,7 @@ class Walk {
   readonly #random: Random
   readonly leased: ServerConnection[] = []
   readonly waiting = new Set<Waiter>()
+  readonly #gone = new Set<Waiter>()
   asked = 0
   told = 0
   left = 0
@@ -61,7 +62,8 @@ class Walk {
     const waiter = new Asking(
       this.#random.pick(['a', 'b', 'c']),
       (server) => this.#granted(waiter, server),
-      () => this.#over(waiter),
+      // Who was refused in this turn may have left before he hears of it.
+      () => this.#gone.has(waiter) || this.#over(waiter),
     )
     this.waiting.add(waiter)
     const server = this.#pool.acquire(SettingsProfile.empty, waiter)
@@ -102,18 +104,19 @@ class Walk {
     if (waiter === undefined) return
     this.#pool.leave(waiter)
     this.waiting.delete(waiter)
+    this.#gone.add(waiter)
     this.left += 1
   }
 }
 
 class Asking extends Waiter {
   readonly #granted: (server: ServerConnection) => void
-  readonly #refused: (error: PgError) => void
+  readonly #refused: (error: PgError) => unknown
 
   constructor(
     share: string,
     granted: (server: ServerConnection) => void,
-    refused: (error: PgError) => void,
+    refused: (error: PgError) => unknown,
   ) {
     super(share)
     this.#granted = granted
