@@ -11,8 +11,8 @@ step counts as *same* when everything that the client got was equal: rows, types
 - *Three shards*: tables sharded by tenant, a reference table, the tools' own tables on the home shard. The programs do what an
   application on a sharded database does: statements of one tenant, and reads of all tenants.
 
-\`npm run test:clients\` runs the clients in JavaScript and psql; \`npx vitest run --config vitest.languages.config.ts\` runs
-the others, which are packages of Debian 12 (\`test/clients/languages/install\` installs them). Both fail when what they see is not
+\`npm run test:clients\` runs the clients in JavaScript and psql. The others are packages of Debian 12, which
+\`test/clients/languages/install\` installs; the same run with \`RINGFENCE_TEST_LANGUAGES=all\` has them. A run fails when what it sees is not
 what this page says.`
 
 /** The page, from the files of `folder`. */

@@ -1,7 +1,8 @@
 // A worker process of a job queue, ended by SIGKILL in the tests of queues.clients.test.ts: it notes that a run of
 // a job began, works for a moment, and leaves the job's effect. argv: pg-boss or graphile-worker, its name, the URL.
+import { EventEmitter } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
-import { run } from 'graphile-worker'
+import { run, type WorkerEvents } from 'graphile-worker'
 import { Pool } from 'pg'
 import { PgBoss } from 'pg-boss'
 
@@ -10,10 +11,12 @@ type Job = { readonly job: number }
 const [kind = '', name = '', connectionString = ''] = process.argv.slice(2)
 const pool = new Pool({ connectionString, max: 2 })
 
+/** What the queue calls the worker in this process. */
+const ids: string[] = []
 if (kind === 'pg-boss') await workForBoss()
 else if (kind === 'graphile-worker') await workForGraphile()
 else throw new Error(`there is no queue ${kind}`)
-process.send?.('ready')
+process.send?.(ids)
 
 /** Each run leaves a row; the effect's key is the job, so that a job done twice at once would wait and be seen. */
 async function work({ job }: Job): Promise<void> {
@@ -49,7 +52,10 @@ async function workForBoss(): Promise<void> {
 }
 
 async function workForGraphile(): Promise<void> {
+  const events: WorkerEvents = new EventEmitter()
+  events.on('pool:create', ({ workerPool }) => ids.push(workerPool.id))
   const runner = await run({
+    events,
     connectionString,
     maxPoolSize: 6,
     concurrency: 5,

@@ -4,79 +4,19 @@
 import { type ChildProcess, type ForkOptions, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
-import { makeWorkerUtils } from 'graphile-worker'
 import { Client } from 'pg'
-import { PgBoss } from 'pg-boss'
 import { afterAll, assert, beforeAll, describe, expect, inject, it } from 'vitest'
+import { z } from 'zod'
 import { until } from '../support/clients.ts'
 import { startStack, type Stack } from '../support/stack.ts'
-import type { Client as About } from './client-run.ts'
-import { npmVersions } from './npm-version.ts'
 import { type Target, urlOf } from './program.ts'
+import { jobs, listenFor, lostListener, pgBoss, type Queue, queues } from './queues.ts'
 import { stackOf } from './suite.ts'
 
-type Queue = {
-  readonly about: About
-  /** Creates the tables and adds the jobs `0` to `jobs - 1`. */
-  readonly fill: (url: string) => Promise<void>
-  /** Makes the jobs free that a dead worker still holds, where the queue has to be told. */
-  readonly release: (url: string) => Promise<void>
-  /** Jobs that are not done, by the queue's own books. */
-  readonly openSql: string
-}
-
-const jobs = 1_000
 const deadlineMs = 45_000
 const tablesSql = `CREATE TABLE runs (place bigserial, job integer NOT NULL, worker text NOT NULL);
   CREATE TABLE effects (job integer PRIMARY KEY, worker text NOT NULL)`
 
-const queues: readonly Queue[] = [
-  {
-    about: {
-      client: 'pg-boss',
-      language: 'JavaScript',
-      version: npmVersions('pg-boss', 'pg'),
-      notes: 'its migrations under an advisory lock; LISTEN; jobs of a killed worker expire',
-    },
-    async fill(url) {
-      const boss = new PgBoss({ connectionString: url, supervise: false, useListenNotify: true })
-      boss.on('error', () => undefined)
-      await boss.start()
-      const options = { expireInSeconds: 10, retryLimit: 10, retryDelay: 0, notify: true }
-      await boss.createQueue('work', options)
-      await boss.insert(
-        'work',
-        everyJob().map((data) => ({ data })),
-      )
-      await boss.stop()
-    },
-    release: async () => undefined,
-    openSql: `SELECT count(*)::int AS open FROM pgboss.job WHERE name = 'work' AND state <> 'completed'`,
-  },
-  {
-    about: {
-      client: 'Graphile Worker',
-      language: 'JavaScript',
-      version: npmVersions('graphile-worker', 'pg'),
-      notes: 'its migrations; LISTEN; jobs of a killed worker are freed by forceUnlockWorkers()',
-    },
-    async fill(url) {
-      const utils = await makeWorkerUtils({ connectionString: url })
-      await utils.migrate()
-      await utils.addJobs(everyJob().map((payload) => ({ identifier: 'work', payload })))
-      await utils.release()
-    },
-    async release(url) {
-      const utils = await makeWorkerUtils({ connectionString: url })
-      await utils.forceUnlockWorkers(await lockedBy(url))
-      await utils.release()
-    },
-    openSql: 'SELECT count(*)::int AS open FROM graphile_worker.jobs',
-  },
-]
-
-const everyJob = () => Array.from({ length: jobs }, (_, job) => ({ job }))
 const cases = queues.flatMap((queue) =>
   inject('servers').map((at) => ({ queue, at, name: queue.about.client, version: at.version })),
 )
@@ -95,30 +35,14 @@ describe.each(inject('servers'))('the listener of pg-boss, PostgreSQL $version',
 
   const did = 'its listener finds by itself that it listens'
   it(did, async ({ task }) => {
-    const [{ about } = { about: null }] = queues
-    assert(stack !== undefined && about !== null, 'both sides are open')
-    const run = { ...about, layout: 'one shard' as const, postgres: at.version, did }
+    assert(stack !== undefined, 'both sides are open')
+    const run = { ...pgBoss.about, layout: 'one shard' as const, postgres: at.version, did }
     task.meta.clientRun = { ...run, why: listenerWhy }
     const [direct, proxied] = await Promise.all([stack.direct, stack.proxy].map(listenFor))
     expect(direct).toEqual([])
     expect(proxied, 'no longer differs: say so here').toContain(lostListener)
   })
 })
-
-const lostListener = 'LISTEN/NOTIFY channel registration was lost'
-
-/** Errors that pg-boss reports while its listener looks after itself some times. */
-async function listenFor(target: Target): Promise<string[]> {
-  const options = { useListenNotify: true, notifyHeartbeatIntervalMs: 1_000, supervise: false }
-  const boss = new PgBoss({ connectionString: urlOf(target), ...options })
-  const errors: string[] = []
-  boss.on('error', ({ message }) => errors.push(message))
-  await boss.start()
-  await boss.createQueue('heard', { notify: true })
-  await setTimeout(3_000)
-  await boss.stop({ graceful: false })
-  return [...new Set(errors)]
-}
 
 describe.each(cases)('$name over one shard, PostgreSQL $version', ({ queue, at }) => {
   let stack: Stack | undefined
@@ -165,7 +89,11 @@ async function doJobs(queue: Queue, target: Target) {
       workers.push(await Worker.start(queue, successor, url))
     }
     await until('most jobs are done', async () => (await effects()) > jobs * 0.9, deadlineMs)
-    await queue.release(url)
+    const dead = workers.filter(({ killed }) => killed)
+    await queue.release(
+      url,
+      dead.flatMap(({ ids }) => ids),
+    )
     await until('all jobs are done', async () => (await number(queue.openSql)) === 0, deadlineMs)
     return {
       effects: await effects(),
@@ -183,25 +111,21 @@ async function doJobs(queue: Queue, target: Target) {
 const twiceSql = `SELECT count(*)::int FROM runs r WHERE worker NOT IN ('w1', 'w2')
   AND EXISTS (SELECT FROM runs later WHERE later.job = r.job AND later.place > r.place)`
 
-/** Workers whose jobs nobody does: those that are dead, at a time when all others are idle or quick. */
-async function lockedBy(url: string): Promise<string[]> {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  const stale = `SELECT DISTINCT locked_by FROM graphile_worker.jobs
-    WHERE locked_at < now() - interval '1 second'`
-  const { rows } = await client.query<{ locked_by: string }>(stale)
-  await client.end()
-  return rows.map(({ locked_by }) => locked_by)
-}
-
 /** A worker process. */
 class Worker {
   readonly name: string
+  /** What the queue calls the worker in it. */
+  readonly ids: readonly string[]
   readonly #child: ChildProcess
 
-  private constructor(name: string, child: ChildProcess) {
+  private constructor(name: string, ids: readonly string[], child: ChildProcess) {
     this.name = name
+    this.ids = ids
     this.#child = child
+  }
+
+  get killed(): boolean {
+    return this.#child.signalCode !== null
   }
 
   static async start({ about }: Queue, name: string, url: string): Promise<Worker> {
@@ -209,9 +133,9 @@ class Worker {
     const kind = about.client.toLowerCase().replace(' ', '-')
     const options: ForkOptions = { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }
     const child = fork(file, [kind, name, url], options)
-    await Promise.race([once(child, 'message'), once(child, 'exit')])
+    const [ids] = await Promise.race([once(child, 'message'), once(child, 'exit')])
     if (child.exitCode !== null) throw new Error(`${name} did not start`)
-    return new Worker(name, child)
+    return new Worker(name, z.array(z.string()).parse(ids), child)
   }
 
   /** Without a word: what it has in its hands stays where it is. */
