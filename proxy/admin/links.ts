@@ -38,7 +38,8 @@ export class Links {
     return [...sessions.entries()].map(([id, session]) => {
       const since = session.times.waitingSinceMs
       const servers = [...session.state.leases].map(({ server }) => server)
-      const state = since !== null ? 'waiting' : servers.length > 0 ? 'active' : 'idle'
+      const busy = servers.length > 0 || session.phase === 'running'
+      const state = since !== null ? 'waiting' : busy ? 'active' : 'idle'
       const waitUs = since === null ? 0 : Math.max(0, Math.round((nowMs - since) * 1_000))
       return { id, session, servers, state, waitUs }
     })
@@ -52,7 +53,8 @@ export class Links {
       database.pools.flatMap((pool) =>
         [...pool.connections].map((server): ServerLink => {
           const client = clientOf.get(server) ?? null
-          const state = stateOf(server, client)
+          const rides = pool.lane.servers.some((lent) => lent.server === server)
+          const state = stateOf(server, client !== null || rides)
           return { id: this.idOf(server, world), database, pool, server, client, state }
         }),
       ),
@@ -74,8 +76,9 @@ export function poolUserOf({ options }: Database, client: Credentials): string {
   return (options.shards[0]?.login ?? options.serverUser ?? client).name
 }
 
-function stateOf(server: ServerConnection, client: ClientLink | null): ServerLink['state'] {
-  if (client !== null) return 'active'
+/** A server of the fast lane is lent, to whoever rides on it. */
+function stateOf(server: ServerConnection, isLent: boolean): ServerLink['state'] {
+  if (isLent) return 'active'
   if (server.cancelsInFlight > 0) return 'being_canceled'
   return server.exchangesOwed > 0 ? 'tested' : 'idle'
 }
