@@ -47,7 +47,8 @@ export class SettingsProfile {
     const sorted = [...statements].sort(([a], [b]) => (a < b ? -1 : 1))
     this.key = keyOf(sorted)
     this.names = keyOf(sorted.filter(([name]) => nameSettings.has(name)))
-    this.literals = keyOf(sorted.filter(([name]) => literalSettings.has(name)))
+    const literal = sorted.filter(([name]) => literalSettings.has(name))
+    this.literals = keyOf(literal.map(([name, sql]) => [name, valueIn(name, sql)]))
   }
 
   /** Statement that sets `name`; undefined when the server's default is in force. */
@@ -149,6 +150,16 @@ export class SettingsProfile {
 
 function keyOf(settings: readonly (readonly [string, string])[]): string {
   return settings.map(([name, sql]) => `${name}\0${sql}`).join('\x01')
+}
+
+const plainSetting =
+  /^\s*(?:SET\s+(?:SESSION\s+)?"?\w+"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('\w+',)\s*'?([^'"\\]*?)'?\s*(?:, false\))?\s*$/i
+
+/** The same for different words that mean the same, where that is easily seen: what a look finds is said in ours. */
+function valueIn(name: string, sql: string): string {
+  const value = plainSetting.exec(sql)?.[1]?.toLowerCase()
+  if (value === undefined || name === 'lc_monetary') return sql
+  return name === 'client_encoding' ? `=${value.replaceAll(/[^a-z0-9]/g, '')}` : `=${value}`
 }
 
 function isIdentity(name: string): boolean {

@@ -32,6 +32,20 @@ describe('a settings profile', () => {
     expect(empty.replayFrom(applied)).toBe('RESET "a"\n;RESET "b"')
   })
 
+  it('reads constants alike under settings that only differ in their words', () => {
+    const called = (value: string) =>
+      empty.with(
+        'client_encoding',
+        `SELECT pg_catalog.set_config('client_encoding', '${value}', false)`,
+      )
+    expect(called('utf-8').literals).toBe(called('UTF8').literals)
+    expect(set(empty, 'client_encoding', "'Utf8'").literals).toBe(called('utf-8').literals)
+    expect(called('LATIN1').literals).not.toBe(called('UTF8').literals)
+    expect(set(empty, 'timezone', "'UTC'").literals).not.toBe(
+      set(empty, 'timezone', "'CET'").literals,
+    )
+  })
+
   it('keeps of DateStyle what the last SET did not name', () => {
     const iso = set(empty, 'datestyle', 'iso')
     expect(set(iso, 'datestyle', 'ymd').get('datestyle')).toBe(
