@@ -42,5 +42,3 @@ export type WorkerStart = z.output<typeof workerStart>
 
 /** A file as it is to be applied. */
 export const newText = z.object({ text: z.string() })
-
-export const reasons = z.array(z.string())

@@ -23,7 +23,7 @@ import { afterOrder, type Order } from './standing-orders.ts'
 // Number of the process in the keys of cancel requests (proxy/sessions.ts).
 const slotCount = 1024
 const snapshotMs = 2_000
-const entry = fileURLToPath(new URL(`./worker${extensionOf(import.meta.url)}`, import.meta.url))
+const entry = besideThis(new URL('./worker.ts', import.meta.url))
 
 /** A supervisor and its workers. @throws CommandFailure, PgError or the system's error: why they do not serve */
 export async function startSupervisor(version: Version, around: Surroundings): Promise<Service> {
@@ -268,7 +268,10 @@ class Supervisor implements Service {
   }
 }
 
-/** Of this file: TypeScript in a checkout, JavaScript in a package. */
-function extensionOf(url: string): string {
-  return url.slice(url.lastIndexOf('.'))
+/** With this file's own extension: a package has JavaScript. */
+function besideThis(url: URL): string {
+  return fileURLToPath(url).replace(
+    /\.ts$/,
+    import.meta.url.slice(import.meta.url.lastIndexOf('.')),
+  )
 }

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 const entry = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
-const deadlineMs = 30_000
+const deadlineMs = 60_000
 
 /** How a command ended. */
 export type Ended = {

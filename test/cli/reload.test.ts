@@ -12,6 +12,8 @@ import {
 } from '../support/clients.ts'
 import { createPooler, type Pooler, type Serving } from './pooler.ts'
 
+// Several processes start, on a machine that may be busy with other tests.
+const patienceMs = 120_000
 const servers = present(inject('servers')[0])
 let pooler: Pooler
 let serving: Serving
@@ -42,7 +44,7 @@ async function napsMs(count: number): Promise<number> {
   })
 }
 
-describe.each([1, 2])('a reload of %i process(es)', (workers) => {
+describe.each([1, 2])('a reload of %i process(es)', { timeout: patienceMs }, (workers) => {
   it('has users, rules, pools and databases as the file says now', async () => {
     await serve(workers)
     const { text } = pooler
@@ -97,7 +99,7 @@ describe.each([1, 2])('a reload of %i process(es)', (workers) => {
   })
 })
 
-describe('a reload', () => {
+describe('a reload', { timeout: patienceMs }, () => {
   it('of a wrong file says where, and changes nothing; with "watch" a right one needs no asking', async () => {
     await serve(1, 'watch: true')
     const { text } = pooler

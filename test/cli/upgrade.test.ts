@@ -8,6 +8,8 @@ import { cancelThroughPort } from './cancel-through-port.ts'
 import { createPooler, isAlive, type Pooler, type Serving } from './pooler.ts'
 import { runProgram } from './program.ts'
 
+// Several processes start, on a machine that may be busy with other tests.
+const patienceMs = 120_000
 const servers = present(inject('servers')[0])
 let pooler: Pooler
 afterEach(() => pooler.remove())
@@ -54,7 +56,7 @@ function storm({ place }: Serving, loops: number) {
   }
 }
 
-describe.each([1, 2])('an upgrade of %i process(es)', (workers) => {
+describe.each([1, 2])('an upgrade of %i process(es)', { timeout: patienceMs }, (workers) => {
   it('is seen by no client: neither by who comes, nor by who is there', async () => {
     pooler = await createPooler(servers, { lines: `workers: ${workers}` })
     const serving = await pooler.serve()
@@ -86,7 +88,7 @@ describe.each([1, 2])('an upgrade of %i process(es)', (workers) => {
   })
 })
 
-describe('an upgrade', () => {
+describe('an upgrade', { timeout: patienceMs }, () => {
   it('that fails says why, and changes nothing', async () => {
     pooler = await createPooler(servers)
     const serving = await pooler.serve()

@@ -15,6 +15,8 @@ import {
 import { cancelThroughPort } from './cancel-through-port.ts'
 import { childrenOf, createPooler, isAlive, kill, type Pooler, type Serving } from './pooler.ts'
 
+// Several processes start, on a machine that may be busy with other tests.
+const patienceMs = 120_000
 const count = 2
 const size = 7
 
@@ -26,7 +28,7 @@ beforeAll(async () => {
     pool: `{ size: ${size}, max_client_conn: 200 }`,
   })
   serving = await pooler.serve()
-})
+}, patienceMs)
 afterAll(() => pooler.remove())
 
 /** Server connections that clients of the proxy hold now, as PostgreSQL sees them. */
@@ -42,7 +44,7 @@ const busyServers = async () =>
     )[0],
   )
 
-describe('several workers', () => {
+describe('several workers', { timeout: patienceMs }, () => {
   it('share the clients, and have as many servers together as the file allows', async () => {
     expect(await childrenOf(serving.program.pid)).toHaveLength(count)
     await withClients(serving.place, 60, async (clients) => {
