@@ -3,6 +3,7 @@
 import { isUtf8 as isUtf8Bytes } from 'node:buffer'
 import { PgError, pgError } from '../core/errors.ts'
 import { autoPrepareOf } from './auto-prepare.ts'
+import { compactValues } from './compact-values.ts'
 import type { BoundParams } from './key-source.ts'
 import { Lexer, type Lexed } from './lexer.ts'
 import { blankHints, type Hints, readHints } from './hints.ts'
@@ -141,10 +142,29 @@ export class Router {
       const known = this.#cache.find(exactKey, cacheContext)
       if (known !== undefined && known !== 'exactOnly') return known
     }
+    const compact = context.rules === null ? compactValues(lexed) : null
+    if (compact !== null) return this.#compactShapes(compact, context, cacheContext)
     const shapes = shapesOf(lexed, new Literals(lexed), context)
     const exact = template === null || shapes.some(({ shape }) => shape.exactOnly)
     if (template !== null) this.#cache.keep(template, cacheContext, exact ? 'exactOnly' : shapes)
     if (exact && !shapes.some(isPassing)) this.#cache.keep(exactKey, cacheContext, shapes)
+    return shapes
+  }
+
+  /** Shapes of an INSERT of many rows, by what it is with one of them. */
+  #compactShapes(
+    compact: string,
+    context: RouterContext,
+    cacheContext: CacheContext,
+  ): readonly PlacedShape[] {
+    const lexed = new Lexer().scan(bytesOf(compact))
+    const key = `\u0001${lexed.template ?? compact}`
+    const known = this.#cache.find(key, cacheContext)
+    if (known !== undefined && known !== 'exactOnly') return known
+    const shapes = shapesOf(lexed, new Literals(lexed), context).map(
+      ({ shape, ...place }): PlacedShape => ({ ...place, shape: { ...shape, autoPrepare: null } }),
+    )
+    this.#cache.keep(key, cacheContext, shapes)
     return shapes
   }
 
