@@ -1,7 +1,7 @@
 // What the kernel has counted for a process: CPU time and memory, from /proc. Linux only.
 // PostgreSQL forks a process per connection, so that a whole family has to be added up, also those
 // of its members that have ended: the kernel moves their time to the parent that waited for them.
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { assert } from '../core/assert.ts'
 import { childrenOf } from '../demo/process.ts'
 
@@ -9,10 +9,7 @@ import { childrenOf } from '../demo/process.ts'
 const microsPerTick = 10_000
 const readingsMax = 5
 
-/**
- * User and system time in µs of `pid`, of its live children and of those that have ended. Threads
- * of a child are left out: PostgreSQL has none.
- */
+/** User and system time in µs of `pid`, of its live children and of those that have ended. */
 export function cpuMicrosOf(pid: number): number {
   // A child that ends between the two looks at its parent would be missed or counted twice.
   for (let reading = 1; ; reading += 1) {
@@ -37,8 +34,20 @@ export function residentBytesOf(pid: number): number {
  * scheduler counts in ns. A kernel without its statistics gives ticks after all.
  */
 function microsOnCpu(pid: number): number {
-  const nanos = readProc(`${pid}/schedstat`).split(' ')[0] ?? ''
-  return nanos === '' ? ticksOf(pid).own * microsPerTick : Number(nanos) / 1000
+  const nanos = threadsOf(pid).map((thread) => {
+    return readProc(`${pid}/task/${thread}/schedstat`).split(' ')[0] ?? ''
+  })
+  if (nanos.every((text) => text === '')) return ticksOf(pid).own * microsPerTick
+  return nanos.reduce((sum, text) => sum + Number(text), 0) / 1000
+}
+
+/** A backend of PostgreSQL has one, a worker process of ours several; none when it has ended. */
+function threadsOf(pid: number): readonly string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`)
+  } catch {
+    return []
+  }
 }
 
 type Ticks = { readonly own: number; readonly ended: number }

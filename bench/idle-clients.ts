@@ -4,16 +4,20 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Client } from 'pg'
 import { assert } from '../core/assert.ts'
 import { residentBytesOf } from './cpu.ts'
-import type { Peer, StartPeer } from './peers.ts'
+import type { Peer, Starter } from './peers.ts'
 import { databaseUrl } from './servers.ts'
 
 export type IdleResult = {
   readonly peer: string
+  /** In the order of their counts; the first is the proxy with one client come and gone. */
+  readonly steps: readonly IdleStep[]
+}
+
+export type IdleStep = {
+  /** Connected and idle. */
   readonly clients: number
-  /** Resident memory of the proxy with a first client come and gone, in bytes. */
-  readonly emptyBytes: number
-  /** With all clients connected and idle. */
-  readonly idleBytes: number
+  /** Resident memory of the proxy. */
+  readonly residentBytes: number
 }
 
 /** Few enough for a proxy's listen queue. */
@@ -21,30 +25,38 @@ const loginsAtOnce = 20
 /** For what the last login left to be freed. */
 const settleMs = 1_000
 
-/** Starts the proxy, measures and stops it. */
+/** Starts the proxy, measures at each count, and stops it. */
 export async function measureIdleClients(
-  start: StartPeer,
-  count: number,
+  { start }: Starter,
+  counts: readonly number[],
   signal: AbortSignal,
 ): Promise<IdleResult> {
   const peer = await start()
   const clients: Client[] = []
+  const steps: IdleStep[] = []
   try {
     assert(peer.proxyPid !== null, `${peer.name} is a proxy`)
-    await delay(settleMs, undefined, { signal })
-    const emptyBytes = residentBytesOf(peer.proxyPid)
-    while (clients.length < count) {
-      signal.throwIfAborted()
-      const batch = Math.min(loginsAtOnce, count - clients.length)
-      clients.push(...(await Promise.all(Array.from({ length: batch }, () => connect(peer)))))
+    for (const count of [0, ...counts]) {
+      while (clients.length < count) {
+        signal.throwIfAborted()
+        const batch = Math.min(loginsAtOnce, count - clients.length)
+        clients.push(...(await Promise.all(Array.from({ length: batch }, () => connect(peer)))))
+      }
+      await delay(settleMs, undefined, { signal })
+      steps.push({ clients: count, residentBytes: residentBytesOf(peer.proxyPid) })
     }
-    await delay(settleMs, undefined, { signal })
-    const idleBytes = residentBytesOf(peer.proxyPid)
-    return { peer: peer.name, clients: count, emptyBytes, idleBytes }
+    return { peer: peer.name, steps }
   } finally {
     await Promise.allSettled(clients.map((client) => client.end()))
     await peer.stop()
   }
+}
+
+/** KiB that one more client costs, from the first step to the last; null without clients. */
+export function kibibytesPerClient({ steps }: IdleResult): number | null {
+  const [empty, last] = [steps[0], steps.at(-1)]
+  if (empty === undefined || last === undefined || last.clients === empty.clients) return null
+  return (last.residentBytes - empty.residentBytes) / (last.clients - empty.clients) / 1024
 }
 
 async function connect({ port, database }: Peer): Promise<Client> {

@@ -16,7 +16,7 @@ import type { Settings } from '../demo/settings.ts'
 import { withClient } from '../demo/sql.ts'
 import { type MoverDatabase, openCatalog, runMove } from '../rebalancer/run-move.ts'
 import type { ShardingRules } from '../router/schema.ts'
-import { serveRingfence } from './peers.ts'
+import { serveRingfence } from './ringfence-peers.ts'
 import type { LoggedTransaction } from './pgbench.ts'
 import { createShardedDatabase, databaseUrl, shardedDatabase } from './servers.ts'
 

@@ -11,7 +11,7 @@ import { demoRole } from '../demo/roles.ts'
 import { openRun } from '../demo/run.ts'
 import { withClient } from '../demo/sql.ts'
 import { type ReplicatedHost, ReplicatedShard } from '../test/support/replicated-shard.ts'
-import { serveRingfence } from './peers.ts'
+import { serveRingfence } from './ringfence-peers.ts'
 import { databaseUrl } from './servers.ts'
 
 export type PromotionResult = {

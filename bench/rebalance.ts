@@ -52,6 +52,7 @@ const load: Load = {
   clients: 16,
   uncountedClients: 0,
   reconnects: false,
+  tls: false,
   script: {
     text: `\\set dice random(1, 10)
 \\set tenant random_zipfian(1, ${tenants}, ${zipf})

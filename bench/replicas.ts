@@ -8,13 +8,8 @@ import type { Cluster } from '../demo/cluster.ts'
 import { waitUntil } from '../demo/process.ts'
 import { demoRole } from '../demo/roles.ts'
 import { withClient } from '../demo/sql.ts'
-import {
-  type Peer,
-  peerDirectory,
-  type PeerName,
-  type ReadCounts,
-  serveRingfence,
-} from './peers.ts'
+import { type Peer, peerDirectory, type PeerName, type ReadCounts, takesAll } from './peers.ts'
+import { serveRingfence } from './ringfence-peers.ts'
 import { databaseUrl } from './servers.ts'
 
 /** How late the replicas of these rows are. */
@@ -75,7 +70,7 @@ export async function startReplicaPeers(cluster: Cluster): Promise<readonly Peer
       port,
       database,
       proxyPid,
-      notPrepared: null,
+      cannot: takesAll,
       variables,
       readCounts,
       stop,

@@ -3,16 +3,16 @@
 import { renderTable } from '../cli/table.ts'
 import type { ApplyResult } from './apply.ts'
 import type { CopyResult } from './copy.ts'
-import type { IdleResult } from './idle-clients.ts'
+import { type IdleResult, kibibytesPerClient } from './idle-clients.ts'
 import type { Sample } from './measure.ts'
-import type { PeerName } from './peers.ts'
 import type { PromotionResult } from './promotion.ts'
 import type { MeasuredBalance, RebalanceResult } from './rebalance.ts'
 import type { SwitchResult } from './switch.ts'
 import type { ThrottledResult } from './throttled.ts'
 
 export type PeerResult = {
-  readonly name: PeerName
+  /** A `PeerName`, or what an older file of results calls it. */
+  readonly name: string
   /** One per round, in order. */
   readonly samples: readonly Sample[]
   /** Why there are no more of them; null when all rounds were run. */
@@ -22,7 +22,7 @@ export type PeerResult = {
 export type RowResult = {
   readonly name: string
   /** Null when no peer that could be one took part. */
-  readonly base: PeerName | null
+  readonly base: string | null
   /** Offered transactions per second; null: as many as go. */
   readonly ratePerSecond: number | null
   readonly peers: readonly PeerResult[]
@@ -38,7 +38,7 @@ export type Figure = {
   readonly ratio: Spread | null
 }
 
-type Metric = keyof Sample
+export type Metric = keyof Sample
 
 type Column = {
   readonly metric: Metric
@@ -103,33 +103,49 @@ export function figuresOf(row: RowResult, peer: PeerResult): Readonly<Record<Met
 /** One line per row and peer; a ratio stands behind its figure, the base's line says "base". */
 export function renderRows(rows: readonly RowResult[]): string {
   if (rows.length === 0) return ''
+  const [heads, ...lines] = rowCells(rows)
+  return [renderTable(heads ?? [], lines), ...remarks(rows).map((line) => `${line}\n`)].join('')
+}
+
+/** The heads of columns, then one line per row and peer. */
+export function rowCells(rows: readonly RowResult[]): readonly (readonly string[])[] {
   const samples = rows.flatMap(({ peers }) => peers.flatMap((peer) => peer.samples))
   const shown = columns.filter(({ metric, rare }) => {
     return rare !== true || samples.some((sample) => sample[metric] !== null)
   })
   const heads = shown.flatMap(({ head }) => [head, '×'])
   const lines = rows.flatMap((row) => row.peers.map((peer) => lineOf(row, peer, shown)))
-  const table = renderTable(['row', 'peer', ...heads, 'tps × min–max'], lines)
+  return [['row', 'peer', ...heads, 'tps × min–max'], ...lines]
+}
+
+/** Rates that were offered, and why a peer is missing. */
+export function remarks(rows: readonly RowResult[]): readonly string[] {
   const failures = rows.flatMap((row) =>
     row.peers.flatMap(({ name, failure }) =>
-      failure === null ? [] : [`${row.name}, ${name}: ${failure}\n`],
+      failure === null ? [] : [`${row.name}, ${name}: ${failure}`],
     ),
   )
   const rates = rows.flatMap(({ name, ratePerSecond }) =>
-    ratePerSecond === null ? [] : [`${name}: ${ratePerSecond} transactions per second offered\n`],
+    ratePerSecond === null ? [] : [`${name}: ${ratePerSecond} transactions per second offered`],
   )
-  return [table, ...rates, ...failures].join('')
+  return [...rates, ...failures]
 }
 
 /** One line per proxy. */
 export function renderIdle(results: readonly IdleResult[]): string {
-  const lines = results.map(({ peer, clients, emptyBytes, idleBytes }) => {
-    const perClient = (idleBytes - emptyBytes) / clients
-    return [peer, mebibytes(emptyBytes), mebibytes(idleBytes), (perClient / 1024).toFixed(1)]
+  if (results.length === 0) return ''
+  const [heads, ...lines] = idleCells(results)
+  return renderTable(heads ?? [], lines)
+}
+
+/** The heads of columns, then one line per proxy. */
+export function idleCells(results: readonly IdleResult[]): readonly (readonly string[])[] {
+  const counts = results[0]?.steps.map(({ clients }) => `at ${clients} idle clients`) ?? []
+  const lines = results.map((result) => {
+    const resident = result.steps.map(({ residentBytes }) => mebibytes(residentBytes))
+    return [result.peer, ...resident, kibibytesPerClient(result)?.toFixed(1) ?? '–']
   })
-  const count = results[0]?.clients ?? 0
-  const heads = ['peer', 'RSS MiB at 0', `at ${count} idle clients`, 'KiB per client']
-  return results.length === 0 ? '' : renderTable(heads, lines)
+  return [['RSS in MiB', ...counts, 'KiB per client'], ...lines]
 }
 
 /** One line per promotion. */
@@ -233,8 +249,12 @@ function lineOf(row: RowResult, peer: PeerResult, columns: readonly Column[]): s
     return [shown, ratio === null ? '' : ratio.median.toFixed(2)]
   })
   const { ratio } = figures.tps
-  const spread = ratio === null ? '' : `${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)}`
-  return [row.name, peer.name, ...cells, spread]
+  return [row.name, peer.name, ...cells, ratio === null ? '' : betweenOf(ratio)]
+}
+
+/** The smallest and the largest of the rounds' ratios. */
+export function betweenOf({ min, max }: Spread): string {
+  return `${min.toFixed(2)}–${max.toFixed(2)}`
 }
 
 const kibibytes = (bytes: number) => (bytes / 1024).toFixed(1)

@@ -2,20 +2,34 @@
 // (a clock that slows down, a neighbour) meets every peer alike. A peer is only ever compared with
 // the base of the same round.
 import { type Bench, measure, type Sample } from './measure.ts'
-import type { Peer, PeerName } from './peers.ts'
+import type { Peer } from './peers.ts'
 import type { PeerResult, RowResult } from './report.ts'
 import type { Row } from './rows.ts'
 
+/** Runs the rows one after the other. */
+export async function runRows(
+  bench: Bench & { readonly rounds: number; readonly say: (text: string) => void },
+  rows: readonly Row[],
+  peers: readonly Peer[],
+): Promise<readonly RowResult[]> {
+  const { rounds, say } = bench
+  const results: RowResult[] = []
+  await warmUp({ ...bench, seconds: 1 }, rows, peers)
+  for (const [index, row] of rows.entries()) {
+    say(`${index + 1}/${rows.length} ${row.name}\n`)
+    results.push(await runRow(bench, row, { peers, rounds }))
+  }
+  return results
+}
+
 /** Runs one row. Never throws for a peer that fails: its result says why. */
-export async function runRow(
+async function runRow(
   bench: Bench,
   row: Row,
   options: { readonly peers: readonly Peer[]; readonly rounds: number },
 ): Promise<RowResult> {
   const runs = options.peers.filter(({ name }) => row.peers.includes(name)).map(startRun)
-  for (const run of runs) {
-    if (row.load.protocol === 'prepared') run.failure = run.peer.notPrepared
-  }
+  for (const run of runs) run.failure = run.peer.cannot(row.load)
   const ratePerSecond = await findRate(bench, row, runs)
   for (let round = 0; round < options.rounds; round += 1) {
     const order = round % 2 === 0 ? runs : runs.toReversed()
@@ -29,13 +43,11 @@ export async function runRow(
  * Runs every proxy once under a load that it will meet, and forgets the figures: one that has just
  * started is still compiling itself, which would be charged to its first row.
  */
-export async function warmUp(
-  bench: Bench,
-  rows: readonly Row[],
-  peers: readonly Peer[],
-): Promise<void> {
+async function warmUp(bench: Bench, rows: readonly Row[], peers: readonly Peer[]): Promise<void> {
   for (const peer of peers.filter(({ proxyPid }) => proxyPid !== null)) {
-    const row = rows.find(({ peers }) => peers.includes(peer.name))
+    const row = rows.find(({ peers, load }) => {
+      return peers.includes(peer.name) && peer.cannot(load) === null
+    })
     if (row === undefined) continue
     await runOnce(bench, startRun(peer), { load: row.load, ratePerSecond: null })
   }
@@ -46,8 +58,7 @@ type Run = { readonly peer: Peer; readonly samples: Sample[]; failure: string | 
 const startRun = (peer: Peer): Run => ({ peer, samples: [], failure: null })
 
 const resultOf = ({ peer, samples, failure }: Run): PeerResult => {
-  const name: PeerName = peer.name
-  return { name, samples, failure }
+  return { name: peer.name, samples, failure }
 }
 
 /** The first peer of the row's list that takes part and has not failed. */

@@ -16,25 +16,46 @@ export type Row = {
 
 /** Accounts of pgbench's tables: 100,000 times their scale. */
 export const accountsPerScale = 100_000
+/** The same rows on every shard; in the database without shards an ordinary table. */
+export const referenceTable = 'bench_rates'
+export const referenceRows = 1_000
 
 const protocols = ['simple', 'extended', 'prepared'] as const
-const clientCounts = [1, 16, 64, 256] as const
-const onePostgres = ['PostgreSQL', 'PgBouncer', 'Ringfence'] as const
+const clientCounts = [1, 16, 64, 256, 1_000] as const
+/** Above it one worker of Ringfence is compared with two. */
+const manyClients = 1_000
+const others = ['PostgreSQL', 'PgBouncer', 'pgpool', 'PgDog', 'Odyssey', 'PgCat'] as const
+const onePostgres = [...others, 'Ringfence', 'Ringfence, plain'] as const
 const quickNames = new Set(['select simple 16', 'select extended 64'])
 
 /** Every row, for tables of that scale. */
 export function allRows(scale: number): readonly Row[] {
   const accounts = scale * accountsPerScale
-  const select = selectOne(accounts)
-  const selects = protocols.flatMap((protocol) =>
+  return [
+    ...selectRows(selectOne(accounts)),
+    ...otherRows(accounts),
+    ...tailRows(selectOne(accounts)),
+    ...shardedRows(accounts),
+  ]
+}
+
+function selectRows(select: string): readonly Row[] {
+  return protocols.flatMap((protocol) =>
     clientCounts.map((clients) => {
       const name = `select ${protocol} ${clients}`
       const load = { ...plain, protocol, clients, script: { text: select } }
-      return { ...standard, name, load, quick: quickNames.has(name) }
+      const peers: PeerName[] = [...onePostgres]
+      if (protocol === 'simple') peers.push('Ringfence, auto-prepare')
+      if (clients >= manyClients) peers.push('Ringfence, 2 workers')
+      return { ...standard, name, load, peers, quick: quickNames.has(name) }
     }),
   )
+}
+
+/** Other work than single reads as fast as they go. */
+function otherRows(accounts: number): readonly Row[] {
+  const select = selectOne(accounts)
   return [
-    ...selects,
     {
       ...standard,
       name: 'tpcb-like simple 16',
@@ -51,29 +72,54 @@ export function allRows(scale: number): readonly Row[] {
       ...standard,
       name: 'connect per transaction 16',
       load: { ...plain, script: { text: select }, reconnects: true },
+      peers: [...onePostgres, 'Ringfence, 2 workers'],
     },
-    {
-      ...standard,
-      name: 'offered rate 70 % simple 64',
-      load: { ...plain, clients: 64, script: { text: select } },
-      // PostgreSQL's own maximum would be more than any proxy's.
-      base: ['PgBouncer', 'Ringfence'],
-      rateShare: 0.7,
-    },
-    {
-      ...standard,
-      name: '32 fast beside 2 slow',
-      load: { ...plain, clients: 34, uncountedClients: 2, script: { text: slowBeside(select) } },
-      quick: true,
-    },
+    // TLS between client and proxy: the servers have none, so that both proxies do the same work.
     ...(['simple', 'prepared'] as const).map((protocol) => ({
       ...standard,
-      name: `sharded key ${protocol} 16`,
-      load: { ...plain, protocol, script: { text: select } },
-      peers: ['Ringfence', 'Ringfence, sharded'] as const,
-      base: ['Ringfence'] as const,
-      quick: protocol === 'prepared',
+      name: `TLS select ${protocol} 64`,
+      load: { ...plain, protocol, clients: 64, script: { text: select }, tls: true },
+      peers: ['PgBouncer', 'Ringfence', 'Ringfence, plain'] as const,
+      base: proxies,
     })),
+    ...(['simple', 'prepared'] as const).map((protocol) => ({
+      ...standard,
+      name: `offered rate 70 % ${protocol} 64`,
+      load: { ...plain, protocol, clients: 64, script: { text: select } },
+      // PostgreSQL's own maximum would be more than any proxy's.
+      base: proxies,
+      rateShare: 0.7,
+    })),
+  ]
+}
+
+function tailRows(select: string): readonly Row[] {
+  const load = { ...plain, clients: 34, uncountedClients: 2, script: { text: slowBeside(select) } }
+  return [
+    { ...standard, name: '32 fast beside 2 slow', load, quick: true },
+    {
+      ...standard,
+      name: '32 fast beside 2 slow prepared',
+      load: { ...load, protocol: 'prepared' },
+    },
+  ]
+}
+
+/** What sharding costs: the same statements before one server and before several. */
+function shardedRows(accounts: number): readonly Row[] {
+  const of = (name: string, text: string, protocol: Load['protocol']): Row => ({
+    ...standard,
+    name: `sharded ${name} ${protocol} 16`,
+    load: { ...plain, protocol, script: { text } },
+    peers: ['Ringfence', 'Ringfence, sharded'],
+    base: ['Ringfence'],
+  })
+  return [
+    of('key', selectOne(accounts), 'simple'),
+    { ...of('key', selectOne(accounts), 'prepared'), quick: true },
+    of('scatter', selectSeveral(accounts), 'simple'),
+    of('scatter', selectSeveral(accounts), 'prepared'),
+    { ...of('write everywhere', writeEverywhere(), 'simple'), quick: true },
   ]
 }
 
@@ -123,11 +169,15 @@ const plain: Omit<Load, 'script'> = {
   clients: 16,
   uncountedClients: 0,
   reconnects: false,
+  tls: false,
 }
+
+/** Where PostgreSQL itself can be no base. */
+const proxies = ['PgBouncer', 'Ringfence'] as const
 
 const standard: Omit<Row, 'name' | 'load'> = {
   peers: onePostgres,
-  base: ['PgBouncer', 'PostgreSQL'],
+  base: ['PgBouncer', 'PostgreSQL', 'Ringfence'],
   rateShare: null,
   quick: false,
 }
@@ -154,6 +204,22 @@ SELECT abalance FROM pgbench_accounts WHERE aid = :aid${comment};
 function selectThousand(accounts: number): string {
   return `\\set aid random(1, ${accounts - 999})
 SELECT aid, bid, abalance, filler FROM pgbench_accounts WHERE aid BETWEEN :aid AND :aid + 999;
+`
+}
+
+/** Accounts of any shards. */
+function selectSeveral(accounts: number): string {
+  return `\\set one random(1, ${accounts})
+\\set two random(1, ${accounts})
+\\set three random(1, ${accounts})
+SELECT aid, abalance FROM pgbench_accounts WHERE aid IN (:one, :two, :three);
+`
+}
+
+/** One row that every shard has: two phases. */
+function writeEverywhere(): string {
+  return `\\set id random(1, ${referenceRows})
+UPDATE ${referenceTable} SET value = value + 1 WHERE id = :id;
 `
 }
 

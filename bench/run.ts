@@ -1,28 +1,20 @@
 // `npm run bench`: pgbench against PostgreSQL, PgBouncer and Ringfence on this machine, side by
 // side. What is measured and how: rows.ts, rounds.ts, measure.ts. Exit code 1 when Ringfence failed
 // a row.
-import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { createLog } from '../core/log.ts'
-import { findInstallation, type Installation } from '../demo/installation.ts'
+import { findInstallation } from '../demo/installation.ts'
 import { demoRole } from '../demo/roles.ts'
+import { renderTable } from '../cli/table.ts'
 import { type ApplyResult, measureApply } from './apply.ts'
 import { type CopyResult, measureCopy } from './copy.ts'
-import { type IdleResult, measureIdleClients } from './idle-clients.ts'
 import { describeMachine, renderMachine } from './machine.ts'
-import type { Bench } from './measure.ts'
 import { measureMoves, wantedMoveRows } from './move-rows.ts'
-import {
-  directPeer,
-  findPgbouncer,
-  type Peer,
-  preparePgbouncer,
-  prepareRingfence,
-  prepareSharded,
-  type StartPeer,
-} from './peers.ts'
+import { writePage } from './page.ts'
+import { directPeer } from './peers.ts'
 import { findPgbench, initializePgbench } from './pgbench.ts'
+import { type Benched, benchPlain, scale, type Setting, versionsOf } from './plain.ts'
 import { measurePromotions, type PromotionResult } from './promotion.ts'
 import { redisVersion, replayDelayMs, startReplicaPeers } from './replicas.ts'
 import {
@@ -37,9 +29,11 @@ import {
   renderThrottled,
   type RowResult,
 } from './report.ts'
-import { runRow, warmUp } from './rounds.ts'
+import { defaultFile, readResults, writeResults } from './results-file.ts'
+import { runRows } from './rounds.ts'
 import { allRows, replicaRows, type Row } from './rows.ts'
-import { createShardedDatabase, fillShards, startReplicated, startServers } from './servers.ts'
+import { directClientsMax, startReplicated } from './servers.ts'
+import { judge, verdictCells } from './targets.ts'
 
 type Flags = {
   readonly quick: boolean
@@ -47,19 +41,19 @@ type Flags = {
   readonly rounds?: number
   readonly seconds?: number
   readonly json?: string
+  readonly page?: readonly string[]
   readonly postgres: string
 }
 
-/** More than the most clients that update branches at once, or they would wait for each other. */
-const scale = 20
 /** Of the tables that replicas have to copy. */
 const replicatedScale = 2
 const idleRow = 'idle clients'
 const promotionRow = 'promotion'
 const applyRow = 'apply'
 const copyRow = 'copy'
-const idleClients = 1_000
-const idleClientsQuick = 200
+const idleCounts = [1_000, 10_000]
+const idleCountsQuick = [200]
+const page = join(import.meta.dirname, '../docs/performance.md')
 const nothing: Benched = { results: [], idle: [], versions: {} }
 
 const program = new Command('bench')
@@ -69,6 +63,7 @@ const program = new Command('bench')
   .option('--rounds <n>', 'rounds per row (5)', wholeNumber)
   .option('--seconds <n>', 'seconds measured per round and peer (3)', wholeNumber)
   .option('--json <file>', 'write the figures there, not to bench/results/<date>.json')
+  .option('--page <files...>', 'run nothing: put these files of figures into docs/performance.md')
   .option('--postgres <bin>', '"embedded", or a directory with PostgreSQL programs', 'embedded')
   .parse()
 
@@ -78,7 +73,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => stopping.abort(new Error(`stopped by ${signal}`)))
 }
 try {
-  process.exitCode = await bench(flags, stopping.signal)
+  if (flags.page === undefined) process.exitCode = await bench(flags, stopping.signal)
+  else await writePage(page, await Promise.all(flags.page.map(readResults)))
 } catch (error) {
   const reason = stopping.signal.aborted ? stopping.signal.reason : error
   process.stderr.write(`bench: ${reason instanceof Error ? reason.message : String(reason)}\n`)
@@ -106,10 +102,12 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
   const rounds = flags.rounds ?? (flags.quick ? 2 : 5)
   const pgbench = findPgbench()
   const installation = await findInstallation(flags.postgres)
-  const setting: Setting = { flags, pgbench, installation, seconds, rounds, signal }
+  const setting: Setting = { pgbench, installation, seconds, rounds, signal, say }
+  const startedAt = new Date().toISOString()
   const machine = describeMachine([], pgbench)
+  const counts = flags.quick ? idleCountsQuick : idleCounts
   const some = plan.plain.length > 0 || plan.idle
-  const plain = some ? await benchPlain(setting, plan.plain, plan.idle) : nothing
+  const plain = some ? await benchPlain(setting, plan.plain, plan.idle ? counts : []) : nothing
   const late = plan.replicated.length > 0 ? await benchReplicas(setting, plan.replicated) : nothing
   const promotions = plan.promotion ? await benchPromotions(setting) : []
   const apply = plan.apply ? await benchApply(setting) : []
@@ -122,46 +120,16 @@ async function bench(flags: Flags, signal: AbortSignal): Promise<number> {
   const { switches, throttled, rebalance } = moves
   tables.push(renderApply(apply), renderCopies(copies), renderSwitches(switches))
   tables.push(renderThrottled(throttled), renderRebalance(rebalance))
-  process.stdout.write(tables.join(''))
   const { idle } = plain
+  const [heads, ...verdicts] = verdictCells(judge(results, idle))
+  if (verdicts.length > 0) tables.push(renderTable(heads ?? [], verdicts))
+  process.stdout.write(tables.join(''))
   const figures = { rows: results.map(withFigures), idle, promotions, apply, copies, moves }
-  const report = { machine: shown, rounds, seconds, scale, replayDelayMs, ...figures }
-  await writeReport(flags.json ?? defaultFile(), report)
+  const report = { startedAt, machine: shown, rounds, seconds, scale, replayDelayMs, ...figures }
+  const file = flags.json ?? defaultFile(startedAt)
+  await writeResults(file, report)
+  say(`${file}\n`)
   return results.some(hasFailed) ? 1 : 0
-}
-
-type Setting = Pick<Bench, 'pgbench' | 'seconds' | 'signal'> & {
-  readonly flags: Flags
-  readonly installation: Installation
-  readonly rounds: number
-}
-
-type Benched = {
-  readonly results: readonly RowResult[]
-  readonly idle: readonly IdleResult[]
-  readonly versions: Readonly<Record<string, string>>
-}
-
-/** PostgreSQL, PgBouncer and Ringfence before servers without replicas. */
-async function benchPlain(
-  setting: Setting,
-  rows: readonly Row[],
-  wantsIdle: boolean,
-): Promise<Benched> {
-  const { flags, signal } = setting
-  await using resources = new AsyncDisposableStack()
-  const { cluster, direct, proxies } = await prepare(setting, resources)
-  const peers = [direct]
-  for (const start of proxies) {
-    const peer = await start()
-    resources.defer(() => peer.stop())
-    peers.push(peer)
-    signal.throwIfAborted()
-  }
-  const results = await runRows({ ...setting, cluster }, rows, peers)
-  const count = flags.quick ? idleClientsQuick : idleClients
-  const idle = wantsIdle ? await measureIdle(peers, proxies, { count, signal }) : []
-  return { results, idle, versions: versionsOf(peers) }
 }
 
 /** Ringfence before a primary and replicas. */
@@ -171,7 +139,7 @@ async function benchReplicas(setting: Setting, rows: readonly Row[]): Promise<Be
   say(`starting a primary and replicas that are ${replayDelayMs} ms late\n`)
   const cluster = await startReplicated(installation, createLog('error'), replayDelayMs)
   resources.defer(() => cluster.stop())
-  const { port } = directPeer(cluster, installation.release)
+  const { port } = directPeer(cluster, installation.release, directClientsMax)
   const place = { program: pgbench, port, database: demoRole.database, signal }
   await initializePgbench(place, replicatedScale)
   const peers = await startReplicaPeers(cluster)
@@ -198,62 +166,6 @@ async function benchCopy(setting: Setting): Promise<readonly CopyResult[]> {
   return measureCopy(installation, rounds, signal)
 }
 
-/** Runs the rows one after the other. */
-async function runRows(
-  setting: Bench & { readonly rounds: number },
-  rows: readonly Row[],
-  peers: readonly Peer[],
-): Promise<readonly RowResult[]> {
-  const { rounds } = setting
-  const results: RowResult[] = []
-  await warmUp({ ...setting, seconds: 1 }, rows, peers)
-  for (const [index, row] of rows.entries()) {
-    say(`${index + 1}/${rows.length} ${row.name}\n`)
-    results.push(await runRow(setting, row, { peers, rounds }))
-  }
-  return results
-}
-
-function versionsOf(peers: readonly Peer[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(peers.map(({ name, version }) => [name, version]))
-}
-
-/** Servers with their tables, and how to start every proxy that there is. */
-async function prepare(setting: Setting, resources: AsyncDisposableStack) {
-  const { pgbench, installation, signal } = setting
-  const log = createLog('error')
-  const pgbouncer = await findPgbouncer(process.env)
-  if (pgbouncer === undefined) {
-    say('PgBouncer was not found: install it or name it by PGBOUNCER=\n')
-  }
-  say('starting servers and filling tables\n')
-  const cluster = await startServers(installation, log)
-  resources.defer(() => cluster.stop())
-  const direct = directPeer(cluster, installation.release)
-  const place = { program: pgbench, port: direct.port, database: demoRole.database, signal }
-  await initializePgbench(place, scale)
-  signal.throwIfAborted()
-  await createShardedDatabase(cluster)
-  const sharded = await prepareSharded(cluster)
-  await fillShards(cluster, { configFile: sharded.configFile, scale, log })
-  const proxies: StartPeer[] = [await prepareRingfence(cluster), sharded.start]
-  if (pgbouncer !== undefined) proxies.unshift(await preparePgbouncer(cluster, pgbouncer))
-  return { cluster, direct, proxies }
-}
-
-/** The proxies that served the rows are stopped first: each is measured as it starts. */
-async function measureIdle(
-  peers: readonly Peer[],
-  proxies: readonly StartPeer[],
-  { count, signal }: { readonly count: number; readonly signal: AbortSignal },
-): Promise<readonly IdleResult[]> {
-  say(`${idleRow}\n`)
-  for (const peer of peers) await peer.stop()
-  const results: IdleResult[] = []
-  for (const start of proxies) results.push(await measureIdleClients(start, count, signal))
-  return results
-}
-
 function chosen(rows: readonly Row[], flags: Flags): readonly Row[] {
   return rows.filter(({ name, quick }) => wanted(flags, name) && (quick || !flags.quick))
 }
@@ -266,22 +178,11 @@ function hasFailed({ peers }: RowResult): boolean {
   return peers.some(({ name, failure }) => name.startsWith('Ringfence') && failure !== null)
 }
 
-function withFigures(row: RowResult): object {
+function withFigures(row: RowResult): RowResult {
   return {
     ...row,
     peers: row.peers.map((peer) => ({ ...peer, figures: figuresOf(row, peer) })),
   }
-}
-
-function defaultFile(): string {
-  const instant = new Date().toISOString().slice(0, 19).replaceAll(':', '-')
-  return join(import.meta.dirname, 'results', `${instant}.json`)
-}
-
-async function writeReport(file: string, report: object): Promise<void> {
-  await mkdir(dirname(file), { recursive: true })
-  await writeFile(file, `${JSON.stringify(report, null, 2)}\n`)
-  say(`${file}\n`)
 }
 
 /** Progress goes to stderr: stdout is for the table. */

@@ -11,22 +11,24 @@ import type { Installation } from '../demo/installation.ts'
 import { demoRole } from '../demo/roles.ts'
 import type { Settings } from '../demo/settings.ts'
 import { withClient } from '../demo/sql.ts'
-import { accountsPerScale } from './rows.ts'
+import { accountsPerScale, referenceRows, referenceTable } from './rows.ts'
 
 /** The database of the sharded rows, on every server. */
 export const shardedDatabase = 'sharded'
 /** What its table is sharded by. */
 export const shardKey = 'aid'
+/** Clients that may connect without a proxy; the rest of max_connections is for the proxies. */
+export const directClientsMax = 300
 
 const shardCount = 3
 
 /**
  * Beside demo/settings.ts. Nothing may happen on a timer, since it would hit one peer and not the
- * other; the tables stay in memory; direct connections are as many as the largest row has clients.
+ * other; the tables stay in memory; there is room for direct clients, for pgpool and for all pools.
  */
 const settings: Settings = {
   shared_buffers: '512MB',
-  max_connections: 400,
+  max_connections: 800,
   max_wal_size: '4GB',
   checkpoint_timeout: '1d',
   autovacuum: 'off',
@@ -63,6 +65,17 @@ export async function createShardedDatabase(cluster: Cluster): Promise<void> {
   await Promise.all(cluster.shards.map(create))
 }
 
+/** Creates and fills the table of the writes to every shard, in the database of that URL. */
+export async function createReferenceTable(url: string): Promise<void> {
+  await withClient(url, async (client) => {
+    await client.query(`CREATE TABLE ${referenceTable} (id int PRIMARY KEY, value int NOT NULL)`)
+    await client.query(
+      `INSERT INTO ${referenceTable} SELECT id, 0 FROM generate_series(1, ${referenceRows}) AS id`,
+    )
+    await client.query(`VACUUM ANALYZE ${referenceTable}`)
+  })
+}
+
 /**
  * Writes the catalog and fills every shard with the accounts that are its own, past the proxy: no
  * proxy runs yet.
@@ -80,6 +93,7 @@ export async function fillShards(
       withClient(url, (client) => fillShard(client, { owners, shard, accounts })),
     ),
   )
+  for (const url of urls) await createReferenceTable(url)
 }
 
 async function readOwners(cluster: Cluster, url: string, log: Log): Promise<readonly number[]> {

@@ -179,6 +179,6 @@ SELECT amount, note FROM item WHERE tenant_id = :tenant AND id = :id;
 UPDATE item SET amount = amount + 1 WHERE tenant_id = :tenant AND id = :id;
 \\endif
 `
-  const clients = { clients: clientsPerProxy, uncountedClients: 0, reconnects: false }
+  const clients = { clients: clientsPerProxy, uncountedClients: 0, reconnects: false, tls: false }
   return { ...clients, protocol: 'simple', script: { text } }
 }

@@ -46,6 +46,7 @@ const load: Load = {
   clients: 8,
   uncountedClients: 0,
   reconnects: false,
+  tls: false,
   script: {
     text: `\\set dice random(1, 10)
 \\set tenant random(1, ${tenants})

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { cpuMicrosOf, residentBytesOf } from '../../bench/cpu.ts'
 import { percentile, type Sample, summarize } from '../../bench/measure.ts'
-import { preparesStatements } from '../../bench/peers.ts'
+import { preparesStatements } from '../../bench/pgbouncer.ts'
 import { parseReadCounts } from '../../bench/replicas.ts'
 import { firstError, parseLog } from '../../bench/pgbench.ts'
 import {
@@ -193,8 +193,14 @@ describe('the report', () => {
 
   it('gives the memory of an idle client', () => {
     const mebibyte = 1024 * 1024
-    const idle = { peer: 'Ringfence', clients: 512, emptyBytes: mebibyte, idleBytes: 5 * mebibyte }
-    expect(renderIdle([idle])).toMatch(/Ringfence +1\.0 +5\.0 +8\.0\n$/)
+    const steps = [
+      { clients: 0, residentBytes: mebibyte },
+      { clients: 100, residentBytes: 2 * mebibyte },
+      { clients: 512, residentBytes: 5 * mebibyte },
+    ]
+    expect(renderIdle([{ peer: 'Ringfence', steps }])).toMatch(
+      /Ringfence +1\.0 +2\.0 +5\.0 +8\.0\n$/,
+    )
     expect(renderIdle([])).toBe('')
   })
 })
@@ -227,7 +233,8 @@ describe.runIf(process.platform === 'linux')("the kernel's figures", () => {
   it('count a child after its end with its parent', () => {
     const before = cpuMicrosOf(process.pid)
     const burn =
-      'const end = process.cpuUsage().user + 200_000; while (process.cpuUsage().user < end);'
+      'const end = process.cpuUsage().user + 200_000; ' +
+      'while (process.cpuUsage().user < end) for (let i = 0; i < 1e6; i++);'
     spawnSync(process.execPath, ['--eval', burn])
     expect(cpuMicrosOf(process.pid) - before).toBeGreaterThanOrEqual(150_000)
   })
