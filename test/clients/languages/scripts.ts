@@ -67,9 +67,6 @@ export const scripts = {
       'everything binary and prepared; its pool resets connections with `pg_advisory_unlock_all()` and more',
     argv: [python, 'asyncpg_driver.py'],
     probe: [python, '-c', 'import asyncpg'],
-    differs: {
-      ddl: 'Ringfence prepares the statement anew where PostgreSQL refuses the old plan: asyncpg, which keeps the old columns in mind, fails until `reload_schema_state()` or a new connection',
-    },
     packages: ['python3-asyncpg'],
   },
   jdbc: {
