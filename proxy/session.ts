@@ -14,10 +14,9 @@ import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
 import { waitNewerTopology } from './execute/lease.ts'
-import { failOnServer } from './execute/local-failure.ts'
 import { Ride } from './execute/ride.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
-import { finishImplicit } from './execute/steps.ts'
+import { runSteps } from './execute/run-steps.ts'
 import { type ClientCommand, Intake, type PipelineEnd } from './intake.ts'
 import { type Lease, Leases } from './leases.ts'
 import { loseServer } from './lost-server.ts'
@@ -161,8 +160,6 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#closeIfDrained()
   }
 
-  // ---- the pump
-
   /** Takes commands as long as the phase lets it. */
   pump(): void {
     if (this.#pumping) return
@@ -236,30 +233,16 @@ export class Session implements ExchangeEvents, ServerOwner {
     })
   }
 
-  // ---- steps of our own
-
   /** Runs steps of our own; the client's next command waits for their end. */
   work(steps: () => Promise<void>, end: PipelineEnd): void {
     // Steps would tell again what the client was told before.
     if (this.relay.repeatsHalfTold) return this.refuse(pgError('resultChanged'), end)
     this.#phase = 'working'
     this.#copy.syncIgnored = false
-    const run = async () => {
-      let failure: PgError | null = null
-      try {
-        await steps()
-      } catch (error) {
-        failure = toPgError(error)
-        // What came before has been done: only a failure at the end takes the last answer back.
-        this.output.flushDeferred()
-        await failOnServer(this)
-      }
-      // The transaction that PostgreSQL puts around a string or a pipeline ends with it.
-      const over = end === 'sync' && !this.#copy.syncIgnored
-      if (over || failure !== null) failure = await finishImplicit(this, failure)
-      this.#worked(failure, over ? 'sync' : 'flush')
-    }
-    run().catch((error: unknown) => this.fatal(toPgError(error)))
+    const isOver = () => end === 'sync' && !this.#copy.syncIgnored
+    runSteps(this, steps, isOver)
+      .then((outcome) => this.#worked(outcome.failure, outcome.end))
+      .catch((error: unknown) => this.fatal(toPgError(error)))
   }
 
   #worked(failure: PgError | null, end: PipelineEnd): void {
@@ -381,8 +364,6 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#intake.skipToSync()
     this.#phase = 'ready'
   }
-
-  // ---- COPY from the client
 
   /** The next COPY message, for a step of ours; others wait. @throws PgError when the client goes */
   nextCopyFrame(extended: boolean): Promise<Frame> {
