@@ -102,6 +102,8 @@ export class Database {
   readonly control: DatabaseControl = new DatabaseControl(this)
   clients = 0
   readonly traffic: Traffic
+  /** Counts DDL that came through this proxy. */
+  definitions = 0
   /** Grows with every change of topology or schema. */
   version = 0
 
@@ -174,7 +176,6 @@ export class Database {
   get hasReplicas(): boolean {
     return this.options.shards.some(({ replicas }) => replicas.length > 0)
   }
-
 
   /** Reads topology and schema and follows their changes; nothing to do for a database without sharding. */
   async start(): Promise<void> {
@@ -261,7 +262,8 @@ export class Database {
   contextFor(settings: SettingsProfile, user: string, schema?: Schema | null): RouterContext {
     const known = schema ?? this.#schema
     const sql = settings.get('search_path')
-    const searchPath = sql === undefined ? known?.defaultSearchPath : this.#searchPaths.of(sql, user)
+    const searchPath =
+      sql === undefined ? known?.defaultSearchPath : this.#searchPaths.of(sql, user)
     return {
       topology: this.#topology,
       schema: known,
@@ -335,7 +337,9 @@ export class Database {
     })
   }
 
+  /** DDL has run: columns of prepared statements may have changed. */
   invalidatePrepared(): void {
+    this.definitions += 1
     this.#schemaStale = true
     for (const pool of this.pools) pool.invalidatePrepared()
   }
