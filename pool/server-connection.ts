@@ -170,6 +170,11 @@ export class ServerConnection {
     return this.#silent
   }
 
+  /** True when a part of a message has been passed on, and the rest has not come. */
+  get isInMessage(): boolean {
+    return this.#scanner.inStreamed
+  }
+
   /** Bytes waiting to be sent to the server. */
   get pendingBytes(): number {
     return this.#out.pendingBytes

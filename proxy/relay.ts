@@ -20,6 +20,8 @@ export type Owed =
   | 'bind'
   | 'describe'
   | 'execute'
+  /** Of a simple query that runs prepared and writes: PostgreSQL tells of its end once it is committed. */
+  | 'executeAndCommit'
   | 'close'
   | 'swallowClose'
   | 'swallowBind'
@@ -58,14 +60,14 @@ export interface RelayHost {
   exchangeFinished(server: ServerConnection): void
   /** Nothing is owed any more, but no Sync was sent yet (Flush). */
   flushed(): void
-  /** The server died with replies owed. */
-  serverLost(error: PgError): void
+  /** The server died with replies owed; `torn`: the client has been sent the beginning of a message that has no end. */
+  serverLost(error: PgError, torn: boolean): void
   /** A later run of the command says something else than what the client was told of the first. */
   resultChanged(): void
   /** True when there are errors after which the command would be run again. */
   mayRepeat(): boolean
-  /** True when the command is to be run again after that error; null: the connection was lost. */
-  repeatsAfter(sqlstate: string | null): boolean
+  /** True when the command is to be run again after that error; null: the connection was lost. `bound`: it had begun to run. */
+  repeatsAfter(sqlstate: string | null, bound: boolean): boolean
   /** The failed exchange is over: the command may be run again now. `sqlstate` as in `repeatsAfter`. */
   repeat(server: ServerConnection, sqlstate: string | null): void
 }
@@ -113,6 +115,8 @@ export class Relay implements ReplySink {
   #repeating = false
   /** The client hears nothing more of this exchange but its end. */
   #deaf = false
+  /** CommandComplete that waits for the commit. */
+  #held: Uint8Array | null = null
   #repeatsBecause: string | null = null
   /** The exchange has met an error. */
   failed = false
@@ -148,6 +152,7 @@ export class Relay implements ReplySink {
     this.#taken = 0
     this.#repeating = false
     this.#deaf = false
+    this.#held = null
     this.failed = false
     this.#synced = false
     this.quiet = false
@@ -242,17 +247,20 @@ export class Relay implements ReplySink {
     this.#server = null
     this.#at = this.#owed.length
     if (server === null) return
+    if (this.#held !== null) this.#host.forward(this.#held)
+    this.#held = null
     if (this.#repeating) this.#host.repeat(server, this.#repeatsBecause)
     else this.#host.exchangeFinished(server)
   }
 
   lost(error: PgError): void {
     const server = this.#server
-    const repeats = this.#repeating || (!this.#isAnswered() && this.#host.repeatsAfter(null))
+    const repeats = this.#repeating || (!this.#isAnswered() && this.#host.repeatsAfter(null, true))
     this.#at = this.#owed.length
     if (server === null || !repeats) {
       this.#server = null
-      return this.#host.serverLost(error)
+      const torn = server?.isInMessage === true && this.#committed && !this.#deaf
+      return this.#host.serverLost(error, torn)
     }
     if (!this.#repeating) this.#repeatsBecause = null
     this.#repeating = true
@@ -292,7 +300,9 @@ export class Relay implements ReplySink {
         if (this.#deaf) return
       } else {
         this.#committed = true
-        this.#host.forward(bytes)
+        if (debt === 'executeAndCommit' && code === backend.commandComplete) {
+          this.#held = Uint8Array.from(bytes)
+        } else this.#host.forward(bytes)
       }
     }
     if (code === backend.commandComplete)
@@ -311,9 +321,12 @@ export class Relay implements ReplySink {
   }
 
   #error(bytes: Uint8Array): void {
-    const poison = this.#owed[this.#at] === 'poison' ? this.#poisonError : null
+    const debt = this.#owed[this.#at]
+    const poison = debt === 'poison' ? this.#poisonError : null
     const sqlstate = sqlstateOf(bytes)
-    if (poison === null && !this.#isAnswered() && this.#host.repeatsAfter(sqlstate)) {
+    const bound = debt !== 'swallowParse' && debt !== 'swallowBind'
+    this.#held = null
+    if (poison === null && !this.#isAnswered() && this.#host.repeatsAfter(sqlstate, bound)) {
       this.#repeating = true
       this.#repeatsBecause = sqlstate
       this.#at = this.#owed.length

@@ -26,6 +26,8 @@ export interface ExchangeEvents {
   exchangePaused(failed: boolean): void
   /** The client is gone: nothing is run for it any more. */
   readonly closed: boolean
+  /** The session ends without a word. */
+  close(): void
   /** See RelayHost.repeat. */
   repeatCommand(server: ServerConnection, sqlstate: string | null): void
 }
@@ -151,10 +153,10 @@ export class Replies implements RelayHost {
     return this.#repeats.isArmed
   }
 
-  repeatsAfter(sqlstate: string | null): boolean {
+  repeatsAfter(sqlstate: string | null, bound: boolean): boolean {
     const { server } = this.relay
     if (server === null || this.#events.closed) return false
-    return this.#repeats.after(server, sqlstate) || this.#ride.wasHit(sqlstate)
+    return this.#repeats.after(server, sqlstate, bound) || this.#ride.wasHit(sqlstate)
   }
 
   repeat(server: ServerConnection, sqlstate: string | null): void {
@@ -190,9 +192,14 @@ export class Replies implements RelayHost {
     this.#events.exchangePaused(this.relay.failed)
   }
 
-  serverLost(error: PgError): void {
+  serverLost(error: PgError, torn: boolean): void {
     this.load?.end()
     this.#ride.arrived()
+    // Whatever is said now would be read as the rest of that row: PostgreSQL's own clients are cut off there, too.
+    if (torn) {
+      this.#times.traffic.countError(error.sqlstate)
+      return this.#events.close()
+    }
     const pending = this.#effects.slice(this.#effectAt)
     const deciding = pending.some((effect) => decides(effect))
     if (!this.relay.failed) this.#output.error(deciding ? error : this.#state.meaningOf(error))

@@ -92,6 +92,11 @@ export class FrameScanner {
     this.#wholeBytesMax = wholeBytesMax
   }
 
+  /** True when the beginning of a streamed frame has been passed on whose end has not come. */
+  get inStreamed(): boolean {
+    return this.#streamLeft > 0
+  }
+
   /** @throws PgError 08P01 on a length below 4, or a gathered frame above wholeBytesMax. */
   push(chunk: Uint8Array): void {
     let at = this.#finishPending(chunk)

@@ -54,6 +54,11 @@ export class RawConnection {
     return this.#closed
   }
 
+  /** Bytes of a message whose end has not come. */
+  get unfinishedBytes(): number {
+    return this.#chunkBytes
+  }
+
   /** One socket write; bytes for a connection that is gone are dropped, as the kernel would. */
   send(bytes: Uint8Array): void {
     if (!this.#closed && !this.#socket.writableEnded) this.#socket.write(bytes)

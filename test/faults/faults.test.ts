@@ -1,0 +1,61 @@
+// A slice of the fault suite; `node test/faults/run.ts` has all of it.
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { present } from '../support/clients.ts'
+import { type Stack, startStack } from '../support/stack.ts'
+import { clientTls } from '../support/tls-client.ts'
+import { cutClients, playWhole } from './client-cuts.ts'
+import { conversationSetup } from './conversation.ts'
+import { cutLogins } from './login-cuts.ts'
+import { describeReport, everyNth, type Report } from './report.ts'
+import { cutServers, type RelayedStack, startRelayed } from './server-cuts.ts'
+
+const servers = present(inject('servers')[0])
+const trust = {
+  authRules: [{ database: null, user: null, address: null, method: 'trust' }],
+} as const
+const timeout = 120_000
+const share = Number(process.env['RINGFENCE_FAULTS'] ?? 12)
+
+/** The first complaints; what was seen goes to the log. */
+function wrongs(report: Report): readonly string[] {
+  process.stdout.write(`${describeReport(report)}\n`)
+  return report.complaints.slice(0, 10)
+}
+
+describe.each([
+  { lanes: 0, name: 'without the fast lane' },
+  { lanes: 1, name: 'with the fast lane' },
+])('$name', ({ lanes, name }) => {
+  let relayed: RelayedStack
+  beforeAll(async () => {
+    const pool = { size: 3, laneServersMax: lanes }
+    relayed = await startRelayed(servers, { ...trust, pool, setupSql: conversationSetup })
+  })
+  afterAll(async () => {
+    await relayed.stack.close()
+    await relayed.relay.close()
+  })
+
+  it('clients that die at any byte leave nothing behind', { timeout }, async () => {
+    expect(wrongs(await playWhole(relayed.stack, name))).toEqual([])
+    expect(wrongs(await cutClients(relayed.stack, name, everyNth(share)))).toEqual([])
+  })
+
+  it('servers that die at any byte cost what they were doing, and no more', {
+    timeout,
+  }, async () => {
+    expect(wrongs(await cutServers(relayed, name, everyNth(share)))).toEqual([])
+  })
+})
+
+describe('logins', () => {
+  let stack: Stack
+  beforeAll(async () => {
+    stack = await startStack(servers, { shards: 1, tls: clientTls({ mode: 'prefer' }) })
+  })
+  afterAll(() => stack.close())
+
+  it('that break off at any byte leave nothing behind', { timeout }, async () => {
+    expect(wrongs(await cutLogins(stack, everyNth(Math.max(1, Math.floor(share / 3)))))).toEqual([])
+  })
+})

@@ -1,0 +1,46 @@
+// The parts of the fault suite, each with a proxy of its own.
+import type { TestServers } from '../support/servers.ts'
+import { startStack } from '../support/stack.ts'
+import { clientTls } from '../support/tls-client.ts'
+import { cutClients, playWhole } from './client-cuts.ts'
+import { conversationSetup } from './conversation.ts'
+import { cutLogins } from './login-cuts.ts'
+import type { Report, Share } from './report.ts'
+import { cutServers, startRelayed } from './server-cuts.ts'
+
+export type Part = (servers: TestServers, share: Share) => Promise<readonly Report[]>
+
+const trust = {
+  authRules: [{ database: null, user: null, address: null, method: 'trust' }],
+} as const
+
+/** Clients and servers that die within conversations. */
+async function cuts(servers: TestServers, share: Share, lanes: number): Promise<Report[]> {
+  const name = lanes === 0 ? 'without the fast lane' : 'with the fast lane'
+  const pool = { size: 3, laneServersMax: lanes }
+  const relayed = await startRelayed(servers, { ...trust, pool, setupSql: conversationSetup })
+  try {
+    return [
+      await playWhole(relayed.stack, name),
+      await cutClients(relayed.stack, name, share),
+      await cutServers(relayed, name, share),
+    ]
+  } finally {
+    await relayed.stack.close()
+    await relayed.relay.close()
+  }
+}
+
+/** By the name that `run.ts` calls them. */
+export const parts = {
+  cuts: (servers, share) => cuts(servers, share, 0),
+  lane: (servers, share) => cuts(servers, share, 1),
+  logins: async (servers, share) => {
+    const stack = await startStack(servers, { shards: 1, tls: clientTls({ mode: 'prefer' }) })
+    try {
+      return [await cutLogins(stack, share)]
+    } finally {
+      await stack.close()
+    }
+  },
+} as const satisfies Readonly<Record<string, Part>>
