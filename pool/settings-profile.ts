@@ -153,13 +153,15 @@ function keyOf(settings: readonly (readonly [string, string])[]): string {
 }
 
 const plainSetting =
-  /^\s*(?:SET\s+(?:SESSION\s+)?"?\w+"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('\w+',)\s*'?([^'"\\]*?)'?\s*(?:, false\))?\s*$/i
+  /^\s*(?:SET\s+(?:SESSION\s+)?"?\w+"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('\w+',)\s*'?([^"\\]*?)'?\s*(?:, false\))?\s*$/i
 
 /** The same for different words that mean the same, where that is easily seen: what a look finds is said in ours. */
 function valueIn(name: string, sql: string): string {
   const value = plainSetting.exec(sql)?.[1]?.toLowerCase()
   if (value === undefined || name === 'lc_monetary') return sql
-  return name === 'client_encoding' ? `=${value.replaceAll(/[^a-z0-9]/g, '')}` : `=${value}`
+  // asyncpg quotes it once more.
+  if (name === 'client_encoding') return `=${value.replaceAll(/[^a-z0-9]/g, '')}`
+  return value.includes("'") ? sql : `=${value}`
 }
 
 function isIdentity(name: string): boolean {

@@ -39,6 +39,7 @@ describe('a settings profile', () => {
         `SELECT pg_catalog.set_config('client_encoding', '${value}', false)`,
       )
     expect(called('utf-8').literals).toBe(called('UTF8').literals)
+    expect(called("''utf-8''").literals).toBe(called('UTF8').literals)
     expect(set(empty, 'client_encoding', "'Utf8'").literals).toBe(called('utf-8').literals)
     expect(called('LATIN1').literals).not.toBe(called('UTF8').literals)
     expect(set(empty, 'timezone', "'UTC'").literals).not.toBe(
