@@ -38,6 +38,7 @@ import type { ServerBudgets } from './server-budgets.ts'
 import { topologyStoreOf } from './topology-following.ts'
 import { ShardServers } from './shard-servers.ts'
 import { Traffic } from './traffic.ts'
+import { catalogPool } from './catalog-pool.ts'
 import {
   type Credentials,
   type DatabaseOptions,
@@ -186,7 +187,7 @@ export class Database {
     await this.#untilLed(this.serversOf(this.home))
     if (rules === null) {
       // Not known, functions count as VOLATILE: reads go to the primary until the sweep has found out.
-      if (needsSchema(this.#options)) await this.refreshSchema('now').catch(() => false)
+      if (this.hasReplicas) await this.refreshSchema('now').catch(() => false)
       return
     }
     const store = topologyStoreOf(this, this.#context)
@@ -371,7 +372,7 @@ export class Database {
   }
 
   async #load(): Promise<void> {
-    const pool = this.poolFor(this.home, this.options.catalogUser)
+    const pool = catalogPool(this)
     const server = await leaseOnce(pool, SettingsProfile.empty)
     try {
       const replay = SettingsProfile.empty.replayFrom(server.settings)
