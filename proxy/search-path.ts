@@ -22,7 +22,7 @@ const setConfigStatement =
   /^SELECT pg_catalog\.set_config\('search_path', ?E?'((?:[^'\\]|''|\\\\)*)'/
 
 /** Schemas that `sql`, the statement that set search_path, makes visible; undefined when unreadable. */
-export function searchPathOf(sql: string, user: string): readonly string[] | undefined {
+function searchPathOf(sql: string, user: string): readonly string[] | undefined {
   const set = setStatement.exec(sql)?.[1]
   if (set !== undefined) return parseSearchPath(set, user)
   const config = setConfigStatement.exec(sql)?.[1]

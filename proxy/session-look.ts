@@ -55,7 +55,7 @@ FROM pg_catalog.unnest(ARRAY['session_authorization', 'role']) n`
 }
 
 /** What both want to know. */
-export function widerLook(wanted: WantedLook | null, { look, traces }: EffectLook): WantedLook {
+function widerLook(wanted: WantedLook | null, { look, traces }: EffectLook): WantedLook {
   const both = (a: readonly string[], b: readonly string[]) => (a.length === 0 ? b : [...a, ...b])
   return {
     settings: look === 'settings' || wanted?.settings === true,
