@@ -17,8 +17,12 @@ export function isGone(sqlstate: string): boolean {
   return /^(?:57P|08|58)/.test(sqlstate)
 }
 
-/** True for errors whose message or position tells of the words that a statement was sent in: syntax, names, types, values. */
-export function isOfWords(sqlstate: string): boolean {
+/**
+ * True for errors whose message or position tells of the words that a statement was sent in: syntax, names, types, values.
+ * Before it is `bound`, whatever its values have met: a domain's check runs code. Nothing that tells of the server.
+ */
+export function isOfWords(sqlstate: string, bound: boolean): boolean {
+  if (!bound) return !/^(?:08|40|53|55|57|58)/.test(sqlstate)
   return /^(?:0A|22|26|42)/.test(sqlstate)
 }
 

@@ -75,12 +75,12 @@ export class Repeats {
 
   /**
    * True when the command is to be run again after that error; null: the connection was lost. See
-   * `fenceError`.
+   * `fenceError`. `bound`: it had begun to run.
    */
-  after({ target }: ServerConnection, sqlstate: string | null): boolean {
+  after({ target }: ServerConnection, sqlstate: string | null, bound: boolean): boolean {
     if (this.#run === null) return false
     if (sqlstate === fenceError) return true
-    if (this.#reworded !== null && sqlstate !== null && isOfWords(sqlstate)) {
+    if (this.#reworded !== null && sqlstate !== null && isOfWords(sqlstate, bound)) {
       this.#reworded.failed()
       return true
     }

@@ -11,12 +11,15 @@ export class AutoPrepare {
   readonly sql: Uint8Array
   /** Type of each parameter as its literal has it; 0: found by the server, as for a string. */
   readonly types: readonly number[]
+  /** Numbers of those that become a column's value. */
+  readonly #assigned: ReadonlySet<number>
   #uses = 0
   #failures = 0
 
-  constructor(sql: Uint8Array, types: readonly number[]) {
+  constructor(sql: Uint8Array, types: readonly number[], assigned: ReadonlySet<number>) {
     this.sql = sql
     this.types = types
+    this.#assigned = assigned
   }
 
   /** True from its second use on, unless errors come of it; to be asked once for each use. */
@@ -39,12 +42,23 @@ export class AutoPrepare {
     for (let index = 0; index < literals.count; index += 1) {
       const { kind, raw } = literals.at(index)
       if (kind === 'number' && !/^\d+$/.test(raw)) return null
+      if (kind === 'string') {
+        if (!literals.isPlain(index)) return null
+        if (this.#assigned.has(index) && isBareInterval(raw)) return null
+      }
       values.push(Buffer.from(raw, 'latin1'))
     }
     return values
   }
 }
 
+/**
+ * An interval whose units the column tells: '5' is five minutes in an INTERVAL MINUTE, as a constant. A parameter is read
+ * as an INTERVAL of seconds and becomes one of minutes then. Dates and UUIDs are none.
+ */
+const intervalStart =
+  /^(?!\s*\d{4}-\d+-\d|[\da-f]{8}-[\da-f]{4}-)[\s@+.-]*(?:[cdhmswy][a-z]*\s*|us[a-z]*\s*)?[\s@+.-]*\d/i
+const bareNumber = /\d(?:\s*$|\s+ago\s*$|\s+[-+.\d]|[.:])/i
 const int4 = 23
 const parametersMax = 100
 // More than so many errors, and more than one in so many uses: whoever asks that does not gain by it.
@@ -52,6 +66,10 @@ const failuresMin = 3
 const failuresShare = 20
 const comparisons = new Set(['=', '<>', '!=', '<', '<=', '>', '>='])
 const sums = new Set(['+', '-'])
+
+function isBareInterval(text: string): boolean {
+  return intervalStart.test(text) && bareNumber.test(text)
+}
 
 /** How a statement runs prepared; null when it does not. `template`: its text as the lexer leaves it. */
 export function autoPrepareOf(
@@ -77,12 +95,15 @@ export function autoPrepareOf(
       sql += char
     }
   }
-  return types.length === count ? new AutoPrepare(Buffer.from(sql, 'latin1'), types) : null
+  if (types.length !== count) return null
+  return new AutoPrepare(Buffer.from(sql, 'latin1'), types, places.assigned)
 }
 
 /** Literals at places where a parameter means the same. */
 class Places {
   readonly found = new Set<number>()
+  /** Of these: what becomes a column's value. */
+  readonly assigned = new Set<number>()
   readonly #literals: Literals
 
   constructor(literals: Literals) {
@@ -102,14 +123,14 @@ class Places {
     if (source === undefined || !('SelectStmt' in source)) return
     const [only, ...more] = source.SelectStmt.valuesLists ?? []
     if (more.length > 0) return
-    for (const cell of listOf(only) ?? []) this.#take(cell)
+    for (const cell of listOf(only) ?? []) this.#take(cell, this.assigned)
   }
 
   #assigned(targets: readonly Node[]): void {
     for (const target of targets) {
       const value = 'ResTarget' in target ? target.ResTarget.val : undefined
       if (value === undefined) continue
-      this.#take(value)
+      this.#take(value, this.assigned)
       if (!('A_Expr' in value) || value.A_Expr.kind !== 'AEXPR_OP') continue
       const { name, lexpr, rexpr } = value.A_Expr
       if (lexpr === undefined || !('ColumnRef' in lexpr) || !sums.has(operator(name))) continue
@@ -135,12 +156,13 @@ class Places {
     if (isInteger(node)) this.#take(node)
   }
 
-  #take(node: Node | undefined): void {
+  #take(node: Node | undefined, into = this.found): void {
     if (node === undefined || !('A_Const' in node)) return
     const text = constantText(node.A_Const)
     const found = this.#literals.find(node.A_Const.location ?? 0)
     if (text === null || found === undefined || !this.#literals.means(found, text)) return
     this.found.add(found.index)
+    into.add(found.index)
   }
 }
 

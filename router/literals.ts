@@ -29,6 +29,15 @@ export class Literals {
     return { kind: kind === literalKind.bits ? 'bits' : 'number', raw: raw.slice(start, end) }
   }
 
+  /** False for an E'…' with bytes or code points by number, which only the server can tell in its own encoding. */
+  isPlain(index: number): boolean {
+    const { literals, raw } = this.#lexed
+    const start = literals[index * 3] ?? 0
+    if (raw[start] !== 'E' && raw[start] !== 'e') return true
+    const body = raw.slice(start + 2, literals[index * 3 + 1])
+    return !body.includes('\\') || plainBody.test(body)
+  }
+
   /**
    * Literal that starts at byte `offset`, or follows the minus sign there; undefined when neither.
    */
@@ -96,6 +105,8 @@ function stringValue(raw: string, start: number, end: number): string {
   return unescape(raw.slice(start + 2, end - 1))
 }
 
+/** Of ASCII alone: in some encodings the last byte of a character looks like a backslash. */
+const plainBody = /^(?:[^\\\x80-\xff]|\\[^xuU0-7\x80-\xff])*$/
 const escape = /''|\\(?:u([\da-fA-F]{4})|U([\da-fA-F]{8})|x([\da-fA-F]{1,2})|([0-7]{1,3})|[^])/g
 const letters: Readonly<Record<string, string>> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' }
 

@@ -21,6 +21,8 @@ export type Reworded = {
   readonly auto: AutoPrepare
   readonly cached: CachedStatement
   readonly values: readonly Uint8Array[]
+  /** It may fail at its commit. */
+  readonly writes: boolean
 }
 
 type Interned = { readonly scope: string; readonly cached: CachedStatement }
@@ -39,7 +41,8 @@ export function reworded(session: Session, query: SimpleQuery): Reworded | null 
   if (plans.length !== 1 || plans[0]?.kind !== 'single' || effects[0] !== null) return null
   if (output.parameter(standardStrings) !== 'on' || !auto.isWorthwhile()) return null
   const values = auto.valuesOf(prepared.literals)
-  return values === null ? null : { auto, cached: cachedOf(session, auto), values }
+  const { writes } = query
+  return values === null ? null : { auto, cached: cachedOf(session, auto), values, writes }
 }
 
 function cachedOf({ state }: Session, auto: AutoPrepare): CachedStatement {
@@ -55,7 +58,7 @@ function cachedOf({ state }: Session, auto: AutoPrepare): CachedStatement {
 export function sendReworded(
   session: Session,
   server: ServerConnection,
-  { cached, values }: Reworded,
+  { cached, values, writes }: Reworded,
 ): void {
   const { relay, replies } = session
   const { writer } = session.context
@@ -74,7 +77,7 @@ export function sendReworded(
   writeDescribe(writer, 'P', '')
   relay.expect('describeRows')
   writeExecute(writer, '', 0)
-  relay.expect('execute')
+  relay.expect(writes ? 'executeAndCommit' : 'execute')
   writeSync(writer)
   relay.expect('sync')
   server.send(writer.bytes())

@@ -16,6 +16,11 @@ import { type Stack, type StackOptions, startStack } from '../support/stack.ts'
 
 const [newest] = inject('servers')
 const setupSql = `
+  CREATE DOMAIN word AS text CHECK (VALUE <> 'bad');
+  CREATE TABLE owners (id int PRIMARY KEY);
+  CREATE TABLE odd (id int PRIMARY KEY, minutes interval minute, span interval day to second(0), word word, text text,
+    owner int REFERENCES owners DEFERRABLE INITIALLY DEFERRED);
+  INSERT INTO odd (id) SELECT generate_series(1, 5);
   CREATE TABLE items (id bigint PRIMARY KEY, small int2, name varchar(10), code char(4), price numeric(8, 2),
     born date, at timestamptz, tags jsonb, note text, kind oid);
   INSERT INTO items SELECT g, g % 7, 'item ' || g, 'c' || g % 10, g * 1.5, date '2020-01-01' + g,
@@ -100,7 +105,24 @@ const statements = [
   "UPDATE items SET note = 'changed', small = small + 1, price = 3 WHERE id = 5 RETURNING *",
   'DELETE FROM items WHERE id = 1000',
   'DELETE FROM items WHERE id = 2000 RETURNING id',
+  // A constant's units may be its column's.
+  "UPDATE odd SET minutes = '5', span = '1 2' WHERE id = 1 RETURNING minutes, span",
+  "UPDATE odd SET minutes = '1 day 7', span = '4:05' WHERE id = 1 RETURNING minutes, span",
+  "UPDATE odd SET span = 'day 3' WHERE id = 1 RETURNING span",
+  "INSERT INTO odd (id, minutes) VALUES (6, '-7') ON CONFLICT (id) DO UPDATE SET minutes = '8' RETURNING minutes",
+  "SELECT id FROM odd WHERE minutes = '5' ORDER BY id",
+  // Bytes by number are bytes of the database, whatever the client's encoding is.
+  "SET client_encoding = 'LATIN1'",
+  "UPDATE odd SET text = 'caf\u00e9' WHERE id = 2 RETURNING text",
+  "UPDATE odd SET text = E'\\u00e9 \\xc3\\xa9 \\303\\251' WHERE id = 2 RETURNING id, text",
+  "SET client_encoding = 'UTF8'",
+  "UPDATE odd SET text = E'a\\tb\\'c\\\\x' WHERE id = 2 RETURNING id, text",
+  // A failure of the commit is told instead of the end of the statement.
+  'UPDATE odd SET owner = 77 WHERE id = 3',
+  'INSERT INTO odd (id, owner) VALUES (12, 78) RETURNING id',
   // What does not work out is told in the words of the query.
+  "UPDATE odd SET word = 'bad' WHERE id = 4",
+  "INSERT INTO odd (id, word) VALUES (13, 'bad')",
   "SELECT id FROM items WHERE id = 'seven'",
   "SELECT id FROM items WHERE born = 'no date'",
   'SELECT id FROM items WHERE name = 7',
