@@ -13,7 +13,9 @@ step counts as *same* when everything that the client got was equal: rows, types
 
 \`npm run test:clients\` runs the clients in JavaScript and psql. The others are packages of Debian 12, which
 \`test/clients/languages/install\` installs; the same run with \`RINGFENCE_TEST_LANGUAGES=all\` has them. A run fails when what it sees is not
-what this page says.`
+what this page says.
+
+The suites that PostgreSQL and some drivers have of their own run by other scripts: [test/clients/suites](../test/clients/suites/README.md).`
 
 /** The page, from the files of `folder`. */
 export function compatibilityPage(folder: string): string {
