@@ -9,6 +9,7 @@ import { databaseUrl } from './servers.ts'
 
 export type IdleResult = {
   readonly peer: string
+  readonly version: string
   /** In the order of their counts; the first is the proxy with one client come and gone. */
   readonly steps: readonly IdleStep[]
 }
@@ -45,7 +46,7 @@ export async function measureIdleClients(
       await delay(settleMs, undefined, { signal })
       steps.push({ clients: count, residentBytes: residentBytesOf(peer.proxyPid) })
     }
-    return { peer: peer.name, steps }
+    return { peer: peer.name, version: peer.version, steps }
   } finally {
     await Promise.allSettled(clients.map((client) => client.end()))
     await peer.stop()

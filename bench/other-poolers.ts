@@ -41,6 +41,8 @@ const poolers: Readonly<Record<OtherPooler, Pooler>> = {
       'pgpool.conf': keyValues({
         listen_addresses: '127.0.0.1',
         port,
+        // Before 4.4, and since.
+        socket_dir: dir,
         unix_socket_directories: dir,
         pcp_listen_addresses: '',
         pcp_socket_dir: dir,

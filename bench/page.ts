@@ -40,7 +40,8 @@ export function renderPage(runs: readonly Results[]): string {
 function renderRun({ startedAt, machine, rounds, seconds }: Results): string {
   const commit = machine.commit === null ? '' : `, commit ${machine.commit}`
   const when = `${startedAt.slice(0, 16).replace('T', ' ')} UTC`
-  const how = `${when}${commit}: ${rounds} rounds of ${seconds} s, load before it ${machine.load1.toFixed(1)}`
+  // Of every row and peer.
+  const how = `${when}${commit}: ${rounds} × ${seconds} s, load ${machine.load1.toFixed(1)} before it`
   const lines = renderMachine(machine).trimEnd().split('\n')
   return [how, ...lines].map((line) => `${line}  \n`).join('')
 }

@@ -79,7 +79,8 @@ export async function benchPlain(
     say(`idle clients of ${starter.name}\n`)
     idle.push(await measureIdleClients(starter, counts, signal))
   }
-  return { results, idle, versions: versionsOf(peers) }
+  const versions = Object.fromEntries(idle.map(({ peer, version }) => [peer, version]))
+  return { results, idle, versions: { ...versionsOf(peers), ...versions } }
 }
 
 /** By name. */

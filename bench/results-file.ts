@@ -45,6 +45,7 @@ const results = z.object({
   idle: z.array(
     z.object({
       peer: z.string(),
+      version: z.string(),
       steps: z.array(z.object({ clients: z.number(), residentBytes: z.number() })),
     }),
   ),

@@ -40,16 +40,18 @@ async function runRow(
 }
 
 /**
- * Runs every proxy once under a load that it will meet, and forgets the figures: one that has just
- * started is still compiling itself, which would be charged to its first row.
+ * Runs every proxy under loads that it will meet, one for each protocol, and forgets the figures:
+ * one that has just started is still compiling itself, which would be charged to its first rows.
  */
 async function warmUp(bench: Bench, rows: readonly Row[], peers: readonly Peer[]): Promise<void> {
   for (const peer of peers.filter(({ proxyPid }) => proxyPid !== null)) {
-    const row = rows.find(({ peers, load }) => {
-      return peers.includes(peer.name) && peer.cannot(load) === null
+    const loads = rows.flatMap((row) => {
+      return row.peers.includes(peer.name) && peer.cannot(row.load) === null ? [row.load] : []
     })
-    if (row === undefined) continue
-    await runOnce(bench, startRun(peer), { load: row.load, ratePerSecond: null })
+    const firsts = loads.filter(({ protocol }, at) => {
+      return loads.findIndex((load) => load.protocol === protocol) === at
+    })
+    for (const load of firsts) await runOnce(bench, startRun(peer), { load, ratePerSecond: null })
   }
 }
 

@@ -198,7 +198,7 @@ describe('the report', () => {
       { clients: 100, residentBytes: 2 * mebibyte },
       { clients: 512, residentBytes: 5 * mebibyte },
     ]
-    expect(renderIdle([{ peer: 'Ringfence', steps }])).toMatch(
+    expect(renderIdle([{ peer: 'Ringfence', version: '1', steps }])).toMatch(
       /Ringfence +1\.0 +2\.0 +5\.0 +8\.0\n$/,
     )
     expect(renderIdle([])).toBe('')

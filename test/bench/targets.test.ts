@@ -78,7 +78,7 @@ describe('a target', () => {
       { clients: 10, residentBytes: 1024 * 10 },
       { clients: 100, residentBytes: 1024 * 100 * 16 },
     ]
-    expect(judge([], [{ peer: 'Ringfence', steps }])).toMatchObject([
+    expect(judge([], [{ peer: 'Ringfence', version: '1', steps }])).toMatchObject([
       { row: '100 idle clients', measured: '16.0 KiB', verdict: 'missed' },
     ])
   })
@@ -137,7 +137,7 @@ describe('the page', () => {
     const text = await readFile(page, 'utf8')
     expect(text).not.toContain('figures of long ago')
     expect(placed(text, '')).toBe(placed(real, ''))
-    expect(text).toContain('2026-01-02 03:04 UTC, commit abc: 3 rounds of 2 s')
+    expect(text).toContain('2026-01-02 03:04 UTC, commit abc: 3 × 2 s, load 0.3 before it')
     expect(text).toMatch(/\| select simple 64 \| Ringfence \| 170 \| 1\.70 \|/)
     expect(text).not.toMatch(/\| Ringfence \| 150 \|/)
     expect(text).toContain('- select prepared 64, PgBouncer: a \\| b c\n')
