@@ -106,6 +106,8 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
     // Whatever there is, it stays where it is.
     lease.pinned ??= 'session state'
   }
+  const { pin } = state.database.options
+  if (lease.pinned !== null && pin === 'refuse') throw pgError('pinRefused', [lease.pinned])
 }
 
 /** A cancel request may still have been on its way for the statement before. */

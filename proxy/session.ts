@@ -215,8 +215,6 @@ export class Session implements ExchangeEvents, ServerOwner {
     runOn(this, server, { items: [], where: '(nowhere)', error: null }, 'sync')
   }
 
-  // ---- commands that are run again
-
   repeatCommand(server: ServerConnection, sqlstate: string | null): void {
     const run = this.repeats.take(server, sqlstate)
     // Not in the middle of a dying connection's farewells.
@@ -346,7 +344,10 @@ export class Session implements ExchangeEvents, ServerOwner {
       then()
       this.pump()
     }
-    steps.then(over, (error: unknown) => this.fatal(toPgError(error)))
+    steps.then(over, (error: unknown) => {
+      this.fatal(toPgError(error))
+      this.state.leases.abandon()
+    })
   }
 
   /** The statement or pipeline ends with an error of our own. */

@@ -81,7 +81,6 @@ async function endTransaction(
   const before = state.transaction
   const committing = how === 'commit' && before?.failed !== true
   const lost = how === 'commit' ? before?.lost : null
-  if (committing && before !== null && before.listens.length > 0) await state.listening?.arm()
   if (committing) await commitTransaction(session)
   else await rollbackTransaction(session)
   // ROLLBACK as an answer to COMMIT is enough only for who knows of the failure.

@@ -19,6 +19,7 @@ export async function commitTransaction(session: Session): Promise<void> {
   const { state } = session
   const { transaction } = state
   if (transaction === null) return
+  if (transaction.listens.length > 0) await state.listening?.arm()
   const { written, schemaChanged } = transaction
   const leases = joinedLeases(session)
   const readers = leases.filter(({ server }) => !written.includes(server.shard))

@@ -92,8 +92,10 @@ class Checker {
       client.holds = true
     }
     const wrong = await this.#send(client, command, history)
+    if (isKilled(wrong)) return this.#reconnect(client, history)
     if (wrong !== '' || this.taken % probeEvery !== 0) return wrong
     const { wrong: different, told } = await twin.send(probe)
+    if (isKilled(different)) return this.#reconnect(client, history)
     if (different !== '') return `after it the session is ${different}`
     if (client.holds && twin.status === 'I' && !showsThings(told)) this.#release(client)
     return ''
@@ -136,6 +138,11 @@ class Checker {
       WHERE pid = ANY ($1::int[]) AND state = 'idle'`
     if (pids.length > 0) await askServer(url, sql, [pids])
   }
+}
+
+/** A server that was killed as idle had been lent in that very moment. */
+function isKilled(wrong: string): boolean {
+  return /^told E\(C08006 [^)]*administrator command/.test(wrong)
 }
 
 /** Runs the check. @throws Error when a side does not answer */

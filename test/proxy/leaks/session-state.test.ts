@@ -5,7 +5,7 @@ import { askServer, present } from '../../support/clients.ts'
 import { startStack, type Stack } from '../../support/stack.ts'
 import { setupSql, settingScripts } from './setting-scripts.ts'
 import { thingScripts } from './thing-scripts.ts'
-import { runScript, type Script } from './two-clients.ts'
+import { lines, runScript, type Script } from './two-clients.ts'
 
 const scripts: Readonly<Record<string, Script>> = { ...settingScripts, ...thingScripts }
 
@@ -44,5 +44,28 @@ describe.each(inject('servers'))('with PostgreSQL $version', (servers) => {
     it.each(Object.entries(scripts))('%s', async (_, script) => {
       expect(await toldBy(script, 'proxy')).toEqual(await toldBy(script, 'direct'))
     })
+  })
+
+  it('ends a session whose function has left what pool.pin = refuse forbids', async () => {
+    const pool = { size: 1, queryWaitTimeoutMs: 2_000 }
+    stack = await startStack(servers, { shards: 1, pool, setupSql, database: { pin: 'refuse' } })
+    const script = lines(`
+      a: SELECT pg_advisory_lock(1)
+      a: SELECT remember('x')
+      b: SELECT current_setting('app.tenant', true) = 'x'
+      a: SHOW app.tenant
+      a: SELECT take_lock()
+      b: SELECT pg_try_advisory_lock(77) IS NULL
+      b: SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77
+    `)
+    try {
+      const told = await runScript(stack.proxy, script)
+      expect(told[0]).toMatch(/^0A000/)
+      expect(told[3]).toBe('SHOW [["x"]]')
+      expect(told[5]).toMatch(/^0A000/)
+      expect(told[6]).toBe('SELECT [["0"]]')
+    } finally {
+      await stack.close()
+    }
   })
 })
