@@ -76,12 +76,15 @@ export class Listening implements Listener {
   /** The transaction has ended; `actions` are what it asked for, in order: none when it was rolled back. */
   ended(actions: readonly ListenAction[]): void {
     this.#arming = false
+    const wanted = new Set(this.channels)
     for (const { kind, channel } of actions) {
-      if (kind === 'listen') this.#channels.set(channel, true)
-      else if (channel === null) this.#keep(() => false)
-      else this.#keep((other) => other !== channel)
+      if (kind === 'listen') wanted.add(channel)
+      else if (channel === null) wanted.clear()
+      else wanted.delete(channel)
     }
-    this.#keep((_, inForce) => inForce)
+    // What was given up and asked for again stays with the hub.
+    this.#keep((channel) => wanted.has(channel))
+    for (const channel of wanted) this.#channels.set(channel, true)
     this.#waiting = this.#waiting.filter(({ channel }) => this.#channels.get(channel) === true)
   }
 
@@ -155,9 +158,9 @@ export class Listening implements Listener {
     )
   }
 
-  #keep(keeps: (channel: string, inForce: boolean) => boolean): void {
-    for (const [channel, inForce] of Array.from(this.#channels)) {
-      if (keeps(channel, inForce)) continue
+  #keep(keeps: (channel: string) => boolean): void {
+    for (const channel of Array.from(this.#channels.keys())) {
+      if (keeps(channel)) continue
       this.#channels.delete(channel)
       this.#options.hub.unlisten(channel, this)
     }

@@ -244,6 +244,13 @@ export const thingScripts: Readonly<Record<string, Script>> = {
     a: UNLISTEN *
     b: NOTIFY five
     a: SELECT 12
+    a: LISTEN again
+    a: BEGIN
+    a: UNLISTEN *
+    a: LISTEN again
+    a: COMMIT
+    b: NOTIFY again
+    a: SELECT 'again'
     a: LISTEN seven
     a: DISCARD ALL
     b: NOTIFY seven
