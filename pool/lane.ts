@@ -90,8 +90,6 @@ export class LaneServer {
   /** Names of statements that it was sent to prepare and has not accepted yet. */
   readonly preparing = new Set<string>()
   sealed = false
-  /** A cancel request was sent: it may hit another statement than the one it was meant for. */
-  cancelled = false
   /** When the head was sent, or became the head; of an idle server, when it became idle. */
   headSinceMs = 0
   headTurn = 0
@@ -186,8 +184,8 @@ export class Lane implements ServerOwner {
     if (lent.riders.length > 0) return
     if (this.#trial === lent) this.#trial = null
     lent.sealed = false
-    lent.cancelled = server.cancelsInFlight > 0
-    if (lent.cancelled || this.#lender.wantsBack(server)) this.#giveBack(lent)
+    // A cancel request that is on its way would hit whoever comes next.
+    if (server.cancelsInFlight > 0 || this.#lender.wantsBack(server)) this.#giveBack(lent)
   }
 
   /** Nobody waits for the rider's answer any more; its server goes on with it. */
@@ -204,8 +202,8 @@ export class Lane implements ServerOwner {
       this.forget(lent, rider)
       return null
     }
-    lent.sealed = true
-    lent.cancelled = true
+    // The request may come late: whoever stood behind would be stopped in the middle of his rows.
+    this.#rescue(lent)
     return this.#lender.cancel(lent.server)
   }
 
@@ -339,6 +337,7 @@ export class Lane implements ServerOwner {
 
   #rescue(lent: LaneServer): void {
     lent.sealed = true
+    if (lent.riders.length < 2) return
     // Some of what it was sent to prepare belongs to those who go: whether it will have it, nobody hears.
     lent.server.forgetPrepared()
     for (const rider of lent.riders.slice(1)) {

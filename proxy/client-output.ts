@@ -57,6 +57,13 @@ export class ClientOutput {
     if (this.shared !== null) this.#pause(this.shared)
   }
 
+  /** The statement on the shared server is over: whoever comes next there does not wait for this client. */
+  unshare(): void {
+    const server = this.shared
+    this.shared = null
+    if (server !== null && this.#paused.delete(server)) server.resumeReading(this)
+  }
+
   #pause(server: ServerConnection): void {
     if (server.exchangesOwed === 0 || server.isPausedBy(this)) return
     this.#paused.add(server)

@@ -156,7 +156,7 @@ export class Replies implements RelayHost {
   repeatsAfter(sqlstate: string | null, bound: boolean): boolean {
     const { server } = this.relay
     if (server === null || this.#events.closed) return false
-    return this.#repeats.after(server, sqlstate, bound) || this.#ride.wasHit(sqlstate)
+    return this.#repeats.after(server, sqlstate, bound)
   }
 
   repeat(server: ServerConnection, sqlstate: string | null): void {

@@ -1,8 +1,8 @@
 // Statements that share a server with those of other clients (pool/lane.ts): reads of one statement outside transactions,
 // of sessions that hold no server, that leave nothing behind. Whatever else a statement is, it gets a server to itself.
 //
-// While it rides, the session's bytes are kept: when its server dies, when it stood behind a slow statement, or when a cancel
-// request meant for another client has hit it, it is run once more, on a server of its own.
+// While it rides, the session's bytes are kept: when its server dies, or when it stood behind a statement that is slow or
+// was cancelled, it is run once more, on a server of its own.
 import { pgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
 import type { Lane, LaneServer, Rider } from '../../pool/lane.ts'
@@ -26,7 +26,6 @@ export type RunAgain = (session: Session, bytes: Uint8Array) => void
 // What is longer gets a server of its own rather than a copy.
 const bytesMax = 16 * 1024
 const keptBytesMin = 256
-const cancelled = '57014'
 
 /** What a simple query is sent on the lane with. */
 export type Passage = {
@@ -46,7 +45,6 @@ export class Ride implements Rider {
   #lent: LaneServer | null = null
   #pace: Pace | null = null
   #preparing = ''
-  #cancels = false
 
   constructor(session: Session) {
     this.#session = session
@@ -104,6 +102,8 @@ export class Ride implements Rider {
       this.#kept.set(bytes, at)
       at += bytes.length
     }
+    // Another client's Parse is on its way there, and may be refused.
+    if (lent.riders.length > 1) lent.server.unnamed = null
     this.#begin(lent.server, again, null)
     const { replies } = this.#session
     replies.expect([])
@@ -130,14 +130,13 @@ export class Ride implements Rider {
   /** The client wants its statement stopped. Resolves once the server has been told. */
   async cancel(): Promise<void> {
     if (this.#lent === null || this.#lane === null) return
-    this.#cancels = true
     const told = this.#lane.cancel(this.#lent, this)
     if (told !== null) return await told
     // It had not begun, and nobody will hear that it does.
     const session = this.#session
+    this.#forgetParses(this.#lent)
     this.#leave()
     session.relay.leave()
-    session.replies.parses.length = 0
     session.refuse(pgError('statementCancelled'), 'sync')
     session.pump()
   }
@@ -145,16 +144,11 @@ export class Ride implements Rider {
   /** The client is gone. */
   abandon(): void {
     const lane = this.#lane
+    if (this.#lent !== null) this.#forgetParses(this.#lent)
     const lent = this.#leave()
     if (lent === null || lane === null) return
     void lane.cancel(lent, this)
     lane.forget(lent, this)
-  }
-
-  /** True when an error with that SQLSTATE was meant for another client. */
-  wasHit(sqlstate: string | null): boolean {
-    if (sqlstate !== cancelled || this.#cancels || this.#lent === null) return false
-    return this.#lent.cancelled && this.#session.repeats.isArmed
   }
 
   #mayRide({ shape }: Statement, plan: Plan | undefined, length: number): boolean {
@@ -191,7 +185,6 @@ export class Ride implements Rider {
   #begin(server: ServerConnection, again: RunAgain, reworded: AutoPrepare | null): void {
     const session = this.#session
     this.#again = again
-    this.#cancels = false
     session.repeats.arm({ server }, this.#run, { isRead: true, reworded })
     session.state.routedBy = session.state.database.topology
     session.state.riding.began(server.shard)
@@ -200,11 +193,19 @@ export class Ride implements Rider {
     session.enter('running')
   }
 
+  /** What its server was sent to prepare for it, it may refuse, and nobody hears of that any more. */
+  #forgetParses({ server }: LaneServer): void {
+    const parses = this.#session.replies.parses.splice(0)
+    if (parses.length === 0) return
+    server.unnamed = null
+    if (parses.some((name) => name !== '')) server.forgetPrepared()
+  }
+
   #leave(): LaneServer | null {
     const lent = this.#lent
     if (lent === null) return null
     this.#lent = null
-    this.#session.output.shared = null
+    this.#session.output.unshare()
     this.#session.state.riding.over()
     if (this.#preparing !== '') lent.preparing.delete(this.#preparing)
     this.#preparing = ''

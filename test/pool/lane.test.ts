@@ -280,7 +280,9 @@ describe('the fast lane', () => {
     await allOver([present(running)])
     expect(present(running).answer).toBe('57014')
     expect(present(waiting).answer).toBe(null)
-    await until('the last is answered or taken away', () => present(behind).over)
+    // The request might have come late, in the middle of its rows.
+    expect(present(behind).rescues).toBe(1)
+    expect(present(behind).answer).toBe(null)
   })
 
   it('puts settings in force on an idle server, and keeps others off meanwhile', async () => {
