@@ -30,7 +30,7 @@ function kindOf(sql: string): 'style' | 'order' | 'both' | 'unknown' {
   const styled = words.some((word) => style.test(word))
   const ordered = words.some((word) => order.test(word))
   // German has an order of its own.
-  if (words.length === 1 && /^german/.test(words[0] ?? '')) return 'both'
+  if (words.length === 1 && words[0]?.startsWith('german') === true) return 'both'
   if (words.length === 0 || words.some((word) => !style.test(word) && !order.test(word))) {
     return 'unknown'
   }
