@@ -30,7 +30,8 @@ function kindOf(sql: string): 'style' | 'order' | 'both' | 'unknown' {
   const styled = words.some((word) => style.test(word))
   const ordered = words.some((word) => order.test(word))
   // German has an order of its own.
-  if (words.length === 1 && words[0]?.startsWith('german') === true) return 'both'
+  const [only = ''] = words
+  if (words.length === 1 && only.startsWith('german')) return 'both'
   if (words.length === 0 || words.some((word) => !style.test(word) && !order.test(word))) {
     return 'unknown'
   }
