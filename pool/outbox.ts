@@ -4,6 +4,8 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 
 const scratchBytes = 16 * 1024
+/** 16 MiB: as many sockets as are written to in a busy turn. */
+const scratchesMax = 1024
 /** A TLS socket holds on to what it is given even where the system takes it at once: little is copied instead. */
 const copiedBytesMax = 4096
 
@@ -13,6 +15,7 @@ export class FlushTurn {
   #dirty: Outbox[] = []
   #scheduled = false
   #beganMs = 0
+  readonly #scratches: Buffer[] = []
 
   /** Monotonic milliseconds, read once for all that a turn writes: for counting, not for deadlines. */
   nowMs(): number {
@@ -36,6 +39,16 @@ export class FlushTurn {
   /** The event loop has made a turn. */
   passed(): void {
     this.#count += 1
+  }
+
+  /** A buffer for what one outbox gathers: a socket that is silent has none. */
+  take(): Buffer {
+    return this.#scratches.pop() ?? Buffer.allocUnsafeSlow(scratchBytes)
+  }
+
+  /** Takes back a buffer that nobody reads any more. */
+  giveBack(scratch: Buffer): void {
+    if (this.#scratches.length < scratchesMax) this.#scratches.push(scratch)
   }
 
   #run(): void {
@@ -73,7 +86,7 @@ export class Outbox {
       this.#socket.write(Buffer.from(bytes))
       return
     }
-    this.#scratch ??= Buffer.allocUnsafeSlow(scratchBytes)
+    this.#scratch ??= this.#turn.take()
     this.#scratch.set(bytes, this.#used)
     this.#used += bytes.length
     if (this.#queued) return
@@ -88,16 +101,22 @@ export class Outbox {
   }
 
   #write(): void {
-    if (this.#used === 0 || this.#scratch === null) return
-    const chunk = this.#scratch.subarray(0, this.#used)
+    const scratch = this.#scratch
+    if (this.#used === 0 || scratch === null) return
+    const chunk = scratch.subarray(0, this.#used)
     this.#used = 0
-    if (this.#socket.destroyed) return
+    this.#scratch = null
+    if (!this.#socket.destroyed && !this.#taken(chunk)) return
+    this.#turn.giveBack(scratch)
+  }
+
+  /** False when the socket still reads those bytes: they are queued there. */
+  #taken(chunk: Buffer): boolean {
     if (this.#encrypted && chunk.length <= copiedBytesMax) {
       this.#socket.write(Buffer.from(chunk))
-      return
+      return true
     }
     this.#socket.write(chunk)
-    // Still queued in the socket: those bytes are in use, the next message needs another buffer.
-    if (this.#socket.writableLength > 0) this.#scratch = null
+    return this.#socket.writableLength === 0
   }
 }
