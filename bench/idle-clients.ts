@@ -14,7 +14,7 @@ export type IdleResult = {
   readonly steps: readonly IdleStep[]
 }
 
-export type IdleStep = {
+type IdleStep = {
   /** Connected and idle. */
   readonly clients: number
   /** Resident memory of the proxy. */

@@ -56,7 +56,7 @@ export type Peer = {
 export type ReadCounts = { readonly replica: number; readonly primary: number }
 
 /** Starts a peer anew: with no clients yet and nothing learnt. */
-export type StartPeer = () => Promise<Peer>
+type StartPeer = () => Promise<Peer>
 
 /** A proxy that is ready to be started. */
 export type Starter = { readonly name: PeerName; readonly start: StartPeer }
