@@ -5,6 +5,7 @@ import { type Stack, startStack } from '../support/stack.ts'
 import { clientTls } from '../support/tls-client.ts'
 import { cutClients, playWhole } from './client-cuts.ts'
 import { conversationSetup } from './conversation.ts'
+import { slowLoris, storm } from './crowds.ts'
 import { cutLogins } from './login-cuts.ts'
 import { describeReport, everyNth, type Report } from './report.ts'
 import { cutServers, type RelayedStack, startRelayed } from './server-cuts.ts'
@@ -14,7 +15,7 @@ const trust = {
   authRules: [{ database: null, user: null, address: null, method: 'trust' }],
 } as const
 const timeout = 120_000
-const share = Number(process.env['RINGFENCE_FAULTS'] ?? 12)
+const share = Number(process.env['RINGFENCE_FAULTS'] ?? 16)
 
 /** The first complaints; what was seen goes to the log. */
 function wrongs(report: Report): readonly string[] {
@@ -57,5 +58,24 @@ describe('logins', () => {
 
   it('that break off at any byte leave nothing behind', { timeout }, async () => {
     expect(wrongs(await cutLogins(stack, everyNth(Math.max(1, Math.floor(share / 3)))))).toEqual([])
+  })
+})
+
+describe('crowds', () => {
+  const loginTimeoutMs = 2_000
+  let stack: Stack
+  beforeAll(async () => {
+    stack = await startStack(servers, { shards: 1, ...trust, limits: { loginTimeoutMs } })
+  })
+  afterAll(() => stack.close())
+
+  it('of slow connections are cut at the login timeout, and disturb nobody', {
+    timeout,
+  }, async () => {
+    expect(wrongs(await slowLoris(stack, { count: 100, loginTimeoutMs }))).toEqual([])
+  })
+
+  it('that connect at once are all served', { timeout }, async () => {
+    expect(wrongs(await storm(stack, 200))).toEqual([])
   })
 })

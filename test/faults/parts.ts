@@ -4,6 +4,7 @@ import { startStack } from '../support/stack.ts'
 import { clientTls } from '../support/tls-client.ts'
 import { cutClients, playWhole } from './client-cuts.ts'
 import { conversationSetup } from './conversation.ts'
+import { slowLoris, storm } from './crowds.ts'
 import { cutLogins } from './login-cuts.ts'
 import type { Report, Share } from './report.ts'
 import { cutServers, startRelayed } from './server-cuts.ts'
@@ -35,6 +36,20 @@ async function cuts(servers: TestServers, share: Share, lanes: number): Promise<
 export const parts = {
   cuts: (servers, share) => cuts(servers, share, 0),
   lane: (servers, share) => cuts(servers, share, 1),
+  crowds: async (servers) => {
+    const loginTimeoutMs = 5_000
+    const stack = await startStack(servers, {
+      shards: 1,
+      ...trust,
+      database: { clientsMax: 12_000 },
+      limits: { loginTimeoutMs },
+    })
+    try {
+      return [await slowLoris(stack, { count: 500, loginTimeoutMs }), await storm(stack, 2_000)]
+    } finally {
+      await stack.close()
+    }
+  },
   logins: async (servers, share) => {
     const stack = await startStack(servers, { shards: 1, tls: clientTls({ mode: 'prefer' }) })
     try {

@@ -1,0 +1,43 @@
+// The proxy whose memory is measured, in a process of its own: started by measured-proxy.ts with --expose-gc, told what to
+// start in its argument, asked over the process channel.
+import { startStack } from '../support/stack.ts'
+import { clientTls } from '../support/tls-client.ts'
+import type { TestServers } from '../support/servers.ts'
+
+/** What to start. */
+export type ChildOrder = {
+  readonly servers: TestServers
+  readonly tls: boolean
+  readonly lanes: number
+  readonly poolSize: number
+  readonly setupSql: string
+}
+
+const { servers, tls, lanes, poolSize, setupSql }: ChildOrder = JSON.parse(process.argv[2] ?? '')
+const stack = await startStack(servers, {
+  shards: 1,
+  setupSql,
+  authRules: [{ database: null, user: null, address: null, method: 'trust' }],
+  database: { clientsMax: 30_000 },
+  pool: { size: poolSize, laneServersMax: lanes, waitersMax: 30_000 },
+  ...(tls ? { tls: clientTls({ mode: 'prefer' }) } : {}),
+})
+
+process.on('message', (question) => {
+  if (question === 'close') {
+    void stack.close().then(() => process.disconnect())
+    return
+  }
+  // Twice: what a finalizer lets go of is collected by the second.
+  globalThis.gc?.()
+  globalThis.gc?.()
+  const { heapUsed, external, rss } = process.memoryUsage()
+  process.send?.({
+    heapBytes: heapUsed,
+    outsideBytes: external,
+    residentBytes: rss,
+    ...stack.poolStats(),
+    sessions: stack.instance.sessions.size,
+  })
+})
+process.send?.({ place: stack.proxy, shardUrls: stack.shardUrls })
