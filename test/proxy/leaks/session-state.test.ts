@@ -44,6 +44,28 @@ describe.each(inject('servers'))('with PostgreSQL $version', (servers) => {
     it.each(Object.entries(scripts))('%s', async (_, script) => {
       expect(await toldBy(script, 'proxy')).toEqual(await toldBy(script, 'direct'))
     })
+
+    it('a channel is heard from the commit of its LISTEN on, also by who listens already, unlike in PostgreSQL', async () => {
+      const script = lines(`
+        a: LISTEN other
+        a: BEGIN
+        b: NOTIFY more, 'before LISTEN'
+        a: LISTEN more
+        b: NOTIFY more, 'before COMMIT'
+        b: NOTIFY other, 'heard'
+        a: COMMIT AND CHAIN
+        b: NOTIFY more, 'after COMMIT'
+        a: SELECT 1 / 0
+        a: ROLLBACK
+      `)
+      const [pooled, plain] = [await toldBy(script, 'proxy'), await toldBy(script, 'direct')]
+      const [last, ...heard] = pooled.at(-1)?.split(' | ') ?? []
+      expect(heard).toEqual(['other(heard)', 'more(after COMMIT)'])
+      // It reads from where the session was in the queue, by the channels that it listens to then.
+      const early = ['more(before LISTEN)', 'more(before COMMIT)', ...heard]
+      expect(plain.at(-1)).toBe([last, ...early].join(' | '))
+      expect(pooled.slice(0, -1)).toEqual(plain.slice(0, -1))
+    })
   })
 
   it('ends a session whose function has left what pool.pin = refuse forbids', async () => {

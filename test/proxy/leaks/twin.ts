@@ -41,6 +41,11 @@ export class Twin {
   #sides: readonly Side[] = []
   /** Transaction status that both were told last. */
   status = 'I'
+  /**
+   * Channels that LISTEN has named since a transaction began. Plain PostgreSQL may tell of what was sent to them before the
+   * commit, when the session listens to something else already (docs/sessions.md).
+   */
+  readonly #early = new Set<string>()
 
   constructor(proxy: Place, direct: Place) {
     this.#places = [proxy, direct]
@@ -56,6 +61,7 @@ export class Twin {
       }),
     )
     this.status = 'I'
+    this.#early.clear()
   }
 
   disconnect(): void {
@@ -65,11 +71,14 @@ export class Twin {
 
   /** '' when both sides were told the same, else what either was told; the plain side's rows are kept. */
   async send(command: Command): Promise<{ readonly wrong: string; readonly told: string }> {
+    const channel = /^LISTEN (\w+)/.exec(command.kind === 'simple' ? command.sql : '')?.[1]
+    if (channel !== undefined && this.status !== 'I') this.#early.add(channel)
     const answers = await Promise.all(
       this.#sides.map((side, at) => this.#sendTo(side, at, command)),
     )
     const [pooled = '', plain = ''] = answers
     this.status = plain.at(-1) ?? '?'
+    if (this.status === 'I') this.#early.clear()
     const wrong = pooled === plain ? '' : `told ${pooled}\n    instead of ${plain}`
     return { wrong, told: plain }
   }
@@ -91,7 +100,10 @@ export class Twin {
     // Of a failed transaction nobody can ask, and PostgreSQL tells at its end.
     const parameters =
       status === 'I' ? reportedNames.map((name) => `${name}=${reported.get(name)}`).join(' ') : ''
-    const said = messages.map((message) => told(message, cancelKey)).filter((text) => text !== '')
+    const isEarly = (text: string) => [...this.#early].some((name) => text.startsWith(`A(${name} `))
+    const said = messages
+      .map((message) => told(message, cancelKey))
+      .filter((text) => text !== '' && !isEarly(text))
     return `${said.join(' ')} ${parameters} ${status ?? '?'}`
   }
 }
