@@ -12,6 +12,7 @@ import {
   writeReadyForQuery,
 } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
+import { Dialect } from './dialect.ts'
 import type { ReportedParameters } from './login-reports.ts'
 import type { SessionOptions } from './session-options.ts'
 import type { Traffic } from './traffic.ts'
@@ -30,6 +31,8 @@ export class ClientOutput {
   readonly #leases: Leases
   readonly #traffic: Traffic
   readonly #told: Map<string, string>
+  /** How its servers read what it says. */
+  readonly dialect = new Dialect()
   readonly #paused = new Set<ServerConnection>()
   /** Server that the client shares with others for the statement under way. */
   shared: ServerConnection | null = null
@@ -42,6 +45,7 @@ export class ClientOutput {
     this.#outbox = outbox
     this.#leases = leases
     this.#told = new Map(reported)
+    for (const [name, value] of reported) this.dialect.note(name, value)
     socket.on('drain', () => this.resumeServers())
   }
 
@@ -120,6 +124,7 @@ export class ClientOutput {
     const { name, value } = decodeParameterStatus(bytes)
     if (this.#told.get(name) === value || name === standby) return
     this.#told.set(name, value)
+    this.dialect.note(name, value)
     this.forward(bytes)
   }
 
@@ -133,6 +138,7 @@ export class ClientOutput {
     for (const [name, value] of reported) {
       if (this.#told.get(name) === value || name === standby) continue
       this.#told.set(name, value)
+      this.dialect.note(name, value)
       this.emit((writer) => writeParameterStatus(writer, name, value))
     }
   }

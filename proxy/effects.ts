@@ -3,6 +3,7 @@ import { pgError } from '../core/errors.ts'
 import type { PinReason, Plan } from '../router/plan.ts'
 import type { BoundParams, Prepared } from '../router/router.ts'
 import { lookFor, noTraces, type SessionCode } from '../router/traces.ts'
+import { mayLeaveState } from './dialect.ts'
 import type { SessionState } from './session-state.ts'
 import type { Effect } from './statements.ts'
 
@@ -19,11 +20,21 @@ export function effectOf(
   const look = traces === noTraces ? 'none' : lookFor(traces, knownCode(state))
   const ddl = statement.command === 'ddl'
   const pin = statement.pin !== null && pinsAtOnce.has(statement.pin) ? statement.pin : null
+  const doubted = state.dialect.differs && state.dialect.doubts(prepared)
+  if (doubted)
+    return doubtful({ command, sql, params: owned(params), pin, look, traces, ddl, writes })
   if (command === null && pin === null && look === 'none' && !ddl) {
     if (statement.command !== 'session' || !isPrepare(sql)) return null
   }
   const kept = command?.kind === 'setConfig' ? owned(params) : params
   return { command, sql, params: kept, pin, look, traces, ddl, writes }
+}
+
+/** Of a text in which its server may see more than we do: it is looked at as one that could not be read. */
+function doubtful(effect: Effect): Effect {
+  const { sql, traces } = effect
+  const pin = effect.pin ?? (mayLeaveState(sql) ? ('session state' as const) : null)
+  return { ...effect, pin, look: 'settings', traces: { ...traces, opaque: true } }
 }
 
 /** They are read again when the server has answered, and the client's bytes are gone by then. */
@@ -62,6 +73,9 @@ export function refusePin(prepared: Prepared, state: SessionState): void {
     // A string of several statements is a transaction, whether it says so or not.
     const alone = state.transaction === null && prepared.statements.length === 1
     if (traces.remembers) state.database.code.sequences.asked(state, alone)
+  }
+  if (state.database.options.rules !== null && state.dialect.doubts(prepared)) {
+    throw pgError('unsupported', ['a backslash that servers read otherwise on a sharded database'])
   }
   const allowed = state.leases.keeps || state.database.options.pin === 'allow'
   const onReplica = state.transaction?.onReplicas === true && !state.reads.readOnly

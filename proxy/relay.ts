@@ -237,6 +237,11 @@ export class Relay implements ReplySink {
     return this.#synced
   }
 
+  /** True for a pipeline of several statements: all of them were read before the first had its effect. */
+  get readAhead(): boolean {
+    return this.#owed.filter((debt) => debt === 'execute').length > 1
+  }
+
   /** True for the exchange of a simple query. */
   get simple(): boolean {
     return this.#owed[this.#at] === 'query'

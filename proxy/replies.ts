@@ -97,6 +97,14 @@ export class Replies implements RelayHost {
 
   parameterReported(bytes: Uint8Array): void {
     this.#output.parameterReported(bytes)
+    if (this.#state.dialect.differs) this.#keepUnread()
+  }
+
+  /** What came behind the change in the same pipeline was read as before it. */
+  #keepUnread(): void {
+    const { server, readAhead } = this.relay
+    const lease = server === null ? undefined : this.#state.leases.get(server.shard)
+    if (readAhead && lease !== undefined) lease.pinned ??= 'session state'
   }
 
   statementCompleted(tag: string): void {

@@ -10,6 +10,7 @@ import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import type { Topology } from '../router/topology.ts'
 import type { Database } from './database.ts'
+import type { Dialect } from './dialect.ts'
 import type { Credentials } from './database-options.ts'
 import type { Leases } from './leases.ts'
 import type { Listening } from './notify/listening.ts'
@@ -44,6 +45,7 @@ export class SessionState {
   readonly database: Database
   readonly client: Credentials
   readonly leases: Leases
+  readonly dialect: Dialect
   readonly reads: SessionReads
   readonly riding = new LatestRide()
   /** Settings of the startup packet: what RESET goes back to. */
@@ -63,7 +65,8 @@ export class SessionState {
   #journal: JournalEntry[] = []
   #confirmed = 0
 
-  constructor(options: SessionStateOptions, leases: Leases) {
+  constructor(options: SessionStateOptions, leases: Leases, dialect: Dialect) {
+    this.dialect = dialect
     const { database, client, startup, readOnly } = options
     this.database = database
     this.client = client

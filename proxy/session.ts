@@ -74,7 +74,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     const resetQuery = limits.mode === 'session' ? database.options.resetQuery : null
     const leases = new Leases(this, this.times, { share: client.name, resetQuery })
     this.output = new ClientOutput(options, leases)
-    this.state = new SessionState(options, leases)
+    this.state = new SessionState(options, leases, this.output.dialect)
     this.state.database.sessions.add(this.state)
     const token = options.startup.own(ownNames.sessionToken)
     if (token !== undefined) this.state.reads.mergeToken(token, context.tokenKey)

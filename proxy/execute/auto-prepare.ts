@@ -28,18 +28,17 @@ export type Reworded = {
 type Interned = { readonly scope: string; readonly cached: CachedStatement }
 
 const interned = new WeakMap<AutoPrepare, Interned>()
-const standardStrings = 'standard_conforming_strings'
 
 /** How the query is sent prepared; null: as it came. To be asked once for each run. */
 export function reworded(session: Session, query: SimpleQuery): Reworded | null {
-  const { state, output, repeats } = session
+  const { state, repeats } = session
   if (!state.database.options.autoPrepare || state.transaction !== null) return null
   const { prepared, plans, effects } = query
   const auto = prepared?.statements[0]?.shape.autoPrepare
   if (prepared === null || auto === undefined || auto === null) return null
   if (repeats.hasRun) return null
   if (plans.length !== 1 || plans[0]?.kind !== 'single' || effects[0] !== null) return null
-  if (output.parameter(standardStrings) !== 'on' || !auto.isWorthwhile()) return null
+  if (state.dialect.differs || !auto.isWorthwhile()) return null
   const values = auto.valuesOf(prepared.literals)
   const { writes } = query
   return values === null ? null : { auto, cached: cachedOf(session, auto), values, writes }

@@ -153,6 +153,7 @@ export class Ride implements Rider {
 
   #mayRide({ shape }: Statement, plan: Plan | undefined, length: number): boolean {
     const { state, repeats } = this.#session
+    if (state.dialect.differs) return false
     if (plan?.kind !== 'single' || plan.moves.length > 0 || length > bytesMax) return false
     if (shape.command !== 'select' || shape.replica.kind !== 'allowed' || !shape.isReadOnly) {
       return false
