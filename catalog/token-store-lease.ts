@@ -139,3 +139,20 @@ export function parseView(answer: unknown, sentAtMs: number, receivedAtMs: numbe
 function ageMs(view: RegistryView): number {
   return view.serverMs - view.bornMs
 }
+
+const leaseMsDefault = 2_000
+
+/** Terms as configured. */
+export function termsOf(options: {
+  readonly leaseMs?: number
+  readonly replicaLagMaxMs: number | null
+  readonly ttlMs: number
+}): LeaseTerms {
+  return {
+    leaseMs: options.leaseMs ?? leaseMsDefault,
+    // Read at every use: a reload may have it grow.
+    get replicaLagMaxMs() {
+      return options.replicaLagMaxMs ?? options.ttlMs
+    },
+  }
+}

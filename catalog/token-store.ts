@@ -24,6 +24,7 @@ import {
   parseView,
   type RegistryView,
   serverAtLeastMs,
+  termsOf,
   type Trust,
   trustOf,
 } from './token-store-lease.ts'
@@ -63,7 +64,6 @@ export type FetchedPositions =
   | { readonly kind: 'known'; readonly positions: Positions }
   | { readonly kind: 'unknown' }
 
-const leaseMsDefault = 2_000
 /** Beats within a lease: several may be lost before it ends. */
 const beatsPerLease = 8
 const idsMax = 16
@@ -103,15 +103,9 @@ export class TokenStore {
 
   /** @throws Error when the URL is malformed. */
   constructor(options: TokenStoreOptions) {
-    const { leaseMs = leaseMsDefault, ttlMs, timeoutMs, log } = options
+    const { timeoutMs, log } = options
     this.#options = options
-    this.#terms = {
-      leaseMs,
-      // Read at every use: a reload may have it grow.
-      get replicaLagMaxMs() {
-        return options.replicaLagMaxMs ?? ttlMs
-      },
-    }
+    this.#terms = termsOf(options)
     this.#registryKey = `${options.keyPrefix}:proxies`
     this.#link = new RedisLink({
       target: parseRedisUrl(options.url),
