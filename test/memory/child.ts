@@ -40,4 +40,6 @@ process.on('message', (question) => {
     sessions: stack.instance.sessions.size,
   })
 })
+// Whoever started it is gone, or wants no more of it.
+process.on('disconnect', () => process.exit())
 process.send?.({ place: stack.proxy, shardUrls: stack.shardUrls })
