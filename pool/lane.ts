@@ -301,7 +301,7 @@ export class Lane implements ServerOwner {
   #prepend({ server }: LaneServer, sql: string): void {
     const sink = new AnswerSink((error) => {
       if (error === null || server.closed) return
-      this.#options.log.error({ shard: server.shard, error }, 'settings could not be replayed')
+      this.#options.log.warn({ shard: server.shard, error }, 'settings could not be replayed')
       server.close('its session state is not known')
     })
     sendQuery(server, sql, sink)
