@@ -123,6 +123,15 @@ export const errorTable = {
     meaning: 'LISTEN of one more channel than a client may have.',
     retry: 'useless',
   },
+  channelsInside: {
+    sqlstate: '0A000',
+    message: 'pg_listening_channels() is not supported here through Ringfence',
+    hint: 'Ask for it as an item of FROM, as in "SELECT … FROM pg_listening_channels() AS c(name)".',
+    meaning:
+      'A client that listens asks for its channels inside of an expression, a prepared EXECUTE or a query over several ' +
+      'shards. Only the proxy knows them, and there it cannot write them into the statement.',
+    retry: 'useless',
+  },
   bindParameterCount: {
     sqlstate: '08P01',
     message: 'bind message supplies %s parameters, but prepared statement "%s" requires %s',
@@ -145,6 +154,13 @@ export const errorTable = {
     sqlstate: '34000',
     message: 'portal "%s" does not exist',
     meaning: 'Execute, Describe or Close names a portal that the transaction does not have.',
+    retry: 'useless',
+  },
+  listenOnStandby: {
+    sqlstate: '25006',
+    message: 'cannot execute LISTEN during recovery',
+    hint: 'Listen under the name of the database itself.',
+    meaning: 'LISTEN under the read-only name of a database, which gives it as a standby has it.',
     retry: 'useless',
   },
   resultTypeChanged: {

@@ -11,6 +11,7 @@ import { runUnit, type Unit } from './unit.ts'
 /** The session hears channels from now on, or from the commit of its transaction. @throws PgError 54000, 08001 */
 export async function runListen(session: Session, unit: Unit, channel: string): Promise<void> {
   const { state } = session
+  if (state.reads.readOnly) throw pgError('listenOnStandby')
   const encoding = session.output.parameter('client_encoding') ?? 'UTF8'
   // The hub hears UTF-8: whoever wants another encoding listens for itself.
   if (encoding !== 'UTF8' && encoding !== 'SQL_ASCII') return listenAlone(session, unit)
