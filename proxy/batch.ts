@@ -14,6 +14,7 @@ import {
 import type { Frame } from '../wire/framer.ts'
 import { blankHints } from '../router/hints.ts'
 import type { Prepared } from '../router/router.ts'
+import { asksForChannels } from './asked-channels.ts'
 import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
 import { isRepeatable, noRead, type ReadFacts, suitsReplica } from './read-facts.ts'
@@ -246,8 +247,12 @@ function isUnproven({ statement }: Portal, state: SessionState): boolean {
 }
 
 function portalWhere(portal: Portal, state: SessionState): Where {
-  if (portal.shard === null && !portal.statement.meansTheSame(state.effective)) return '(steps)'
-  return portal.shard ?? whereOf(portal.plan, state)
+  const { shard, statement, plan, prepared } = portal
+  if (shard !== null) return shard
+  if (!statement.meansTheSame(state.effective)) return '(steps)'
+  const where = whereOf(plan, state)
+  const asks = state.listening !== null && asksForChannels(state, prepared)
+  return asks ? mergeWhere('(steps)', where) : where
 }
 
 function isBegin(statement: ClientStatement, state: SessionState): boolean {

@@ -1,6 +1,7 @@
 // Reads a simple query: one statement or several, and where the string can run as it is.
 import type { Plan } from '../router/plan.ts'
 import type { Prepared } from '../router/router.ts'
+import { asksForChannels } from './asked-channels.ts'
 import { effectOf, refusePin } from './effects.ts'
 import { type ReadFacts, readFactsOf } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
@@ -39,6 +40,9 @@ export function readQuery(sql: Uint8Array, state: SessionState): SimpleQuery {
   // A server that does not know of the failure would run what must be refused.
   if (state.failure === 'local' && plans.length > 1) where = '(steps)'
   if (where === '(begin)' || state.needsOwnSchema) where = '(steps)'
+  if (state.listening !== null && asksForChannels(state, prepared)) {
+    where = mergeWhere(where, '(steps)')
+  }
   const writes = plans.some((plan) => plan.kind === 'single' && plan.writes)
   const effects = plans.map((plan, index) =>
     effectOf(state, { prepared, index, plan, params: null }, writes),

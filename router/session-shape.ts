@@ -2,6 +2,7 @@
 // set_config().
 import type { Node, TransactionStmt, VariableSetStmt } from '@pgsql/types'
 import { pgError } from '../core/errors.ts'
+import { channelsFunction } from './channel-calls.ts'
 import { castTarget, namesOf } from './names.ts'
 import type { PinReason, ScalarSource, SessionCommand, SetConfigCall } from './plan.ts'
 import {
@@ -74,8 +75,6 @@ function listeningChannels(node: Node): string | undefined {
   const [item] = call !== undefined && 'List' in call ? (call.List.items ?? []) : []
   return isChannels(item) ? channelsFunction : undefined
 }
-
-const channelsFunction = 'pg_listening_channels'
 
 function isChannels(node: Node | undefined): boolean {
   if (node === undefined || !('FuncCall' in node)) return false

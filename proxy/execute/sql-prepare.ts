@@ -20,6 +20,7 @@ import { noteLook } from '../session-look.ts'
 import { ClientStatement, scopeOf } from '../statements.ts'
 import { joinShard } from './join-shard.ts'
 import { complete } from './local-replies.ts'
+import { refuseChannels } from './own-channels.ts'
 import { type Outcome, runUnit, type Unit } from './unit.ts'
 
 type Prepare = Extract<SessionCommand, { kind: 'prepare' }>
@@ -58,6 +59,7 @@ export async function runExecute(session: Session, unit: Unit, command: Execute)
   if (statement === undefined) throw pgError('preparedStatementUnknown', [command.name])
   const prepared = state.preparedNow(statement)
   refusePin(prepared, state)
+  refuseChannels(state, { prepared, index: 0 })
   const [inner] = prepared.statements
   const writes = inner?.isReadOnly !== true
   const lease = await joinShard(session, joinedShard(session), writes, noRead)

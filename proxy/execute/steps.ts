@@ -28,6 +28,7 @@ import { runEverywhere } from './everywhere.ts'
 import { runScatter } from './scatter.ts'
 import { prepareOn } from './sql-prepare.ts'
 import { joinShard } from './join-shard.ts'
+import { refuseChannels, withOwnChannels } from './own-channels.ts'
 import { untilUnheld } from './lease.ts'
 import { runReadUnit } from './read-unit.ts'
 import type { Unit } from './unit.ts'
@@ -168,8 +169,10 @@ function startStep(session: Session, unit: Unit): Promise<void> | void {
     case 'single':
       return runSingle(session, unit, plan)
     case 'scatter':
+      refuseChannels(state, unit)
       return spanning(session, () => runScatter(session, unit, plan))
     case 'everywhere':
+      if (plan.what === 'reference') refuseChannels(state, unit)
       return spanning(session, () => runEverywhere(session, unit, plan))
     case 'copyIn':
       return runCopyIn(session, unit, plan.copy)
@@ -204,6 +207,7 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
   }
   refusePin(unit.prepared, state)
   const facts = unitFacts(unit)
+  const inOwnWords = withOwnChannels(state, unit)
   const { version } = state.database
   const lease = await joinShard(session, shard, plan.writes, facts)
   if (state.database.version !== version || isHeld(plan, state)) {
@@ -212,7 +216,7 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
     const same = now.kind === 'single' && now.shard === plan.shard && !isHeld(now, state)
     if (!same) return runStep(session, unit)
   }
-  const options = { audience: 'all', facts } as const
+  const options = { audience: 'all', facts, sql: inOwnWords?.sql } as const
   const statement = unit.extended?.portal.statement
   if (statement?.meansTheSame(state.effective) === false) {
     await prepareOn(session, lease.server, statement)
@@ -227,7 +231,7 @@ async function runSingle(session: Session, unit: Unit, plan: Single): Promise<vo
   const { server } = lease
   // A lock that was taken before the failure is kept.
   if (effect !== null && error !== null) noteLook(state, effect, server.shard)
-  if (error !== null) throw error
+  if (error !== null) throw inOwnWords === null ? error : inOwnWords.asTold(error)
   if (effect !== null) state.apply(effect, tag, server)
   if (complete !== null) session.output.defer(complete)
 }

@@ -72,9 +72,6 @@ function everyJob() {
   return Array.from({ length: jobs }, (_, job) => ({ job }))
 }
 
-/** What pg-boss says of a listener that does not find itself among the channels. */
-export const lostListener = 'LISTEN/NOTIFY channel registration was lost'
-
 /** Errors that pg-boss reports while its listener looks after itself some times. */
 export async function listenFor(target: Target): Promise<string[]> {
   const options = { useListenNotify: true, notifyHeartbeatIntervalMs: 1_000, supervise: false }

@@ -10,6 +10,14 @@ import { lines, runScript, type Script } from './two-clients.ts'
 const scripts: Readonly<Record<string, Script>> = { ...settingScripts, ...thingScripts }
 
 const inTwo = new Set(['LISTEN and NOTIFY'])
+const refusedCalls = lines(`
+  a: LISTEN one
+  a: SELECT pg_listening_channels()::text
+  a: SELECT coalesce((SELECT n FROM ROWS FROM (pg_listening_channels()) n), '')
+  a: PREPARE p AS SELECT count(*) FROM pg_listening_channels()
+  a: EXECUTE p
+  a: SELECT count(*) FROM pg_listening_channels()
+`)
 
 describe.each(inject('servers'))('with PostgreSQL $version', (servers) => {
   let stack: Stack
@@ -43,6 +51,13 @@ describe.each(inject('servers'))('with PostgreSQL $version', (servers) => {
 
     it.each(Object.entries(scripts))('%s', async (_, script) => {
       expect(await toldBy(script, 'proxy')).toEqual(await toldBy(script, 'direct'))
+    })
+
+    it('what cannot be told its channels is refused', async () => {
+      const told = await runScript(stack.proxy, refusedCalls)
+      const refusal = expect.stringMatching(/^0A000 pg_listening_channels\(\)/)
+      const last = 'SELECT [["1"]]'
+      expect(told).toEqual(['LISTEN []', refusal, refusal, 'PREPARE []', refusal, last])
     })
 
     it('a channel is heard from the commit of its LISTEN on, also by who listens already, unlike in PostgreSQL', async () => {

@@ -264,6 +264,41 @@ export const thingScripts: Readonly<Record<string, Script>> = {
     a: COMMIT
     a: SELECT pg_listening_channels()
   `),
+  'pg_listening_channels() inside of larger statements': lines(String.raw`
+    a: SELECT EXISTS (SELECT 1 FROM pg_listening_channels() AS c(n) WHERE n = 'a')
+    a: LISTEN a
+    a: SELECT EXISTS (SELECT 1 FROM pg_listening_channels() AS c(n) WHERE n = 'a') AS listening
+    a: SELECT EXISTS (SELECT 1 FROM pg_listening_channels() AS c(n) WHERE n = $1) ⟵ a
+    b: SELECT EXISTS (SELECT 1 FROM pg_listening_channels() AS c(n) WHERE n = $1) ⟵ a
+    a: LISTEN "it's a \ b, 日"
+    a: SELECT '日', count(*), string_agg(n, '|' ORDER BY n) FROM "pg_catalog"."pg_listening_channels" ( ) c(n)
+    a: SELECT 1; SELECT count(*) FROM pg_listening_channels(); SELECT 2
+    a: SELECT * FROM pg_listening_channels() WHERE pg_listening_channels = 'a'
+    a: SELECT '日', nothing FROM pg_listening_channels() AS c(n), (SELECT pg_listening_channels()) d WHERE nowhere
+    a: SELECT n + 1 FROM pg_listening_channels() AS c(n)
+    a: WITH w AS (SELECT pg_listening_channels() ORDER BY 1) SELECT 'a' IN (SELECT pg_listening_channels FROM w)
+    a: SELECT n, o > 0 FROM pg_listening_channels() WITH ORDINALITY AS c(n, o) WHERE n = 'a'
+    a: BEGIN
+    a: LISTEN late
+    a: SELECT count(*) FROM pg_listening_channels()
+    a: UNLISTEN a
+    a: SELECT array_agg(n ORDER BY n) FROM pg_listening_channels() n
+    a: COMMIT
+    a: SELECT array_agg(n ORDER BY n) FROM pg_listening_channels() n WHERE n <> $1 ⟵ x
+    a: CREATE VIEW told AS SELECT count(*) AS n FROM pg_listening_channels()
+    b: SELECT n FROM told
+    a: DROP VIEW told
+    a: CREATE TABLE told AS SELECT n FROM pg_listening_channels() n
+    a: INSERT INTO told SELECT n FROM pg_listening_channels() n RETURNING n
+    b: SELECT count(*) FROM told
+    a: DROP TABLE told
+    a: BEGIN
+    a: SELECT count(*), 1/0 FROM pg_listening_channels()
+    a: SELECT count(*) FROM pg_listening_channels()
+    a: ROLLBACK
+    a: UNLISTEN *
+    a: SELECT count(*) FROM pg_listening_channels()
+  `),
   'sequences in a transaction': lines(String.raw`
     a: BEGIN
     a: SELECT nextval('numbers')
