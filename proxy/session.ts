@@ -245,14 +245,14 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   #worked(failure: PgError | null, end: PipelineEnd): void {
     if (this.#phase === 'closed') return this.state.leases.abandon()
+    // The steps are over: whatever closes the session from here on gives its servers back.
+    this.#phase = 'running'
     if (failure !== null) this.output.dropDeferred()
     if (failure !== null) this.refuse(failure, end)
     else if (end === 'sync') this.ready()
     else this.#phase = 'ready'
     this.pump()
   }
-
-  // ---- replies to the client
 
   copyInStarted(): void {
     this.times.class = 'copy'
@@ -341,6 +341,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#phase = 'working'
     const over = () => {
       if (this.#phase === 'closed') return this.state.leases.abandon()
+      this.#phase = 'running'
       then()
       this.pump()
     }
