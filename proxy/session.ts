@@ -1,6 +1,5 @@
-// One client after login. Socket events only bring bytes; the pump decides.
-//
-// Phases: ready    the next frame may be taken
+// One client after login. Socket events only bring bytes; the pump decides. Phases:
+//         ready    the next frame may be taken
 //         waiting  a statement stands in a pool's queue; its frames are owned
 //         running  one server works; the relay forwards its replies
 //         copyIn   the client's COPY data goes to that server
