@@ -15,7 +15,7 @@ import { startStack, type Stack } from '../support/stack.ts'
 import { runSetup } from '../support/wire-run.ts'
 import { parseWireScript } from '../support/wire-script.ts'
 
-const conversations = Number(process.env['RINGFENCE_FUZZ'] ?? 8_000)
+const conversations = Number(process.env['RINGFENCE_FUZZ'] ?? 3_000)
 const runSeed = Number(process.env['RINGFENCE_FUZZ_SEED'] ?? Date.now() % 1_000_000_000)
 const only = process.env['RINGFENCE_FUZZ_ONLY']
 const parallel = 32

@@ -14,13 +14,14 @@ export function chooseProvider(env: NodeJS.ProcessEnv): ServerProvider {
 }
 
 /**
- * The versions that RINGFENCE_TEST_POSTGRES lists (`15,18`), else 18 and Debian's 15 where
- * installed.
+ * The versions that RINGFENCE_TEST_POSTGRES lists (`15,18`), else 18, and in the slow part (RINGFENCE_SLOW=1) Debian's 15
+ * too where installed.
  */
 export function chooseVersions(env: NodeJS.ProcessEnv): readonly number[] {
   const listed = env['RINGFENCE_TEST_POSTGRES']
   if (listed === undefined) {
-    const others = env['RINGFENCE_TEST_BACKEND'] === 'docker' || existsSync(debianBinDir(15))
+    const found = env['RINGFENCE_TEST_BACKEND'] === 'docker' || existsSync(debianBinDir(15))
+    const others = found && env['RINGFENCE_SLOW'] === '1'
     return others ? [embeddedVersion, 15] : [embeddedVersion]
   }
   const versions = listed.split(',').map((version) => Number.parseInt(version, 10))
