@@ -9,7 +9,7 @@ export type Kind<S extends z.ZodType> = { readonly schema: S; readonly values: s
 type Applies = 'reload' | 'restart'
 
 /** Values that this version really behaves as; any other one is refused, never ignored. */
-export type Later = { readonly works: readonly unknown[]; readonly because: string }
+type Later = { readonly works: readonly unknown[]; readonly because: string }
 
 /** What is declared of one setting. */
 export type About = {

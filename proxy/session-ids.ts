@@ -63,7 +63,8 @@ export class SessionIds {
 
   /** Asks for the position behind a read that was just sent, in the same write; needed only if there are ids. */
   askBehind(server: ServerConnection, settings: SettingsProfile): void {
-    if (this.inUse(settings) && this.#hostOf(server) !== null) this.#asked = { server, lsn: askLsn(server) }
+    if (this.inUse(settings) && this.#hostOf(server) !== null)
+      this.#asked = { server, lsn: askLsn(server) }
   }
 
   /** True when what was done on `leases` is to be known under session ids before the client goes on. */
