@@ -106,7 +106,7 @@ describe('the image', () => {
 function importsOf(file: string, seen: Set<string>): readonly string[] {
   if (seen.has(file)) return []
   seen.add(file)
-  const imports = [...read(file).matchAll(/ from '(\.[^']+)'/g)]
+  const imports = [...read(file).matchAll(/(?: from |\bimport\()'(\.[^']+)'/g)]
   for (const [, path = ''] of imports) importsOf(join(file, '..', path), seen)
   return [...seen]
 }
