@@ -1,11 +1,15 @@
 // One run for everything: pure tests, and tests against real servers that test/support/global-setup.ts starts once.
 import { defineConfig } from 'vitest/config'
 
-/** Each takes most of a minute; `npm run test:slow` has them, on all versions of PostgreSQL. */
+/** Each takes a good part of a minute; `npm run test:slow` has them, on all versions of PostgreSQL. */
 const slow = [
   'test/rebalancer/{apply*,copy,failure,stream}.pg.test.ts',
   'test/moves/{lost-connections,review}.pg.test.ts',
   'test/simulation/simulation.test.ts',
+  'test/cli/{workers,upgrade,shards,bench}.test.ts',
+  'test/catalog/token-store-{chaos,deployments}.test.ts',
+  'test/partition/{primary,redis,replica}.test.ts',
+  'test/docs/adopt.pg.test.ts',
 ]
 
 export default defineConfig({
