@@ -7,9 +7,14 @@ const slow = [
   'test/moves/{lost-connections,review}.pg.test.ts',
   'test/simulation/simulation.test.ts',
   'test/cli/{workers,upgrade,shards,bench}.test.ts',
-  'test/catalog/token-store-{chaos,deployments}.test.ts',
-  'test/partition/{primary,redis,replica}.test.ts',
+  'test/catalog/token-store{,-chaos,-deployments}.test.ts',
+  'test/partition/*.test.ts',
   'test/docs/adopt.pg.test.ts',
+  'test/rebalancer/{verify,join}.pg.test.ts',
+  'test/moves/move.pg.test.ts',
+  'test/sharded/moves-and-*.pg.test.ts',
+  'test/faults/faults.test.ts',
+  'test/memory/memory.test.ts',
 ]
 
 export default defineConfig({

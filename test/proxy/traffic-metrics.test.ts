@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { Histogram } from '../../proxy/histogram.ts'
 import { silentObservation } from '../../proxy/observation.ts'
-import { present, withClient } from '../support/clients.ts'
+import { present, until, withClient } from '../support/clients.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
 let stack: Stack
@@ -41,7 +41,11 @@ describe('the metrics', () => {
       await client.query('SELECT note FROM orders')
       await client.query('SELECT 1/0').catch(() => null)
       await client.query('SELECT pg_advisory_lock(1)')
-      expect((await scrape()).get('ringfence_pinned_servers{reason="advisory lock"}')).toBe(1)
+      // It is looked for behind the reply.
+      await until(
+        'the pin is told of',
+        async () => (await scrape()).get('ringfence_pinned_servers{reason="advisory lock"}') === 1,
+      )
     })
     const after = await scrape()
     const grown = (name: string) => (after.get(name) ?? 0) - (before.get(name) ?? 0)
