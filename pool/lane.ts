@@ -75,7 +75,7 @@ const lateMsMin = 1
 const lateFactor = 6
 const lateTurns = 2
 // Behind a head that is late nobody boards; behind one that has been for some time nobody stays.
-const stuckFactor = 4
+const stuckFactor = 10
 const watchMs = 2
 const usualMsMax = 4
 // Idle for longer, a server may as well serve somebody else.
