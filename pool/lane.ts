@@ -75,7 +75,7 @@ const lateMsMin = 1
 const lateFactor = 6
 const lateTurns = 2
 // Behind a head that is late nobody boards; behind one that has been for some time nobody stays.
-const stuckFactor = 10
+const stuckMsMin = 10
 const watchMs = 2
 const usualMsMax = 4
 // Idle for longer, a server may as well serve somebody else.
@@ -170,7 +170,10 @@ export class Lane implements ServerOwner {
     const { clock, turn, log } = this.#options
     const nowMs = clock.nowMs()
     if (rider !== null && !lent.server.closed) {
-      rider.pace?.ran({ late: this.#isLate(lent, nowMs, 1), bytes: rider.answerBytes }, nowMs)
+      rider.pace?.ran(
+        { late: this.#isLate(lent, nowMs, lateMsMin), bytes: rider.answerBytes },
+        nowMs,
+      )
       const ms = Math.min(nowMs - lent.headSinceMs, usualMsMax)
       this.#usualMs += (ms - this.#usualMs) * fading
     }
@@ -236,8 +239,8 @@ export class Lane implements ServerOwner {
     this.#lender.serverClosed(server, error)
   }
 
-  #isLate({ headSinceMs, headTurn }: LaneServer, nowMs: number, factor: number): boolean {
-    const lateMs = Math.max(lateMsMin, this.#usualMs * lateFactor) * factor
+  #isLate({ headSinceMs, headTurn }: LaneServer, nowMs: number, msMin: number): boolean {
+    const lateMs = Math.max(msMin, this.#usualMs * lateFactor)
     return nowMs - headSinceMs > lateMs && this.#options.turn.count - headTurn > lateTurns
   }
 
@@ -260,7 +263,7 @@ export class Lane implements ServerOwner {
   ): boolean {
     const { server, riders } = lent
     if (lent.sealed || riders.length >= inFlightMax) return false
-    if (this.#isLate(lent, nowMs, 1)) return false
+    if (this.#isLate(lent, nowMs, lateMsMin)) return false
     if (server.preparedGeneration !== this.#lender.preparedGeneration) return false
     if (!server.settings.equals(profile) || server.pendingBytes > pendingBytesMax) return false
     return !lent.preparing.has(statement)
@@ -329,7 +332,7 @@ export class Lane implements ServerOwner {
     for (const lent of this.#servers.slice()) {
       if (lent.riders.length === 0) continue
       busy = true
-      if (!this.#isLate(lent, nowMs, stuckFactor)) continue
+      if (!this.#isLate(lent, nowMs, stuckMsMin)) continue
       if (lent.riders.length > 1) this.#rescue(lent)
     }
     if (busy) this.#watchOn()
