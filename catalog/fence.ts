@@ -126,6 +126,7 @@ async function inShortTries(
       await client.query(['BEGIN', limits, giveWaySql, ...ddl, 'COMMIT'].join(';\n'))
       return
     } catch (error) {
+      // A connection that is gone has rolled back by itself, and the next try says so.
       await client.query('ROLLBACK').catch(() => undefined)
       const sqlstate = sqlstateOf(error)
       const inUse = sqlstate === lockNotAvailable || sqlstate === deadlock

@@ -3,6 +3,7 @@
 // rate r the sum tends to r × halfLifeS ÷ ln 2, which is how rates are read.
 import type { Client } from 'pg'
 import { vnode, type Vnode } from '../core/ids.ts'
+import { inTransaction } from './in-transaction.ts'
 
 /** What happened on a virtual node since the last report. */
 export type VnodeCounts = {
@@ -48,15 +49,10 @@ export async function writeLoad(
   report: LoadReport,
   halfLifeS: number = loadHalfLifeS,
 ): Promise<void> {
-  await client.query('BEGIN')
-  try {
+  await inTransaction(client, async () => {
     if (report.vnodes.length > 0) await writeVnodes(client, report.vnodes, halfLifeS)
     if (report.keys.length > 0) await writeKeys(client, report.keys, halfLifeS)
-    await client.query('COMMIT')
-  } catch (cause) {
-    await client.query('ROLLBACK')
-    throw cause
-  }
+  })
 }
 
 /** What the cluster's proxies have measured of late, by virtual node and, the hottest first, by key. */

@@ -5,6 +5,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import type { Client } from 'pg'
 import { assert } from '../core/assert.ts'
 import { CatalogError } from './catalog-error.ts'
+import { inTransaction } from './in-transaction.ts'
 
 /** `home`: the catalog, on the home shard; `shard`: on every shard. */
 type MigrationScope = 'home' | 'shard'
@@ -102,8 +103,7 @@ export async function applyMigration(
     assert(value !== undefined, `migration ${migration.name} uses a known variable, not ${name}`)
     return String(value)
   })
-  await client.query('BEGIN')
-  try {
+  await inTransaction(client, async () => {
     const found = await client.query<{ present: boolean }>(
       `SELECT to_regclass('ringfence.migration') IS NOT NULL AS present`,
     )
@@ -113,9 +113,5 @@ export async function applyMigration(
       'INSERT INTO ringfence.migration (scope, number, name, checksum) VALUES ($1, $2, $3, $4)',
       [migration.scope, migration.number, migration.name, migration.checksum],
     )
-    await client.query('COMMIT')
-  } catch (cause) {
-    await client.query('ROLLBACK')
-    throw cause
-  }
+  })
 }

@@ -207,6 +207,7 @@ export async function advanceMove(
     await client.query('COMMIT')
     return after
   } catch (cause) {
+    // A connection that is gone has rolled back by itself.
     await client.query('ROLLBACK').catch(() => undefined)
     throw cause
   }

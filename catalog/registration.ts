@@ -8,6 +8,7 @@ import { placeVnodes, type WeightedShard } from '../router/ring.ts'
 import type { KeyType, ShardingRules } from '../router/schema.ts'
 import { CatalogError } from './catalog-error.ts'
 import { publish } from './move-store.ts'
+import { inTransaction } from './in-transaction.ts'
 
 /** What init registered: the cluster's identity and each shard's ordinal. */
 export type Registration = {
@@ -71,8 +72,7 @@ export async function registerShards(
   shards: readonly ConfiguredShard[],
   rules: ShardingRules,
 ): Promise<Registration> {
-  await home.query('BEGIN')
-  try {
+  return await inTransaction(home, async () => {
     const existing = await readTopology(home)
     if (existing === undefined) await createTopology(home, shards, rules)
     else await updateShards(home, shards, existing.next_ordinal)
@@ -81,13 +81,9 @@ export async function registerShards(
     const { rows } = await home.query<{ id: string; ordinal: number }>(
       'SELECT id, ordinal FROM ringfence.shard',
     )
-    await home.query('COMMIT')
     const ordinals = new Map(rows.map(({ id, ordinal }) => [id, ordinal]))
     return { cluster: topology.cluster, ordinals }
-  } catch (cause) {
-    await home.query('ROLLBACK')
-    throw cause
-  }
+  })
 }
 
 /** Records on a shard which one it is. */

@@ -12,6 +12,7 @@ import { CatalogError } from './catalog-error.ts'
 import { advisoryLocks, openCatalogConnection } from './connection.ts'
 import { publish } from './move-store.ts'
 import { readEpoch } from './topology-query.ts'
+import { inTransaction } from './in-transaction.ts'
 
 type ShardState = 'joining' | 'active' | 'draining'
 
@@ -238,17 +239,10 @@ async function changing<T>(
   home: Client,
   change: (shards: readonly CatalogShard[]) => Promise<T>,
 ): Promise<T> {
-  await home.query('BEGIN')
-  try {
+  return await inTransaction(home, async () => {
     await home.query('SELECT epoch FROM ringfence.topology FOR UPDATE')
-    const result = await change(await listShards(home))
-    await home.query('COMMIT')
-    return result
-  } catch (cause) {
-    // A connection that is gone has rolled back by itself.
-    await home.query('ROLLBACK').catch(() => undefined)
-    throw cause
-  }
+    return await change(await listShards(home))
+  })
 }
 
 /**

@@ -119,6 +119,7 @@ async function run(
     await Promise.all(connected.map(drive))
   } finally {
     process.off('SIGINT', stop).off('SIGTERM', stop)
+    // What was measured stands, however the connections end.
     await Promise.all(connected.map((client) => client.end().catch(() => undefined)))
   }
   const seconds = (performance.now() - startMs) / 1_000
@@ -148,6 +149,7 @@ async function connectAll(url: string, count: number): Promise<readonly Client[]
   const settled = await Promise.allSettled(clients.map((client) => client.connect()))
   const failed = settled.find((each) => each.status === 'rejected')
   if (failed === undefined) return clients
+  // Some never connected; the first refusal is what is told.
   await Promise.all(clients.map((client) => client.end().catch(() => undefined)))
   const reason: unknown = failed.reason
   const text = reason instanceof Error ? reason.message : String(reason)

@@ -1,6 +1,7 @@
 // Replica identities are a shard's, moves share them: the last move that needs one restores it.
 import type { Client } from 'pg'
 import type { Move } from '../catalog/move-store.ts'
+import { inTransaction } from '../catalog/in-transaction.ts'
 
 /**
  * Passes on what other moves of the same shards will still need; `restore` gets the rest, by shard and table as in the
@@ -13,8 +14,7 @@ export async function handOver(
 ): Promise<void> {
   const identities = move.progress.identities ?? {}
   const left: Record<string, string> = {}
-  await catalog.query('BEGIN')
-  try {
+  await inTransaction(catalog, async () => {
     // Moves change their states under this lock.
     await catalog.query('SELECT epoch FROM ringfence.topology FOR UPDATE')
     for (const [name, identity] of Object.entries(identities)) {
@@ -31,9 +31,5 @@ export async function handOver(
       if (rowCount === 0) left[name] = identity
     }
     await restore(left)
-    await catalog.query('COMMIT')
-  } catch (cause) {
-    await catalog.query('ROLLBACK').catch(() => undefined)
-    throw cause
-  }
+  })
 }
