@@ -157,7 +157,7 @@ export class Router {
     context: RouterContext,
     cacheContext: CacheContext,
   ): readonly PlacedShape[] {
-    const lexed = new Lexer().scan(bytesOf(compact))
+    const lexed = this.#lexer.scan(bytesOf(compact))
     const key = `\u0001${lexed.template ?? compact}`
     const known = this.#cache.find(key, cacheContext)
     if (known !== undefined && known !== 'exactOnly') return known
