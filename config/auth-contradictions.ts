@@ -2,6 +2,9 @@
 import { type Contradiction, error, warning } from './contradiction.ts'
 import type { FileSettings } from './settings.ts'
 
+/** What a rule may name that is no database of the file. */
+const databaseKeywords = ['all', 'sameuser', 'replication', 'ringfence', '*'] as const
+
 type FileRule = NonNullable<FileSettings['auth']['rules']>[number]
 
 /** Everything in `auth` that cannot be meant that way. */
@@ -52,10 +55,12 @@ function ruleContradictions(
     const message = `no user "${name}" is listed, so this rule never matches`
     found.push(warning([...at, 'user'], message, 'list the user', [['users']]))
   }
-  const aliases = Object.values(databases).map(({ read_only_alias: alias }) => alias ?? 'all')
-  const known = ['all', 'sameuser', 'ringfence', '*', ...Object.keys(databases), ...aliases]
+  const known = new Set([...databaseKeywords, ...Object.keys(databases)])
+  for (const { aliases, read_only_alias: readOnly } of Object.values(databases)) {
+    for (const alias of [...aliases, ...(readOnly === null ? [] : [readOnly])]) known.add(alias)
+  }
   for (const name of Object.hasOwn(databases, '*') ? [] : rule.database) {
-    if (known.includes(name)) continue
+    if (known.has(name)) continue
     const message = `there is no database "${name}", so this rule never matches`
     found.push(warning([...at, 'database'], message, 'correct its name', [['databases']]))
   }

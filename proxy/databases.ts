@@ -45,17 +45,13 @@ export class Databases {
   readonly #entries = new Map<string, Entry>()
   readonly #givenUp = new Set<Entry>()
   readonly #opening = new Map<string, Promise<Entry>>()
-  #template: DatabaseOptions | null = null
+  /** The entry `*`, for names that have none of their own. */
+  #template: DatabaseOptions | null
 
   constructor(options: readonly DatabaseOptions[], context: DatabasesContext) {
     this.#context = context
-    for (const each of this.#named(options)) this.#entries.set(each.name, this.#open(each))
-  }
-
-  /** Those with a name; the entry `*` is kept for names that have none. */
-  #named(options: readonly DatabaseOptions[]): readonly DatabaseOptions[] {
-    this.#template = options.find(({ name }) => name === anyName) ?? null
-    return options.filter(({ name }) => name !== anyName)
+    this.#template = templateAmong(options)
+    for (const each of namedAmong(options)) this.#entries.set(each.name, this.#open(each))
   }
 
   /** Those that clients can ask for. */
@@ -94,15 +90,23 @@ export class Databases {
   async #openAuto(options: DatabaseOptions): Promise<Entry> {
     const { autos, clock } = this.#context
     const all = [...this.#entries.values()].filter(({ auto }) => auto !== null)
-    if (all.length >= autos.databasesMax) {
+    if (all.length + this.#opening.size >= autos.databasesMax) {
       const idle = idleLongest(all)
       if (idle === undefined) throw pgError('tooManyDatabases')
       this.#giveUp(idle)
     }
     const entry = this.#open(options, { usedAtMs: clock.nowMs() })
-    await this.#start(entry)
-    this.#entries.set(options.name, entry)
-    return entry
+    try {
+      await this.#start(entry)
+    } catch (error) {
+      await close(entry)
+      throw error
+    }
+    const named = this.#entries.get(options.name)
+    if (named === undefined) this.#entries.set(options.name, entry)
+    // A reload has given the name an entry of its own meanwhile.
+    else this.#givenUp.add(entry)
+    return named ?? entry
   }
 
   /** What a client is told whose login at `database` has failed: one that does not exist is forgotten. */
@@ -141,37 +145,35 @@ export class Databases {
    * served any more, which close when their last client has gone. @throws PgError 57P03, or the system's error
    */
   async adopt(wanted: readonly DatabaseOptions[]): Promise<readonly Database[]> {
-    const options = [...this.#named(wanted), ...this.#autosAmong(wanted)]
-    const fresh = options.filter(({ name }) => !this.#entries.has(name))
+    const template = templateAmong(wanted)
+    const named = namedAmong(wanted)
+    const names = new Set(named.map(({ name }) => name))
+    // What the entry `*` has opened may be another server's by an entry of its own: it is opened anew.
+    const fresh = named.filter(({ name }) => this.#entries.get(name)?.auto !== null)
     const opened = fresh.map((each) => this.#open(each))
+    const isGone = ({ auto, database }: Entry) => {
+      const isNamed = names.has(database.options.name)
+      return auto === null ? !isNamed : isNamed || template === null
+    }
     try {
       for (const entry of opened) await this.#start(entry)
-      for (const each of options) await this.#entries.get(each.name)?.database.configure(each)
+      for (const each of named.filter((options) => !fresh.includes(options))) {
+        await this.#entries.get(each.name)?.database.configure(each)
+      }
+      for (const { auto, database } of Array.from(this.#entries.values())) {
+        const { name } = database.options
+        if (auto === null || template === null || names.has(name)) continue
+        await database.configure(autoOptions(template, name))
+      }
     } catch (error) {
       await Promise.all(opened.map(close))
       throw error
     }
-    const names = new Set(options.map(({ name }) => name))
-    const gone = [...this.#entries.values()].filter(({ database }) => {
-      return !names.has(database.options.name)
-    })
-    for (const entry of gone) {
-      this.#entries.delete(entry.database.options.name)
-      this.#givenUp.add(entry)
-    }
+    this.#template = template
+    const gone = [...this.#entries.values()].filter(isGone)
+    for (const entry of gone) this.#giveUp(entry)
     for (const entry of opened) this.#entries.set(entry.database.options.name, entry)
     return gone.map(({ database }) => database)
-  }
-
-  /** Those that the entry `*` goes on to serve, as it says now. */
-  #autosAmong(wanted: readonly DatabaseOptions[]): readonly DatabaseOptions[] {
-    const template = this.#template
-    if (template === null) return []
-    const named = new Set(wanted.map(({ name }) => name))
-    return [...this.#entries.values()].flatMap(({ auto, database }) => {
-      const { name } = database.options
-      return auto === null || named.has(name) ? [] : [autoOptions(template, name)]
-    })
   }
 
   /** Called on a timer. */
@@ -248,6 +250,14 @@ export class Databases {
     const intervalMs = options.loadReportIntervalMs
     chores.push(startLoadReports({ meter, url, log, clock, random: Math.random, intervalMs }))
   }
+}
+
+function templateAmong(options: readonly DatabaseOptions[]): DatabaseOptions | null {
+  return options.find(({ name }) => name === anyName) ?? null
+}
+
+function namedAmong(options: readonly DatabaseOptions[]): readonly DatabaseOptions[] {
+  return options.filter(({ name }) => name !== anyName)
 }
 
 async function close({ database, chores }: Entry): Promise<void> {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import type { Config } from '../../config/config.ts'
 import { pgError } from '../../core/errors.ts'
 import { type HttpPort, startHttp } from '../../proxy/http.ts'
+import { slotCount, slotOf } from '../../proxy/sessions.ts'
 import { bindUnixSocket, adoptUnixSocket, type UnixSocket } from '../../proxy/unix-socket.ts'
 import { proxyOptions } from '../proxy-options.ts'
 import { ConfigReload, type Version } from '../reload.ts'
@@ -18,10 +19,8 @@ import { type Estate, freeSlots } from './estate.ts'
 import { cancelKey, cells, namedCall, sentences } from './messages.ts'
 import { workerCount } from './shares.ts'
 import { bindPath, bindShared, type SharedSockets } from './sockets.ts'
-import { afterOrder, type Order } from './standing-orders.ts'
+import { afterFailure, afterOrder, type Order } from './standing-orders.ts'
 
-// Number of the process in the keys of cancel requests (proxy/sessions.ts).
-const slotCount = 1024
 const snapshotMs = 2_000
 const entry = besideThis(new URL('./worker.ts', import.meta.url))
 
@@ -167,12 +166,13 @@ class Supervisor implements Service {
       throw error
     }
     this.#config = config
+    this.#standing = afterOrder(this.#standing, { name: 'admin reload', args: [] })
     this.#around.setLevel(config.log.level)
     this.#around.configured(config)
   }
 
   async cancel(pid: number, secret: string): Promise<void> {
-    await this.#crew.callSlot(pid % slotCount, 'cancel', { pid, secret })
+    await this.#crew.callSlot(slotOf(pid), 'cancel', { pid, secret })
   }
 
   async retire(deadlineMs: number, drainMs: number): Promise<void> {
@@ -217,7 +217,7 @@ class Supervisor implements Service {
       everywhere: (given) => this.#everywhere(namedCall.parse(given)),
       cancel: async (given) => {
         const { pid, secret } = cancelKey.parse(given)
-        if (this.#slots.includes(pid % slotCount)) await this.cancel(pid, secret)
+        if (this.#slots.includes(slotOf(pid))) await this.cancel(pid, secret)
         else await this.#around.cancelElsewhere(pid, secret)
       },
     }
@@ -236,7 +236,7 @@ class Supervisor implements Service {
       const answers = await this.#crew.tell('run', order)
       return [...new Set(answers.flatMap(({ value }) => sentences.parse(value)))]
     } catch (error) {
-      this.#standing = before
+      this.#standing = afterFailure(this.#standing, before, order)
       throw error
     }
   }

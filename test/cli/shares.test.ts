@@ -2,7 +2,7 @@
 import { assert, integer, nat, property } from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { share, shareOf, workerCount } from '../../cli/workers/shares.ts'
-import { afterOrder, type Order } from '../../cli/workers/standing-orders.ts'
+import { afterFailure, afterOrder, type Order } from '../../cli/workers/standing-orders.ts'
 import { configOf, problemsOf } from '../config/files.ts'
 
 const places = (count: number) => Array.from({ length: count }, (_, index) => ({ index, count }))
@@ -89,7 +89,20 @@ describe('orders that a new worker begins with', () => {
     ],
     [[order('set', 'a', '=', '1'), order('set', 'a', '=', '2')], [order('set', 'a', '=', '2')]],
     [[order('kill_client', '7')], []],
+    [[order('kill', 'app')], [order('pause', 'app')]],
+    [[order('set', 'a', '=', '1'), order('pause', 'app'), order('reload')], [order('pause', 'app')]],
   ])('after %j are %j', (given, expected) => {
     expect(after(...given)).toEqual(expected)
+  })
+
+  it('are those of before when one has failed, with what others have ordered meanwhile', () => {
+    const before = after(order('pause', 'app'))
+    const failed = order('resume', 'app')
+    const meanwhile = [order('disable', 'b')]
+    expect(afterFailure(meanwhile, before, failed)).toEqual([...meanwhile, order('pause', 'app')])
+    const paused = order('pause', 'b')
+    const now = [...afterOrder(before, paused), order('disable', 'c')]
+    expect(afterFailure(now, before, paused)).toEqual([...before, order('disable', 'c')])
+    expect(afterFailure([], before, paused)).toEqual([])
   })
 })

@@ -75,6 +75,13 @@ describe('auth', () => {
     expect(loaded.ok && loaded.warnings.map(formatProblem).join()).toContain(expected)
   })
 
+  it('knows every name of a database in rules: keywords and aliases too', () => {
+    const names = '[app, shop, ringfence, sameuser, replication]'
+    const text = `${rule(`database: ${names}, method: md5`)}\n    aliases: [shop]`
+    const loaded = loadConfig(text, { file: 'f.yaml', env: {} })
+    expect(loaded.ok && loaded.warnings).toEqual([])
+  })
+
   it('takes method any where every database has a login of its own', () => {
     const text = `auth: { rules: [{ method: any }] }\n${noUsers}\n    server_user: { name: app }`
     expect(problemsOf(text)).toEqual([])

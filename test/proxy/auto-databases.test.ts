@@ -95,6 +95,23 @@ describe('the entry *', () => {
   })
 })
 
+describe('the entry * at a reload', () => {
+  it('gives way to an entry of the same name, and takes its databases along when it goes', async () => {
+    const running = await startAny()
+    const [name, other] = [await unlisted(), await unlisted()]
+    const [template] = running.options.databases
+    const readsAt = (place: string) =>
+      withClient({ ...running.proxy, database: place }, (client) => value(client, 'SHOW work_mem'))
+    expect([await readsAt(name), await readsAt(other)]).toEqual(['4MB', '4MB'])
+    const listed = { ...present(template), name, serverSettings: new Map([['work_mem', '7MB']]) }
+    await running.instance.configure({ ...running.options, databases: [present(template), listed] })
+    expect([await readsAt(name), await readsAt(other)]).toEqual(['7MB', '4MB'])
+    await running.instance.configure({ ...running.options, databases: [listed] })
+    expect(await readsAt(name)).toBe('7MB')
+    expect((await refusal(readsAt(other))).code).toBe('3D000')
+  })
+})
+
 describe('a database', () => {
   it('has the same pools under its aliases', async () => {
     stack = await startStack(present(newest), { shards: 1, database: { aliases: ['second_name'] } })
