@@ -12,6 +12,12 @@ const says = [
   String.raw`with\s+hold`,
 ].join('|')
 
+/** System functions that do the same by themselves, in a view or a default. */
+const systemFunctions = '^(set_config|setseed|pg_(try_)?advisory_lock.*|(query|cursor)_to_xml.*)$'
+
+/** Below are the objects of initdb. */
+const firstOwnOid = 16_384
+
 /** Extensions whose VOLATILE functions leave nothing in the session. */
 const harmless = [
   'amcheck, btree_gin, btree_gist, citext, cube, earthdistance, fuzzystrmatch, hstore, intarray, isn, lo, ltree',
@@ -36,10 +42,37 @@ WITH RECURSIVE bodies AS MATERIALIZED (
       WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = b.oid
         AND d.deptype = 'e' AND e.extname = ANY ('{${harmless.map((name) => `"${name}"`).join()}}'))
     ELSE true END
-), things(class, oid) AS (
-  SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, oid FROM direct
+), system AS MATERIALIZED (
+  SELECT '[{ ]:funcid (' || pg_catalog.string_agg(oid::pg_catalog.text, '|') || ')[ }]' AS calls
+  FROM pg_catalog.pg_proc
+  WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND proname ~ '${systemFunctions}'
+), trees AS MATERIALIZED (
+  SELECT tree.class, tree.oid, pg_catalog.lower(tree.body) AS body FROM system s CROSS JOIN LATERAL (
+    SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid AS class, oid,
+      pg_catalog.pg_get_ruledef(oid) AS body
+    FROM pg_catalog.pg_rewrite WHERE oid >= ${firstOwnOid} AND ev_action::pg_catalog.text ~ s.calls
+    UNION ALL
+    SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid, pg_catalog.pg_get_expr(adbin, adrelid)
+    FROM pg_catalog.pg_attrdef WHERE adbin::pg_catalog.text ~ s.calls
+    UNION ALL
+    SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid, pg_catalog.pg_get_constraintdef(oid)
+    FROM pg_catalog.pg_constraint WHERE conbin::pg_catalog.text ~ s.calls
+    UNION ALL
+    SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, oid,
+      pg_catalog.concat_ws(' ', pg_catalog.pg_get_expr(polqual, polrelid), pg_catalog.pg_get_expr(polwithcheck, polrelid))
+    FROM pg_catalog.pg_policy
+    WHERE pg_catalog.concat(polqual::pg_catalog.text, polwithcheck::pg_catalog.text) ~ s.calls
+    UNION ALL
+    SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, pg_catalog.pg_get_triggerdef(oid)
+    FROM pg_catalog.pg_trigger WHERE tgqual::pg_catalog.text ~ s.calls
+  ) tree
+), starts(class, oid, body) AS MATERIALIZED (
+  SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, oid, body FROM direct
+  UNION ALL SELECT class, oid, body FROM trees
+), things(class, oid, unknowable) AS (
+  SELECT class, oid, body ~ 'set_config\\s*\\(\\s*[^''\\s]' FROM starts
   UNION
-  SELECT next.class, next.oid FROM things t CROSS JOIN LATERAL (
+  SELECT next.class, next.oid, t.unknowable FROM things t CROSS JOIN LATERAL (
     SELECT d.classid AS class, d.objid AS oid FROM pg_catalog.pg_depend d
     WHERE d.refclassid = t.class AND d.refobjid = t.oid
       AND (t.class <> 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -85,9 +118,12 @@ UNION SELECT 'anywhere', '' FROM things t WHERE t.class IN ('pg_catalog.pg_opera
   'pg_catalog.pg_cast'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass)
 UNION SELECT 'ddl', '' FROM pg_catalog.pg_event_trigger e JOIN things t ON t.oid = e.evtfoid
 WHERE t.class = 'pg_catalog.pg_proc'::pg_catalog.regclass
-UNION SELECT 'setting', m[1] FROM direct d, pg_catalog.regexp_matches(d.body,
+UNION SELECT 'setting', m[1] FROM starts s, pg_catalog.regexp_matches(s.body,
   '([a-z_][a-z0-9_$]*(?:\\.[a-z_][a-z0-9_$]*)+)', 'g') m
-UNION SELECT 'unknowable', d.name FROM direct d WHERE d.body ~ 'set_config\\s*\\(\\s*[^''\\s]'`
+UNION SELECT 'unknowable', COALESCE(p.proname, c.relname) FROM things t
+LEFT JOIN pg_catalog.pg_proc p ON t.class = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = t.oid
+LEFT JOIN pg_catalog.pg_class c ON t.class = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = t.oid
+WHERE t.unknowable AND COALESCE(p.oid, c.oid) IS NOT NULL`
 
 // Compiling the query takes a hundred times as long as running it.
 const uncompiled = 'SET LOCAL jit = off;'

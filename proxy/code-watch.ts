@@ -10,11 +10,11 @@ import { SequenceMemory } from './sequence-memory.ts'
 const ageMsMax = 60_000
 
 /** Only these can bring code into a database that has none of the kind. */
-const definesCode = /\b(?:function|procedure|extension|language|operator|cast|trigger|do)\b/i
+const definesCode =
+  /\b(?:function|procedure|extension|language|operator|cast|trigger|do)\b|set_config|setseed|advisory_lock|_to_xml/i
 
 /** Nor do these change what is known to need a look; temporary things keep their server anyway. */
-const bringsNone =
-  /^\s*(?:drop|truncate|comment|grant|revoke|create\s+(?:unique\s+)?index|create\s+temp(?:orary)?\s+table)\b/i
+const bringsNone = /^\s*(?:drop|truncate|comment|grant|revoke|create\s+temp(?:orary)?\s+table)\b/i
 
 export class CodeWatch {
   /** Who remembers which numbers of sequences. */

@@ -30,7 +30,7 @@ export class SequenceMemory {
     if (this.#owners.get(server) === state) return ''
     const alreadyIts = lease.pinned !== null && lease.pinned !== 'sequence'
     const before = this.#owned.get(state)
-    if (before !== undefined) this.#owners.delete(before)
+    if (before !== undefined && this.#owners.get(before) === state) this.#owners.delete(before)
     this.#owned.set(state, server)
     this.#owners.set(server, state)
     return alreadyIts ? '' : 'DISCARD SEQUENCES'

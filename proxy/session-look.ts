@@ -23,8 +23,8 @@ export type WantedLook = {
   readonly likely: boolean
   /** Settings of the user's own, which no catalog lists. */
   readonly names: readonly string[]
-  /** Functions that ran: some set what only they know. */
-  readonly functions: readonly string[]
+  /** Functions and relations of which something ran: some set what only they know. */
+  readonly ran: readonly string[]
 }
 
 /** Of settings that are never a session's own. */
@@ -61,7 +61,7 @@ function widerLook(wanted: WantedLook | null, { look, traces }: EffectLook): Wan
     settings: look === 'settings' || wanted?.settings === true,
     likely: traces.leaves !== null || wanted?.likely === true,
     names: both(wanted?.names ?? [], traces.settings).slice(-namesMax),
-    functions: both(wanted?.functions ?? [], traces.functions).slice(-namesMax),
+    ran: both(wanted?.ran ?? [], both(traces.functions, traces.relations)).slice(-namesMax),
   }
 }
 
@@ -96,7 +96,7 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
     lease.look = null
     const [thing] = rows.flatMap(([kind]) => (isPin(kind) ? [kind] : []))
     if (deep) adopt(state, lease, rows)
-    const unknowable = look.functions.some((name) => coded?.unknowable.has(name) === true)
+    const unknowable = look.ran.some((name) => coded?.unknowable.has(name) === true)
     if (unknowable) lease.pinned = 'session state'
     if (lease.pinned === null || isPin(lease.pinned)) lease.pinned = thing ?? null
   } catch (error) {

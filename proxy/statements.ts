@@ -20,6 +20,8 @@ export function scopeOf({ names, literals }: SettingsProfile): string {
 /** One prepared statement of a client. Its name on servers is `cached.name`, or unnamed. */
 export class ClientStatement {
   readonly named: boolean
+  /** Characters before its text in the PREPARE of its client. */
+  readonly bodyAt: number
   #cached: CachedStatement
   #prepared: Prepared
   #reading: Reading
@@ -30,8 +32,15 @@ export class ClientStatement {
   /** Definitions of the database when its columns were others. */
   #outdatedAt = -1
 
-  constructor(named: boolean, cached: CachedStatement, prepared: Prepared, reading: Reading) {
+  constructor(
+    named: boolean,
+    cached: CachedStatement,
+    prepared: Prepared,
+    reading: Reading,
+    bodyAt = 0,
+  ) {
     this.named = named
+    this.bodyAt = bodyAt
     this.#cached = cached
     this.#prepared = prepared
     this.#reading = reading

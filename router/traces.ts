@@ -36,7 +36,7 @@ export type SessionCode = {
   readonly inDdl: boolean
   /** Settings of the user's own that the code names. */
   readonly settings: readonly string[]
-  /** Functions that set what only they know. */
+  /** Functions and relations behind which something is set that only they know. */
   readonly unknowable: ReadonlySet<string>
 }
 

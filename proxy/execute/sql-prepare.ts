@@ -4,6 +4,7 @@ import { PgError, pgError } from '../../core/errors.ts'
 import { ask, ServerError, shiftPosition } from '../../pool/exchange.ts'
 import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
 import { quoteLiteral } from '../../pool/settings-profile.ts'
+import type { CachedStatement } from '../../pool/statement-cache.ts'
 import type { SessionCommand } from '../../router/plan.ts'
 import {
   executedName,
@@ -41,12 +42,8 @@ export async function runPrepare(session: Session, unit: Unit, { name }: Prepare
   const prepared = router.statements(body, reading.context)
   refusePin(prepared, state)
   const cached = statements.intern(body, types, scopeOf(reading.settings))
-  const statement = new ClientStatement(true, cached, prepared, reading)
-  try {
-    await prepareOn(session, server, statement)
-  } catch (error) {
-    throw error instanceof ServerError ? shiftPosition(error, parts.bodyAt) : error
-  }
+  const statement = new ClientStatement(true, cached, prepared, reading, parts.bodyAt)
+  await prepareOn(session, server, statement)
   if (state.statements.has(name)) throw pgError('preparedStatementExists', [name])
   state.statements.set(name, statement)
   complete(session, unit, 'PREPARE')
@@ -103,17 +100,30 @@ export async function prepareOn(
   server: ServerConnection,
   statement: ClientStatement,
 ): Promise<void> {
-  const { cached } = statement
+  const { cached, bodyAt } = statement
   if (server.prepared.has(cached.name)) return
-  const { effective } = session.state
+  const { effective, transaction } = session.state
   const under = statement.readUnder(effective)
   const there = under.replayFrom(effective)
   if (there !== '') await ask(server, there)
-  const { writer } = session.context
+  const failure = await parseOn(session, server, cached)
+  // A transaction that has failed takes the settings back with it.
+  const needsNone = there === '' || (failure !== null && transaction !== null)
+  if (!needsNone) await ask(server, effective.replayFrom(under))
+  if (failure !== null) throw shiftPosition(failure, bodyAt)
+  server.prepared.set(cached.name, cached)
+}
+
+/** What the server says against it; null when it has it now. */
+async function parseOn(
+  { context: { writer } }: Session,
+  server: ServerConnection,
+  cached: CachedStatement,
+): Promise<ServerError | null> {
   writer.reset()
   writeParse(writer, cached.name, cached.sql, cached.paramTypes)
   writeSync(writer)
-  let failure: PgError | null = null
+  let failure: ServerError | null = null
   await new Promise<void>((resolve, reject) => {
     const sink: ReplySink = {
       rows: 'whole',
@@ -127,9 +137,7 @@ export async function prepareOn(
     server.begin(sink)
     server.send(writer.bytes())
   })
-  if (failure !== null) throw failure
-  server.prepared.set(cached.name, cached)
-  if (there !== '') await ask(server, effective.replayFrom(under))
+  return failure
 }
 
 type Executed = { readonly command: Execute; readonly statement: ClientStatement }

@@ -9,7 +9,11 @@ import { lines, runScript, type Script } from './two-clients.ts'
 
 const scripts: Readonly<Record<string, Script>> = { ...settingScripts, ...thingScripts }
 
-const inTwo = new Set(['LISTEN and NOTIFY'])
+const inTwo = new Set([
+  'LISTEN and NOTIFY',
+  'sequences of two clients, once asked for',
+  'settings whose names a trigger makes up',
+])
 const refusedCalls = lines(`
   a: LISTEN one
   a: SELECT pg_listening_channels()::text

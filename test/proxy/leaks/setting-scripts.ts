@@ -189,4 +189,40 @@ export const settingScripts: Readonly<Record<string, Script>> = {
     b: SELECT 1
     a: SELECT session_user = 'leaks_role'
   `),
+  'what views, defaults and policies set by themselves': lines(String.raw`
+    a: CREATE VIEW sets AS SELECT set_config('work_mem', '7MB', false) AS was
+    a: SELECT * FROM sets
+    b: SHOW work_mem
+    a: SHOW work_mem
+    a: DISCARD ALL
+    a: CREATE TABLE setting (n int, was text DEFAULT set_config('work_mem', '8MB', false))
+    a: INSERT INTO setting VALUES (1)
+    b: SHOW work_mem
+    a: SHOW work_mem
+    a: DISCARD ALL
+    a: DROP TABLE setting
+    a: DROP VIEW sets
+  `),
+  'settings whose names a trigger makes up': lines(String.raw`
+    a: CREATE TABLE naming (name text)
+    a: CREATE FUNCTION names() RETURNS trigger AS 'BEGIN PERFORM set_config($$mine.$$ || NEW.name, $$1$$, false); RETURN NEW; END' LANGUAGE plpgsql
+    a: CREATE TRIGGER names BEFORE INSERT ON naming FOR EACH ROW EXECUTE FUNCTION names()
+    a: INSERT INTO naming (name) VALUES ('own')
+    b: SELECT current_setting('mine.own', true)
+    a: SELECT current_setting('mine.own', true)
+    a: DISCARD ALL
+    a: DROP TABLE naming
+    a: DROP FUNCTION names()
+  `),
+  'a PREPARE whose table is gone': lines(String.raw`
+    a: CREATE TABLE going (n int)
+    a: SET DateStyle = 'SQL, DMY'
+    a: PREPARE late AS SELECT n, '01/02/2000'::date FROM going
+    a: SET DateStyle = 'ISO, MDY'
+    a: DROP TABLE going
+    a: EXECUTE late
+    a: SHOW DateStyle
+    b: SHOW DateStyle
+    a: DEALLOCATE ALL
+  `),
 }

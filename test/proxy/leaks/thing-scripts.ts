@@ -321,6 +321,16 @@ export const thingScripts: Readonly<Record<string, Script>> = {
     b: DISCARD ALL
     a: SELECT lastval()
   `),
+  'sequences of two clients, once asked for': lines(String.raw`
+    a: BEGIN
+    a: SELECT nextval('numbers') > 0, currval('numbers') > 0
+    a: COMMIT
+    b: SELECT lastval()
+    b: SELECT nextval('numbers') > 0
+    a: SELECT nextval('numbers') > 0
+    b: SELECT currval('numbers') = lastval()
+    b: DISCARD ALL
+  `),
   'what is bound to the transaction': lines(String.raw`
     a: BEGIN
     a: SELECT lo_creat(-1) > 0
