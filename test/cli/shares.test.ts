@@ -90,7 +90,10 @@ describe('orders that a new worker begins with', () => {
     [[order('set', 'a', '=', '1'), order('set', 'a', '=', '2')], [order('set', 'a', '=', '2')]],
     [[order('kill_client', '7')], []],
     [[order('kill', 'app')], [order('pause', 'app')]],
-    [[order('set', 'a', '=', '1'), order('pause', 'app'), order('reload')], [order('pause', 'app')]],
+    [
+      [order('set', 'a', '=', '1'), order('pause', 'app'), order('reload')],
+      [order('pause', 'app')],
+    ],
   ])('after %j are %j', (given, expected) => {
     expect(after(...given)).toEqual(expected)
   })
