@@ -4,6 +4,7 @@ import { connect, type OnReadOpts, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { tlsServerEndPoint } from '../wire/tls-server-end-point.ts'
 import { writeSslRequest } from '../wire/startup.ts'
+import { Views } from '../wire/views.ts'
 import { Writer } from '../wire/writer.ts'
 import type { Attempt, ServerTls, ServerTlsMode } from './server-tls.ts'
 
@@ -76,10 +77,11 @@ type Inbox = { take: (chunk: Uint8Array) => void }
 
 function dialSocket(place: ServerPlace, options: OpenOptions, inbox: Inbox): Socket {
   const { readBuffer, keepAliveAfterMs } = options
+  const views = new Views(readBuffer)
   const onread: OnReadOpts = {
     buffer: readBuffer,
-    callback: (count, buffer) => {
-      inbox.take(buffer.subarray(0, count))
+    callback: (count) => {
+      inbox.take(views.first(count))
       return true
     },
   }

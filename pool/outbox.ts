@@ -2,6 +2,7 @@
 // turn of the event loop. System calls, not our own code, are what a pooler spends its time on.
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import { Views } from '../wire/views.ts'
 
 const scratchBytes = 16 * 1024
 /** 16 MiB: as many sockets as are written to in a busy turn. */
@@ -15,7 +16,7 @@ export class FlushTurn {
   #dirty: Outbox[] = []
   #scheduled = false
   #beganMs = 0
-  readonly #scratches: Buffer[] = []
+  readonly #scratches: Views[] = []
 
   /** Monotonic milliseconds, read once for all that a turn writes: for counting, not for deadlines. */
   nowMs(): number {
@@ -42,12 +43,12 @@ export class FlushTurn {
   }
 
   /** A buffer for what one outbox gathers: a socket that is silent has none. */
-  take(): Buffer {
-    return this.#scratches.pop() ?? Buffer.allocUnsafeSlow(scratchBytes)
+  take(): Views {
+    return this.#scratches.pop() ?? new Views(Buffer.allocUnsafeSlow(scratchBytes))
   }
 
   /** Takes back a buffer that nobody reads any more. */
-  giveBack(scratch: Buffer): void {
+  giveBack(scratch: Views): void {
     if (this.#scratches.length < scratchesMax) this.#scratches.push(scratch)
   }
 
@@ -65,7 +66,7 @@ export class Outbox {
   readonly #socket: Socket
   readonly #turn: FlushTurn
   readonly #encrypted: boolean
-  #scratch: Buffer | null = null
+  #scratch: Views | null = null
   #used = 0
   #queued = false
 
@@ -87,7 +88,7 @@ export class Outbox {
       return
     }
     this.#scratch ??= this.#turn.take()
-    this.#scratch.set(bytes, this.#used)
+    this.#scratch.buffer.set(bytes, this.#used)
     this.#used += bytes.length
     if (this.#queued) return
     this.#queued = true
@@ -103,7 +104,7 @@ export class Outbox {
   #write(): void {
     const scratch = this.#scratch
     if (this.#used === 0 || scratch === null) return
-    const chunk = scratch.subarray(0, this.#used)
+    const chunk = scratch.first(this.#used)
     this.#used = 0
     this.#scratch = null
     if (!this.#socket.destroyed && !this.#taken(chunk)) return

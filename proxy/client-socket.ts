@@ -10,6 +10,7 @@ import {
   Socket,
   type SocketConstructorOpts,
 } from 'node:net'
+import { Views } from '../wire/views.ts'
 
 type Receive = (chunk: Uint8Array) => void
 
@@ -19,21 +20,21 @@ const trialMs = 2_000
 export class ClientSockets {
   /** Read by events. */
   static readonly byEvents = new ClientSockets(null)
-  readonly #buffer: Buffer | null
+  readonly #views: Views | null
 
-  private constructor(buffer: Buffer | null) {
-    this.#buffer = buffer
+  private constructor(views: Views | null) {
+    this.#views = views
   }
 
   /** Reads into a buffer of so many bytes if Node lets us, which is tried; else by events. */
   static async open(bufferBytes: number): Promise<ClientSockets> {
-    const shared = new ClientSockets(Buffer.allocUnsafeSlow(bufferBytes))
+    const shared = new ClientSockets(new Views(Buffer.allocUnsafeSlow(bufferBytes)))
     return (await works(shared)) ? shared : ClientSockets.byEvents
   }
 
   /** True when one buffer is shared. */
   get shares(): boolean {
-    return this.#buffer !== null
+    return this.#views !== null
   }
 
   /**
@@ -41,18 +42,18 @@ export class ClientSockets {
    * called from the next turn of the event loop on.
    */
   adopt(accepted: Socket, receive: Receive): Socket {
-    const buffer = this.#buffer
+    const views = this.#views
     const handle: unknown = Reflect.get(accepted, '_handle')
-    if (buffer === null || typeof handle !== 'object' || handle === null) {
+    if (views === null || typeof handle !== 'object' || handle === null) {
       accepted.on('data', receive)
       accepted.resume()
       return accepted
     }
     Reflect.set(accepted, '_handle', null)
     const onread = {
-      buffer,
+      buffer: views.buffer,
       callback: (count: number) => {
-        receive(buffer.subarray(0, count))
+        receive(views.first(count))
         return true
       },
     }

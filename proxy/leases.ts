@@ -29,9 +29,10 @@ export type Lease = {
 export class Leases {
   readonly #owner: ServerOwner
   readonly #times: SessionTimes
-  readonly #held = new Map<ShardId, Lease>()
+  /** Replaced whenever it changes, so whoever goes through it may give servers back meanwhile; seldom more than one. */
+  #held: readonly Lease[] = []
   /** What ends each of its waits: it may wait for several shards at once. */
-  readonly #waits = new Set<Wait>()
+  #waits: readonly Wait[] = []
   #slot: { readonly slot: Slot; readonly of: Bulkhead } | null = null
   readonly #share: string
   readonly #resetQuery: string | null
@@ -52,9 +53,11 @@ export class Leases {
   }
 
   get(shard: ShardId): Lease | undefined {
-    return this.#held.get(shard)
+    for (const lease of this.#held) if (lease.pool.shard === shard) return lease
+    return undefined
   }
 
+  /** Servers may be given back while one goes through them. */
   [Symbol.iterator](): IterableIterator<Lease> {
     return this.#held.values()
   }
@@ -65,17 +68,17 @@ export class Leases {
   }
 
   get isEmpty(): boolean {
-    return this.#held.size === 0
+    return this.#held.length === 0
   }
 
   /** Something has to be asked of one of them. */
   get wantLook(): boolean {
-    if (this.#held.size === 0 || this.keeps) return false
-    return [...this.#held.values()].some(({ look }) => look !== null)
+    if (this.#held.length === 0 || this.keeps) return false
+    return this.#held.some(({ look }) => look !== null)
   }
 
   get pinReasons(): readonly PinReason[] {
-    return [...this.#held.values()].flatMap(({ pinned }) => (pinned === null ? [] : [pinned]))
+    return this.#held.flatMap(({ pinned }) => (pinned === null ? [] : [pinned]))
   }
 
   /** A server of `pool` at once, or null: then one of the two is called later. */
@@ -88,7 +91,7 @@ export class Leases {
     const server = pool.lend(profile)
     if (server !== null) return this.hold(pool, server)
     const wait = new LeaseWait({ share: this.#share, pool, keeper: this }, granted, refused)
-    this.#waits.add(wait)
+    this.#waits = [...this.#waits, wait]
     this.#times.waits()
     pool.wait(wait)
     return null
@@ -96,8 +99,9 @@ export class Leases {
 
   /** See LeaseWait. */
   waitOver(wait: Wait, granted: boolean): boolean {
-    if (!this.#waits.delete(wait)) return false
-    if (!granted && this.#waits.size === 0) this.#times.waitsNoMore()
+    if (!this.#waits.includes(wait)) return false
+    this.#waits = without(this.#waits, wait)
+    if (!granted && this.#waits.length === 0) this.#times.waitsNoMore()
     return true
   }
 
@@ -126,17 +130,17 @@ export class Leases {
         reject(error)
       }
     })
-    this.#waits.add(wait)
+    this.#waits = [...this.#waits, wait]
     try {
       await Promise.race([until, stopped])
     } finally {
-      this.#waits.delete(wait)
+      this.#waits = without(this.#waits, wait)
     }
   }
 
   /** The session's server on the pool's shard, leased now if it has none. @throws PgError 53300, 08001 */
   async obtain(pool: Pool, profile: SettingsProfile): Promise<Lease> {
-    const held = this.#held.get(pool.shard)
+    const held = this.get(pool.shard)
     if (held !== undefined) return held
     return new Promise((resolve, reject) => {
       const lease = this.take(pool, profile, resolve, (error) => reject(toPgError(error)))
@@ -146,7 +150,7 @@ export class Leases {
 
   /** Gives the server back unless it is pinned; the pool closes it when it is not clean. */
   settle(shard: ShardId): void {
-    const lease = this.#held.get(shard)
+    const lease = this.get(shard)
     if (lease === undefined) return
     if (lease.pinned !== null || lease.look !== null || this.keeps) {
       lease.writes = false
@@ -154,23 +158,23 @@ export class Leases {
       if (this.keeps) this.freeSlot()
       return
     }
-    this.#drop(shard)
+    this.#drop(lease)
     lease.pool.release(lease.server)
   }
 
   /** Closes the session's server on `shard`: its state is unknown or of no more use. */
   discard(shard: ShardId, reason: string): void {
-    const lease = this.#held.get(shard)
+    const lease = this.get(shard)
     if (lease === undefined) return
-    this.#drop(shard)
+    this.#drop(lease)
     lease.pool.discard(lease.server, reason)
   }
 
   /** Forgets a server that has died. */
   forget(server: ServerConnection): void {
-    const lease = this.#held.get(server.shard)
+    const lease = this.get(server.shard)
     if (lease?.server !== server) return
-    this.#drop(server.shard)
+    this.#drop(lease)
     // The pool that lent it must hear of it too: it counts its connections.
     lease.pool.serverClosed(server, toPgError(new Error('died while leased')))
   }
@@ -179,7 +183,7 @@ export class Leases {
   async clean(): Promise<void> {
     const query = this.#resetQuery
     if (query === null) return
-    const cleaned = [...this.#held.values()].map(async (lease) => {
+    const cleaned = this.#held.map(async (lease) => {
       if (!(await this.#reset(lease.server, 'DISCARD ALL'))) return
       if (lease.pinned !== 'LOAD' && lease.pinned !== 'session state') lease.pinned = null
     })
@@ -197,41 +201,42 @@ export class Leases {
 
   /** Closes pinned servers, whose session state nobody else may see. */
   unpin(reason: string): void {
-    for (const lease of Array.from(this.#held.values())) {
+    for (const lease of this.#held) {
       if (lease.pinned !== null) this.discard(lease.server.shard, reason)
     }
   }
 
   /** Leaves the queues it stands in, if any; who waits is refused with `error`. */
   stopWaiting(error: PgError): void {
-    for (const wait of Array.from(this.#waits)) wait.stop(error)
+    for (const wait of this.#waits) wait.stop(error)
   }
 
   /** The client is gone: idle servers are rolled back and given back, busy ones stopped and closed. */
   abandon(): void {
-    for (const { server, pool, pinned, look } of Array.from(this)) {
+    for (const lease of this.#held) {
+      const { server, pool, pinned, look } = lease
       const busy = server.exchangesOwed > 0
       if (busy) void pool.cancel(server)
       const resets = pinned !== 'LOAD' && pinned !== 'session state'
       if (this.#resetQuery !== null && !busy && resets) {
-        void this.#giveBackClean(server, pool, this.#resetQuery)
+        void this.#giveBackClean(lease, this.#resetQuery)
       } else if (busy || pinned !== null || look !== null)
         this.discard(server.shard, 'its client is gone')
       else if (server.transactionStatus === 'I') this.settle(server.shard)
       else rollBackAndSettle(this, server)
     }
-    if (this.#held.size === 0) this.freeSlot()
+    if (this.#held.length === 0) this.freeSlot()
   }
 
-  async #giveBackClean(server: ServerConnection, pool: Pool, query: string): Promise<void> {
-    if (!(await this.#reset(server, query))) return
-    this.#drop(server.shard)
-    pool.release(server)
+  async #giveBackClean(lease: Lease, query: string): Promise<void> {
+    if (!(await this.#reset(lease.server, query))) return
+    this.#drop(lease)
+    lease.pool.release(lease.server)
   }
 
-  #drop(shard: ShardId): void {
-    this.#held.delete(shard)
-    if (this.#slot !== null && this.#held.size === 0) this.freeSlot()
+  #drop(lease: Lease): void {
+    this.#held = without(this.#held, lease)
+    if (this.#slot !== null && this.#held.length === 0) this.freeSlot()
   }
 
   /** The session's from now on. */
@@ -239,9 +244,13 @@ export class Leases {
     const lease: Lease = { server, pool, pinned: null, look: null, writes: false, passes: null }
     server.owner = this.#owner
     this.#times.assigned()
-    this.#held.set(pool.shard, lease)
+    this.#held = [...this.#held, lease]
     return lease
   }
+}
+
+function without<T>(list: readonly T[], gone: T): readonly T[] {
+  return list.filter((each) => each !== gone)
 }
 
 /** ROLLBACK for a client that is gone; the server goes back clean, or is closed. */

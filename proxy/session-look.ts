@@ -75,7 +75,7 @@ export function noteLook(state: SessionState, effect: EffectLook, shard: ShardId
 
 /** Looks at every server that needs it. Servers that give no answer are closed. @throws PgError when a pin is lost */
 export async function lookAtServers(state: SessionState): Promise<void> {
-  for (const lease of Array.from(state.leases)) if (lease.look !== null) await lookAt(state, lease)
+  for (const lease of state.leases) if (lease.look !== null) await lookAt(state, lease)
 }
 
 async function lookAt(state: SessionState, lease: Lease): Promise<void> {

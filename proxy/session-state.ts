@@ -190,7 +190,7 @@ export class SessionState {
   }
 
   closeJournal(): void {
-    this.#journal = []
+    if (this.#journal.length > 0) this.#journal = []
     this.#confirmed = 0
   }
 
@@ -263,7 +263,7 @@ export class SessionState {
   settle(): void {
     if (this.transaction !== null) return
     if (this.leases.isEmpty) this.leases.freeSlot()
-    for (const { server } of Array.from(this.leases)) {
+    for (const { server } of this.leases) {
       this.reads.observed(server)
       this.leases.settle(server.shard)
     }
