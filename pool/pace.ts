@@ -9,6 +9,8 @@ const lateShareMax = 0.3
 const fading = 1 / 16
 const quietMsMin = 5_000
 const quietMsMax = 300_000
+// Who was fast for so many times as long as it was left alone is no wavering shape.
+const steadyFactor = 4
 
 /** One run: whether it kept others waiting for longer than usual, and how many bytes came of it. */
 export type Run = { readonly late: boolean; readonly bytes: number }
@@ -19,7 +21,8 @@ export class Pace {
   #late = 0
   #lateShare = 0
   #untilMs = 0
-  #quietMs = quietMsMin
+  /** How long it was left alone when it was slow last. */
+  #quietMs = 0
 
   /** Seen to be fast: others may be sent behind it. */
   get isFast(): boolean {
@@ -49,8 +52,10 @@ export class Pace {
     this.#prompt = 0
     this.#late = 0
     this.#lateShare = 0
+    const wasSteady = nowMs - this.#untilMs > this.#quietMs * steadyFactor
+    const longer = Math.min(this.#quietMs * 2, quietMsMax)
+    this.#quietMs = wasSteady ? quietMsMin : Math.max(longer, quietMsMin)
     this.#untilMs = nowMs + this.#quietMs
-    this.#quietMs = Math.min(this.#quietMs * 2, quietMsMax)
   }
 }
 

@@ -45,8 +45,13 @@ describe('the pace of a statement', () => {
     }
     slowDown(0)
     expect([pace.isFast, pace.mayTry(4_999), pace.mayTry(5_000)]).toEqual([false, false, true])
-    slowDown(minuteMs)
-    expect([pace.mayTry(minuteMs + 9_999), pace.mayTry(minuteMs + 10_000)]).toEqual([false, true])
+    slowDown(6_000)
+    expect([pace.mayTry(15_999), pace.mayTry(16_000)]).toEqual([false, true])
+    slowDown(17_000)
+    expect([pace.mayTry(36_999), pace.mayTry(37_000)]).toEqual([false, true])
+    // It has been fast for long.
+    slowDown(37_000 + 2 * minuteMs)
+    expect(pace.mayTry(42_000 + 2 * minuteMs)).toBe(true)
   })
 
   it('is slow at once with a large answer', () => {
