@@ -58,7 +58,12 @@ class Worker {
       await proxy.configure(optionsOf(config))
       setLevel(config.log.level)
     })
-    for (const { name, args } of standing) void fleet.run(name, args).catch(() => undefined)
+    for (const { name, args } of standing) {
+      // PAUSE ends once every connection is back: nobody waits for that here.
+      fleet.run(name, args).catch((error: unknown) => {
+        log.warn({ command: name, args, error }, 'what stands for all workers was not taken over')
+      })
+    }
     return new Worker(proxy, fleet, reload)
   }
 
