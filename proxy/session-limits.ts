@@ -52,37 +52,45 @@ export function limitsOf(database: SessionLimits, user: UserLimits | undefined):
   }
 }
 
-/** What a client does at the moment of a sweep. */
-export type Activity = {
-  /** A statement is under way, or waits for a server. */
-  readonly busy: boolean
-  /** It is inside a transaction, or has a pipeline open. */
-  readonly inTransaction: boolean
+/** As much of a session as the verdict needs. */
+export type Watched = {
+  readonly limits: SessionLimits
+  readonly phase: string
   readonly times: SessionTimes
+  readonly state: { readonly transaction: object | null }
+  readonly relay: { readonly server: object | null }
 }
 
 export type Overdue = 'queued' | 'query' | 'transaction' | 'idleTransaction' | 'clientIdle'
 
-/** Which limit has passed; null: none. */
-export function overdue(limits: SessionLimits, activity: Activity, nowMs: number): Overdue | null {
-  const { busy, inTransaction, times } = activity
-  const past = (sinceMs: number, limitMs: number) => limitMs > 0 && nowMs - sinceMs > limitMs
-  const transactionSinceMs = times.transactionSinceMs
-  if (transactionSinceMs !== null && past(transactionSinceMs, limits.transactionTimeoutMs)) {
-    return 'transaction'
-  }
+/** Which limit has passed; null: none. Times are read for limits that there are. */
+export function overdue(session: Watched, nowMs: number): Overdue | null {
+  const { limits, times, phase } = session
+  const busy = phase !== 'ready'
+  const inTransaction = session.state.transaction !== null || session.relay.server !== null
+  if (isPast(limits.transactionTimeoutMs, transactionSinceMs, times, nowMs)) return 'transaction'
   if (!busy) {
-    const idleSinceMs = Math.max(times.answeredAtMs, times.requestAtMs)
-    if (inTransaction) {
-      return past(idleSinceMs, limits.idleTransactionTimeoutMs) ? 'idleTransaction' : null
-    }
-    return past(idleSinceMs, limits.clientIdleTimeoutMs) ? 'clientIdle' : null
+    const limitMs = inTransaction ? limits.idleTransactionTimeoutMs : limits.clientIdleTimeoutMs
+    if (!isPast(limitMs, idleSinceMs, times, nowMs)) return null
+    return inTransaction ? 'idleTransaction' : 'clientIdle'
   }
   if (times.waitingSinceMs !== null) {
-    return past(times.waitingSinceMs, limits.queryWaitNotifyMs) ? 'queued' : null
+    return isPast(limits.queryWaitNotifyMs, waitingSinceMs, times, nowMs) ? 'queued' : null
   }
-  // Its wait does not count.
-  return past(times.beganMs + times.waitUs / 1_000, limits.queryTimeoutMs) ? 'query' : null
+  return isPast(limits.queryTimeoutMs, workingSinceMs, times, nowMs) ? 'query' : null
+}
+
+type Since = (times: SessionTimes) => number
+
+const never = Number.POSITIVE_INFINITY
+const idleSinceMs: Since = (times) => Math.max(times.answeredAtMs, times.requestAtMs)
+const transactionSinceMs: Since = (times) => times.transactionSinceMs ?? never
+const waitingSinceMs: Since = (times) => times.waitingSinceMs ?? never
+// Its wait does not count.
+const workingSinceMs: Since = (times) => times.beganMs + times.waitUs / 1_000
+
+function isPast(limitMs: number, since: Since, times: SessionTimes, nowMs: number): boolean {
+  return limitMs > 0 && nowMs - since(times) > limitMs
 }
 
 // As often as the shortest limit needs, within reason.
