@@ -26,13 +26,15 @@ export type Lease = {
   passes: ReadonlySet<number> | null
 }
 
+const none: readonly never[] = []
+
 export class Leases {
   readonly #owner: ServerOwner
   readonly #times: SessionTimes
   /** Replaced whenever it changes, so whoever goes through it may give servers back meanwhile; seldom more than one. */
-  #held: readonly Lease[] = []
+  #held: readonly Lease[] = none
   /** What ends each of its waits: it may wait for several shards at once. */
-  #waits: readonly Wait[] = []
+  #waits: readonly Wait[] = none
   #slot: { readonly slot: Slot; readonly of: Bulkhead } | null = null
   readonly #share: string
   readonly #resetQuery: string | null
@@ -244,13 +246,13 @@ export class Leases {
     const lease: Lease = { server, pool, pinned: null, look: null, writes: false, passes: null }
     server.owner = this.#owner
     this.#times.assigned()
-    this.#held = [...this.#held, lease]
+    this.#held = this.#held.length === 0 ? [lease] : [...this.#held, lease]
     return lease
   }
 }
 
 function without<T>(list: readonly T[], gone: T): readonly T[] {
-  return list.filter((each) => each !== gone)
+  return list.length === 1 && list[0] === gone ? none : list.filter((each) => each !== gone)
 }
 
 /** ROLLBACK for a client that is gone; the server goes back clean, or is closed. */

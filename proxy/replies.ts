@@ -79,7 +79,7 @@ export class Replies implements RelayHost {
   expect(effects: readonly (Effect | null)[]): void {
     this.#effects = [...effects]
     this.#effectAt = 0
-    this.describes.length = 0
+    if (this.describes.length > 0) this.describes.length = 0
     this.#settingsBefore = this.#state.settings
     this.answerBytes = 0
     this.load?.begin()

@@ -305,7 +305,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     }
     const status = transaction === null ? 'I' : transaction.failed ? 'E' : 'T'
     if (status === 'I') {
-      state.portals.clear()
+      if (state.portals.size > 0) state.portals.clear()
       state.settle()
       listening?.flush()
     } else {

@@ -43,8 +43,8 @@ export function runSimple(session: Session, { code, bytes }: Frame): void {
 
 function runQuery(session: Session, bytes: Uint8Array): void {
   const { state } = session
-  state.statements.delete('')
-  state.portals.delete('')
+  if (state.statements.size > 0) state.statements.delete('')
+  if (state.portals.size > 0) state.portals.delete('')
   let query: SimpleQuery
   try {
     query = readQuery(decodeQuery(bytes), state)
