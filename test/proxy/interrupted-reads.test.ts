@@ -52,7 +52,7 @@ beforeAll(async () => {
   stack = await startReplicatedStack({ shards: 1, replicas: 2, proxies: 1, setupSql })
   await replayed()
   const pool = { ...databaseOptions(stack).pool, size: 1 }
-  narrow = await startOther(stack, { database: { pool }, reads: { rywWaitMs: 0 } })
+  narrow = await startOther(stack, { database: { pool }, reads: { rywWaitMs: 0, maxLagMs: null } })
   patient = await startOther(stack, { reads: { rywWaitMs: 8_000, maxLagMs: null } })
 })
 afterEach(async () => {
