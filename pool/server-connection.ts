@@ -32,7 +32,7 @@ export interface ReplySink {
 
 /** Hears what a server says when nobody asked, and that it died while it was idle. */
 export interface ServerOwner {
-  /** NoticeResponse or NotificationResponse outside an exchange. */
+  /** NoticeResponse outside an exchange, NotificationResponse at any time: no exchange is about it. */
   serverSpoke(server: ServerConnection, code: number, bytes: Uint8Array): void
   serverClosed(server: ServerConnection, error: PgError): void
 }
@@ -304,7 +304,7 @@ export class ServerConnection {
       if (fields.get('R') === 'RevalidateCachedQuery') this.preparedGeneration = outdated
     }
     const sink = this.#exchanges[0]
-    if (sink === undefined) {
+    if (sink === undefined || code === backend.notificationResponse) {
       if (code === backend.noticeResponse || code === backend.notificationResponse) {
         this.owner?.serverSpoke(this, code, bytes)
       }

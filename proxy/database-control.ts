@@ -8,6 +8,7 @@ import type { Session } from './session.ts'
 export interface Controlled {
   readonly options: { readonly name: string }
   readonly pools: readonly Pool[]
+  readonly notify: { renew(reason: string): void }
   pause(shard: null): Promise<void>
   resume(shard: null): void
 }
@@ -41,6 +42,7 @@ export class DatabaseControl {
   /** Every server connection is closed and opened anew: an idle one at once, another when it is given back. */
   reconnect(): void {
     for (const pool of this.#database.pools) pool.reconnect()
+    this.#database.notify.renew('reconnecting')
   }
 
   /** Resolves once no server connection from before the last `reconnect` is left. */

@@ -10,11 +10,10 @@ import type { Log } from '../core/log.ts'
 import { type Ask, loadSchema } from '../catalog/schema-loader.ts'
 import type { TokenStore } from '../catalog/token-store.ts'
 import type { TopologyStore } from '../catalog/topology-store.ts'
-import { type DialOptions, dial } from '../pool/dial.ts'
+import type { DialOptions } from '../pool/dial.ts'
 import type { Pool } from '../pool/pool.ts'
 import { Paces } from '../pool/pace.ts'
 import { type PoolStats, sumOfStats } from '../pool/pool-stats.ts'
-import { waitForSample } from '../pool/sample-wait.ts'
 import { SettingsProfile } from '../pool/settings-profile.ts'
 import { StatementCache } from '../pool/statement-cache.ts'
 import { HiddenRows } from '../router/hidden-rows.ts'
@@ -112,8 +111,8 @@ export class Database {
     this.#options = options
     this.clock = context.clock
     this.code = new CodeWatch(context.clock)
-    const { clock, log } = context
-    this.notify = new NotifyHub({ clock, log, dial: (target) => dial(target, context.dial) })
+    const { clock } = context
+    this.notify = new NotifyHub(context, () => this.#options.pool.queryWaitTimeoutMs)
     this.traffic = new Traffic(context.clock.nowMs())
     this.tokens = context.tokensFor(options.name)
     this.#context = context
@@ -122,7 +121,7 @@ export class Database {
     const shards = options.shards.map((shard) => shard.id)
     this.#servers = new Map(
       options.shards.map((shard, at) => {
-        const followed = at === 0 ? () => this.#store?.reconnect('the primary has changed') : null
+        const followed = at === 0 ? () => this.#homeMoved() : null
         return [shard.id, new ShardServers(shard, options, context, followed)]
       }),
     )
@@ -184,7 +183,7 @@ export class Database {
     const { log } = this.#context
     await Promise.all([...this.#servers.values()].map((servers) => servers.start()))
     await this.tokens?.start()
-    await this.#untilLed(this.serversOf(this.home))
+    await this.serversOf(this.home).untilLed()
     if (rules === null) {
       // Not known, functions count as VOLATILE: reads go to the primary until the sweep has found out.
       if (this.hasReplicas) await this.refreshSchema('now').catch(() => false)
@@ -228,11 +227,9 @@ export class Database {
     await this.#store?.beat()
   }
 
-  /** A failover of the home shard may be on: what is read there can wait for its end. */
-  async #untilLed({ monitor }: ShardServers): Promise<void> {
-    if (monitor === null) return
-    const waitMs = this.options.failover.waitMs
-    await waitForSample(monitor, () => monitor.primary !== null, { clock: this.clock, waitMs })
+  #homeMoved(): void {
+    this.#store?.reconnect('the primary has changed')
+    this.notify.follow('the primary has changed')
   }
 
   async close(): Promise<void> {
@@ -291,11 +288,13 @@ export class Database {
 
   /** Lends no server of `shard`'s primary, or of any, until `resume`; resolves once all have come back. */
   async pause(shard: ShardId | null): Promise<void> {
+    if (shard === null || shard === this.home) this.notify.pause()
     await Promise.all(this.#some(shard).map((servers) => servers.pause()))
   }
 
   resume(shard: ShardId | null): void {
     for (const servers of this.#some(shard)) servers.resume()
+    if (shard === null || shard === this.home) this.notify.resume()
   }
 
   #some(shard: ShardId | null): readonly ShardServers[] {

@@ -26,7 +26,7 @@ export class Intake {
   #framesBytes = 0
   /** How many of them are copies of ours already. */
   #framesOwned = 0
-  /** A Query that waits until the pipeline before it, without Sync, has been run. */
+  /** A Query, or data of a COPY, that waits until the pipeline before it, without Sync, has been run. */
   #held: Frame | null = null
   #skipping = false
 
@@ -79,8 +79,7 @@ export class Intake {
       case frontend.query:
       case frontend.functionCall:
         if (this.#frames.length === 0) return { kind: 'simple', frame }
-        this.#held = { code, bytes: Uint8Array.from(bytes) }
-        return this.#pipeline('flush')
+        return this.#before(frame)
       case frontend.parse:
       case frontend.bind:
       case frontend.describe:
@@ -96,11 +95,17 @@ export class Intake {
       case frontend.copyData:
       case frontend.copyDone:
       case frontend.copyFail:
-        // Left over from a COPY that has failed: PostgreSQL drops them too.
-        return undefined
+        // Of a COPY that the pipeline may begin; else left over from one that has failed, and PostgreSQL drops them too.
+        return this.#frames.length === 0 ? undefined : this.#before(frame)
       default:
         throw pgError('protocolViolation', [`invalid frontend message type ${code}`])
     }
+  }
+
+  /** The pipeline so far, without Sync; `frame` comes behind it. */
+  #before({ code, bytes }: Frame): ClientCommand {
+    this.#held = { code, bytes: Uint8Array.from(bytes) }
+    return this.#pipeline('flush')
   }
 
   #pipeline(end: PipelineEnd): ClientCommand {

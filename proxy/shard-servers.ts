@@ -83,6 +83,13 @@ export class ShardServers {
     await this.monitor?.start()
   }
 
+  /** A failover may be on: what is read there can wait for its end. */
+  async untilLed(): Promise<void> {
+    const { monitor } = this
+    const wait = { clock: this.#context.clock, waitMs: this.#options.failover.waitMs }
+    if (monitor !== null) await waitForSample(monitor, () => monitor.primary !== null, wait)
+  }
+
   async close(error: PgError): Promise<void> {
     for (const pool of this.pools) pool.close(error)
     await this.monitor?.close()

@@ -1,8 +1,11 @@
 // LISTEN, UNLISTEN and NOTIFY of a client: through the database's hub, so that listening takes no server.
 import { pgError } from '../../core/errors.ts'
+import { ask } from '../../pool/exchange.ts'
+import type { ServerConnection } from '../../pool/server-connection.ts'
 import { Listening } from '../notify/listening.ts'
 import type { Session } from '../session.ts'
 import { noteLook } from '../session-look.ts'
+import type { SessionState } from '../session-state.ts'
 import type { ListenAction } from '../transaction.ts'
 import { joinShard } from './join-shard.ts'
 import { complete, sendRows } from './local-replies.ts'
@@ -16,7 +19,7 @@ export async function runListen(session: Session, unit: Unit, channel: string): 
   // The hub hears UTF-8: whoever wants another encoding listens for itself.
   if (encoding !== 'UTF8' && encoding !== 'SQL_ASCII') return listenAlone(session, unit)
   state.listening ??= listeningOf(session)
-  await state.listening.prepare(channel)
+  await state.leases.waitFor(state.listening.prepare(channel))
   act(session, { kind: 'listen', channel })
   complete(session, unit, 'LISTEN')
 }
@@ -27,7 +30,7 @@ export async function runUnlisten(
   channel: string | null,
 ): Promise<void> {
   const { state } = session
-  if (state.leases.pinReasons.includes('LISTEN')) await runOnHome(session, unit, 'nobody')
+  if (pinnedHome(state) !== null) await runOnHome(session, unit, 'nobody')
   act(session, { kind: 'unlisten', channel })
   complete(session, unit, 'UNLISTEN')
 }
@@ -38,11 +41,25 @@ export async function runNotify(session: Session, unit: Unit): Promise<void> {
   await runOnHome(session, unit, 'all')
 }
 
-/** SELECT pg_listening_channels() */
-export function runListeningChannels(session: Session, unit: Unit, column: string): void {
-  const channels = session.state.listening?.channels ?? []
-  const rows = channels.map((channel) => [channel])
+/** SELECT pg_listening_channels(): what the hub hears for the client, and what a server of its own does. */
+export async function runListeningChannels(
+  session: Session,
+  unit: Unit,
+  column: string,
+): Promise<void> {
+  const { state } = session
+  const pinned = pinnedHome(state)
+  const alone =
+    pinned === null ? null : await ask(pinned, 'SELECT pg_catalog.pg_listening_channels()')
+  const channels = (state.listening?.channels ?? []).map((channel) => [channel])
+  const rows = [...channels, ...(alone?.rows ?? [])]
   sendRows(session, unit, { columns: [column], rows, tag: `SELECT ${rows.length}` })
+}
+
+/** The server that the client keeps: it may listen there, by a function or in another encoding. */
+function pinnedHome({ leases, database }: SessionState): ServerConnection | null {
+  const lease = leases.get(database.home)
+  return lease === undefined || lease.pinned === null ? null : lease.server
 }
 
 function act({ state }: Session, action: ListenAction): void {

@@ -2,21 +2,16 @@
 //
 // States: no channel → no connection; opening → one dial at a time; open → LISTEN and UNLISTEN follow the channels;
 // lost → dialled again with growing pauses as long as somebody listens. What was sent meanwhile has been missed, and every
-// listener is told so.
-import type { Clock } from '../../core/clock.ts'
+// listener is told so. Paused → no connection, and who wants to listen waits.
+import type { Clock, Timer } from '../../core/clock.ts'
 import { type PgError, pgError, toPgError } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
-import { AnswerSink } from '../../pool/exchange.ts'
-import type {
-  ReplySink,
-  ServerConnection,
-  ServerOwner,
-  ServerTarget,
-} from '../../pool/server-connection.ts'
+import { type DialOptions, dial } from '../../pool/dial.ts'
+import { AnswerSink, sendQuery } from '../../pool/exchange.ts'
+import type { ServerConnection, ServerOwner, ServerTarget } from '../../pool/server-connection.ts'
+import { isSamePlace } from '../../pool/stranded.ts'
 import { backend } from '../../wire/codes.ts'
-import { writeQuery } from '../../wire/frontend.ts'
 import { decodeNotification, type Notification } from '../../wire/notification.ts'
-import { Writer } from '../../wire/writer.ts'
 
 /** One client, as the hub sees it. */
 export interface Listener {
@@ -27,11 +22,13 @@ export interface Listener {
   missed(reason: string): void
 }
 
-export type HubOptions = {
+type HubContext = {
   readonly clock: Clock
   readonly log: Log
-  readonly dial: (target: ServerTarget) => Promise<ServerConnection>
+  readonly dial: DialOptions
 }
+
+type Resumption = { readonly promise: Promise<void>; readonly resolve: () => void }
 
 const pauseMsMin = 100
 const pauseMsMax = 5_000
@@ -41,19 +38,26 @@ const idleMs = 10_000
 const answerMsMax = 30_000
 
 export class NotifyHub implements ServerOwner {
-  readonly #options: HubOptions
+  readonly #context: HubContext
+  readonly #waitMs: () => number
   readonly #channels = new Map<string, Set<Listener>>()
   /** Channels that the server has confirmed, or is asked for. */
   #asked = new Map<string, Promise<void>>()
   #server: ServerConnection | null = null
   #opening: Promise<ServerConnection> | null = null
   #barrier: Promise<void> | null = null
+  /** What is being dialled for an older number leads to where nobody wants to listen any more. */
+  #number = 0
+  #paused: Resumption | null = null
+  #reopening: Timer | null = null
   #pauseMs = pauseMsMin
   #lost = false
   #closed = false
 
-  constructor(options: HubOptions) {
-    this.#options = options
+  /** `waitMs`: how long who wants to listen waits for the end of a pause; 0: for ever. */
+  constructor(context: HubContext, waitMs: () => number) {
+    this.#context = context
+    this.#waitMs = waitMs
   }
 
   /** Number of channels that somebody listens to. */
@@ -82,7 +86,7 @@ export class NotifyHub implements ServerOwner {
     if (server !== null && this.#asked.delete(channel)) {
       this.#question(server, `UNLISTEN ${quoted(channel)}`).catch(() => undefined)
     }
-    if (this.#channels.size === 0) this.#options.clock.after(idleMs, () => this.#closeIdle())
+    if (this.#channels.size === 0) this.#context.clock.after(idleMs, () => this.#closeIdle())
   }
 
   /** Resolves once all notifications have been handed on that were committed before the call. */
@@ -98,10 +102,38 @@ export class NotifyHub implements ServerOwner {
     await this.#barrier.catch(() => undefined)
   }
 
+  /** Listens over a new connection from now on. */
+  renew(reason: string): void {
+    this.#number += 1
+    this.#server?.close(reason)
+  }
+
+  /** The same when the server that is listened to is not the one that clients write to. */
+  follow(reason: string): void {
+    const server = this.#server
+    const follows = server !== null && isSamePlace(server.target, this.#target())
+    if (!follows) this.renew(reason)
+  }
+
+  /** Has no connection until `resume`. */
+  pause(): void {
+    this.#paused ??= Promise.withResolvers<void>()
+    this.renew('the shard is paused')
+  }
+
+  resume(): void {
+    const paused = this.#paused
+    this.#paused = null
+    paused?.resolve()
+    if (paused !== null && this.#lost) this.#reopen()
+  }
+
   close(): void {
     this.#closed = true
     this.#channels.clear()
-    this.#server?.close('the proxy ends')
+    this.#reopening?.cancel()
+    this.resume()
+    this.renew('the proxy ends')
   }
 
   serverSpoke(_server: ServerConnection, code: number, bytes: Uint8Array): void {
@@ -114,7 +146,7 @@ export class NotifyHub implements ServerOwner {
     this.#asked = new Map()
     if (this.#closed || this.#channels.size === 0) return
     this.#lost = true
-    this.#options.log.warn({ reason: error.message }, 'the connection that listens was lost')
+    this.#context.log.warn({ reason: error.message }, 'the connection that listens was lost')
     this.#reopenLater()
   }
 
@@ -126,6 +158,7 @@ export class NotifyHub implements ServerOwner {
   }
 
   async #ask(channel: string): Promise<void> {
+    await this.#resumed()
     const server = await this.#open()
     const known = this.#asked.get(channel)
     if (known !== undefined) return known
@@ -145,16 +178,24 @@ export class NotifyHub implements ServerOwner {
   async #dial(): Promise<ServerConnection> {
     const target = this.#target()
     if (target === null) throw pgError('serverUnreachable', ['home', 'it is not known which it is'])
-    const server = await this.#options.dial(target)
+    const number = this.#number
+    const server = await dial(target, this.#context.dial)
     server.owner = this
-    if (server.closed || this.#closed)
+    if (server.closed || this.#closed || number !== this.#number) {
+      server.close('nobody listens there any more')
       throw pgError('serverUnreachable', [target.shard, 'it hung up'])
+    }
     this.#server = server
-    const channels = [...this.#channels.keys()]
-    for (const channel of channels) {
-      const asking = this.#question(server, `LISTEN ${quoted(channel)}`)
-      this.#asked.set(channel, asking)
-      await asking
+    try {
+      for (const channel of Array.from(this.#channels.keys())) {
+        const asking = this.#question(server, `LISTEN ${quoted(channel)}`)
+        this.#asked.set(channel, asking)
+        await asking
+      }
+    } catch (error) {
+      // Some of the channels are not heard there.
+      server.close('it does not listen')
+      throw error
     }
     this.#pauseMs = pauseMsMin
     if (this.#lost) this.#tellMissed()
@@ -177,16 +218,36 @@ export class NotifyHub implements ServerOwner {
     return null
   }
 
+  /** @throws PgError 53300 when the pause lasts for too long */
+  async #resumed(): Promise<void> {
+    const paused = this.#paused
+    if (paused === null) return
+    const waitMs = this.#waitMs()
+    if (waitMs === 0) return await paused.promise
+    const shard = this.#target()?.shard ?? 'home'
+    const late = Promise.withResolvers<void>()
+    const deadline = this.#context.clock.after(waitMs, () =>
+      late.reject(pgError('poolTimeout', [shard, waitMs])),
+    )
+    await Promise.race([paused.promise, late.promise]).finally(() => deadline.cancel())
+  }
+
   #reopenLater(): void {
-    const { clock, log } = this.#options
+    if (this.#reopening !== null) return
     const pauseMs = this.#pauseMs
     this.#pauseMs = Math.min(pauseMsMax, pauseMs * 2)
-    clock.after(pauseMs, () => {
-      if (this.#closed || this.#channels.size === 0 || this.#server !== null) return
-      this.#open().catch((error: unknown) => {
-        log.warn({ reason: toPgError(error).message }, 'nobody listens yet')
-        if (this.#server === null) this.#reopenLater()
-      })
+    this.#reopening = this.#context.clock.after(pauseMs, () => {
+      this.#reopening = null
+      this.#reopen()
+    })
+  }
+
+  #reopen(): void {
+    const isWanted = !this.#closed && this.#paused === null && this.#channels.size > 0
+    if (!isWanted || this.#server !== null) return
+    this.#open().catch((error: unknown) => {
+      this.#context.log.warn({ reason: toPgError(error).message }, 'nobody listens yet')
+      if (this.#server === null) this.#reopenLater()
     })
   }
 
@@ -198,9 +259,8 @@ export class NotifyHub implements ServerOwner {
     server?.close('nobody listens')
   }
 
-  /** One question; notifications that come with its answer are heard. */
   #question(server: ServerConnection, sql: string): Promise<void> {
-    const { clock } = this.#options
+    const { clock } = this.#context
     return new Promise((resolve, reject) => {
       const deadline = clock.after(answerMsMax, () => server.close('it does not answer'))
       const answer = new AnswerSink((error) => {
@@ -208,19 +268,7 @@ export class NotifyHub implements ServerOwner {
         if (error === null) resolve()
         else reject(error)
       })
-      const sink: ReplySink = {
-        rows: 'whole',
-        slice: () => {},
-        frame: (code, bytes) => {
-          if (code === backend.notificationResponse) this.#heard(bytes)
-          else answer.frame(code, bytes)
-        },
-        lost: (error) => answer.lost(error),
-      }
-      const writer = new Writer(sql.length + 16)
-      writeQuery(writer, sql)
-      server.begin(sink)
-      server.send(writer.bytes())
+      sendQuery(server, sql, answer)
     })
   }
 }

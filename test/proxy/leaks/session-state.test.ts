@@ -10,6 +10,8 @@ import { lines, runScript, type Script } from './two-clients.ts'
 const scripts: Readonly<Record<string, Script>> = { ...settingScripts, ...thingScripts }
 
 const inTwo = new Set([
+  'LISTEN by code',
+  'LISTEN in savepoints, under odd names',
   'LISTEN and NOTIFY',
   'sequences of two clients, once asked for',
   'settings whose names a trigger makes up',

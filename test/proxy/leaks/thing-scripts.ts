@@ -192,6 +192,46 @@ export const thingScripts: Readonly<Record<string, Script>> = {
     a: EXECUTE esc
     b: EXECUTE esc
   `),
+  'LISTEN by code': lines(String.raw`
+    a: CREATE FUNCTION listens(channel text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('LISTEN %I', channel); END $$
+    a: SELECT listens('f1')
+    b: NOTIFY f1, '1'
+    a: SELECT listens('f2')
+    b: NOTIFY f2, '2'
+    a: SELECT 1
+    a: SELECT pg_listening_channels()
+    a: CREATE TEMP TABLE of_mine (n int)
+    a: UNLISTEN f1
+    b: NOTIFY f1, '3'
+    a: SELECT pg_listening_channels()
+    a: UNLISTEN *
+    b: NOTIFY f2, '4'
+    a: SELECT pg_listening_channels()
+    a: DROP FUNCTION listens
+    a: DISCARD ALL
+  `),
+  'LISTEN in savepoints, under odd names': lines(String.raw`
+    a: LISTEN kept
+    a: BEGIN
+    a: SAVEPOINT p
+    a: UNLISTEN *
+    a: SAVEPOINT p
+    a: LISTEN undone
+    a: ROLLBACK TO p
+    a: RELEASE p
+    a: ROLLBACK TO p
+    a: LISTEN "we""ird ÄÖ 😀"
+    a: LISTEN U&"d1ta"
+    a: LISTEN ${'x'.repeat(70)}
+    a: COMMIT
+    a: SELECT pg_listening_channels()
+    b: NOTIFY kept, '1'
+    b: NOTIFY undone, '2'
+    b: NOTIFY "we""ird ÄÖ 😀", '3'
+    b: NOTIFY data, '4'
+    b: NOTIFY ${'x'.repeat(64)}, '5'
+    a: UNLISTEN *
+  `),
   'LISTEN and NOTIFY': lines(String.raw`
     a: LISTEN one
     a: SELECT pg_listening_channels()
