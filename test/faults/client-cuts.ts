@@ -48,8 +48,8 @@ async function cutOne(
     : null
 }
 
-/** Rows that may not be there, or have to be. */
-function wrongRow(
+/** A client that stopped there: its row may not be there, or has to be. Null: it is as it should. */
+export function wrongRow(
   { commits, turns }: Conversation,
   {
     stop,

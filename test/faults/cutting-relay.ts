@@ -1,6 +1,7 @@
-// A TCP relay that breaks one connection off after an exact number of bytes in one direction, as a process that dies in
-// the middle of a message does. All other connections go through untouched.
+// A TCP relay that breaks one connection off at an exact place in one direction, as a process that dies in
+// the middle of a message does, or has the server process killed there. All other connections go through untouched.
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { type Mark, processIdIn } from './mark.ts'
 
 /** `up`: from who has dialled; `down`: back to it. */
 export type Direction = 'up' | 'down'
@@ -8,14 +9,38 @@ export type Direction = 'up' | 'down'
 /** Cuts the first connection that is heard of, `up`, from now on; `fresh`: of those that begin from now on. */
 export type Cut = {
   readonly direction: Direction
-  /** Delivered in that direction, counted from now on, before the end. */
-  readonly bytes: number
-  /** Ends by RST instead of FIN. */
-  readonly reset: boolean
+  /** What comes before it is delivered in that direction, counted from now on. */
+  readonly mark: Mark
+  readonly end: End
   readonly fresh: boolean
 }
 
-type Link = { readonly client: Socket; readonly server: Socket; readonly number: number }
+/**
+ * `fin`, `rst`: the relay ends the connection; `kill`: `signal` is called with the number of the server's process, after
+ * `afterMs`, and the connection ends with it. Unless `wholly`, what lies behind the mark is not delivered.
+ */
+export type End =
+  | { readonly kind: 'fin' | 'rst' }
+  | {
+      readonly kind: 'kill'
+      readonly signal: (processId: number) => void
+      readonly afterMs: number
+      readonly wholly: boolean
+    }
+
+type Link = {
+  readonly client: Socket
+  readonly server: Socket
+  readonly number: number
+  /** What the server said first; kept until it has told its process number. */
+  said: Buffer | null
+  processId: number
+  /** Nothing more goes that way. */
+  dropped: Direction | null
+}
+
+// More than any login brings.
+const saidBytesMax = 16 * 1024
 
 export class CuttingRelay {
   readonly #target: { readonly host: string; readonly port: number }
@@ -24,8 +49,8 @@ export class CuttingRelay {
   #cut: Cut | null = null
   #victim: Link | null = null
   #accepted = 0
-  #firstNumber = 0
-  #left = 0
+  /** Null: whoever has logged in already may be the victim. */
+  #firstNumber: number | null = null
   #recorded: Buffer[] | null = null
   #recordedDirection: Direction = 'down'
 
@@ -57,8 +82,7 @@ export class CuttingRelay {
 
   arm(cut: Cut): void {
     this.#victim = null
-    this.#firstNumber = cut.fresh ? this.#accepted : 0
-    this.#left = cut.bytes
+    this.#firstNumber = cut.fresh ? this.#accepted : null
     this.#cut = cut
   }
 
@@ -70,7 +94,7 @@ export class CuttingRelay {
   /** Keeps what such a connection says in `direction`, until `recorded`. */
   record(direction: Direction, fresh: boolean): void {
     this.#victim = null
-    this.#firstNumber = fresh ? this.#accepted : 0
+    this.#firstNumber = fresh ? this.#accepted : null
     this.#recorded = []
     this.#recordedDirection = direction
   }
@@ -84,7 +108,8 @@ export class CuttingRelay {
 
   #accept(client: Socket): void {
     const server = connect({ ...this.#target, allowHalfOpen: true })
-    const link = { client, server, number: this.#accepted }
+    const number = this.#accepted
+    const link: Link = { client, server, number, said: empty, processId: 0, dropped: null }
     this.#accepted += 1
     this.#links.add(link)
     client.setNoDelay(true)
@@ -106,32 +131,56 @@ export class CuttingRelay {
 
   #deliver(link: Link, direction: Direction, chunk: Buffer): void {
     const to = direction === 'up' ? link.server : link.client
+    if (direction === 'down' && link.said !== null) listenFor(link, chunk)
+    if (link.dropped === direction) return
     const watching = this.#cut !== null || this.#recorded !== null
-    if (watching && direction === 'up' && link.number >= this.#firstNumber) this.#victim ??= link
+    if (watching && direction === 'up' && this.#isMeant(link)) this.#victim ??= link
     if (this.#victim === link && this.#recorded !== null) {
       if (direction === this.#recordedDirection) this.#recorded.push(chunk)
     }
     const cut = this.#cut
     if (cut === null || this.#victim !== link || cut.direction !== direction) {
       // The other direction of a connection that is to end before its first byte.
-      if (cut !== null && this.#victim === link && cut.bytes === 0) return this.#carryOut(link, cut)
+      if (cut?.mark.atStart === true && this.#victim === link) return this.#carryOut(link, cut)
       to.write(chunk)
       return
     }
-    if (chunk.length < this.#left) {
-      this.#left -= chunk.length
+    const before = cut.mark.take(chunk)
+    if (before === null) {
       to.write(chunk)
       return
     }
-    to.write(chunk.subarray(0, this.#left), () => this.#carryOut(link, cut))
-    link.server.pause()
-    link.client.pause()
+    this.#cut = null
+    if (cut.end.kind !== 'kill') link.server.pause()
+    link[direction === 'up' ? 'client' : 'server'].pause()
+    const rest = chunk.subarray(before)
+    to.write(chunk.subarray(0, before), () => this.#carryOut(link, cut, rest))
   }
 
-  #carryOut(link: Link, cut: Cut): void {
-    if (this.#cut === cut) this.disarm()
-    end(link, cut.reset)
+  /** Not a connection that only carries a cancel request, for instance. */
+  #isMeant({ number, processId }: Link): boolean {
+    return this.#firstNumber === null ? processId > 0 : number >= this.#firstNumber
   }
+
+  #carryOut(link: Link, { direction, end: how }: Cut, rest: Buffer = empty): void {
+    this.disarm()
+    if (how.kind !== 'kill') return end(link, how.kind === 'rst')
+    const [from, to] = direction === 'up' ? [link.client, link.server] : [link.server, link.client]
+    if (!how.wholly) link.dropped = direction
+    setTimeout(() => {
+      how.signal(link.processId)
+      if (how.wholly && !to.destroyed) to.write(rest)
+      from.resume()
+    }, how.afterMs)
+  }
+}
+
+const empty = Buffer.alloc(0)
+
+function listenFor(link: Link, chunk: Buffer): void {
+  const said = Buffer.concat([link.said ?? empty, chunk])
+  link.processId = processIdIn(said)
+  link.said = link.processId > 0 || said.length > saidBytesMax ? null : said
 }
 
 function end({ client, server }: Link, reset: boolean): void {

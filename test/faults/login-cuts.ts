@@ -6,6 +6,7 @@ import { textBytes } from '../support/frontend-bytes.ts'
 import type { Stack } from '../support/stack.ts'
 import { answer, opened, sslRequest, trusting } from '../support/tls-client.ts'
 import { CuttingRelay, type Direction } from './cutting-relay.ts'
+import { byteMark } from './mark.ts'
 import { newReport, type Report, type Share, tally } from './report.ts'
 
 type Way = { readonly name: string; readonly login: (stack: Stack, port: number) => Promise<void> }
@@ -81,7 +82,8 @@ async function cutWay(
   const complaints: string[] = []
   for (let bytes = 0; bytes < total; bytes += bytes < 16 ? 1 : stepBytes) {
     if (!share()) continue
-    relay.arm({ direction, bytes, reset: bytes % 2 === 0, fresh: true })
+    const end = { kind: bytes % 2 === 0 ? 'rst' : 'fin' } as const
+    relay.arm({ direction, mark: byteMark(bytes), end, fresh: true })
     const outcome = await login(stack, relay.port).then(
       () => 'in',
       () => 'broken off',

@@ -12,9 +12,9 @@ export function newReport(what: string): Report {
   return { what, counts: new Map(), complaints: [] }
 }
 
-/** One more of `outcome`. */
-export function tally({ counts }: Report, outcome: string): void {
-  counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
+/** So many more of `outcome`. */
+export function tally({ counts }: Report, outcome: string, count = 1): void {
+  counts.set(outcome, (counts.get(outcome) ?? 0) + count)
 }
 
 /** One line for people. */

@@ -7,7 +7,8 @@ import type { RawConnection } from '../support/raw-connection.ts'
 import type { TestServers } from '../support/servers.ts'
 import { type Stack, type StackOptions, startStack } from '../support/stack.ts'
 import { type Conversation, conversations } from './conversation.ts'
-import { type Cut, CuttingRelay } from './cutting-relay.ts'
+import { type Cut, CuttingRelay, type Direction } from './cutting-relay.ts'
+import { byteMark } from './mark.ts'
 import { offsetsOf, play, type Told } from './play.ts'
 import { newReport, type Report, type Share, tally } from './report.ts'
 import { markSql, notAtRest } from './rest.ts'
@@ -43,11 +44,12 @@ export async function cutServers(
   const report = newReport(`servers that die (${name})`)
   await withClient(stack.proxy, async (bystander) => {
     for (const conversation of conversations) {
-      const offsets = offsetsOf(await record({ stack, relay }, conversation, name))
+      const offsets = offsetsOf(await record({ stack, relay }, conversation, name, 'down'))
       for (const [at, bytes] of offsets.entries()) {
         if (!share()) continue
         const id = `${name}-${conversation.name}-${at}`
-        const cut = { direction: 'down', bytes, reset: at % 2 === 0, fresh: false } as const
+        const end = { kind: at % 2 === 0 ? 'rst' : 'fin' } as const
+        const cut = { direction: 'down', mark: byteMark(bytes), end, fresh: false } as const
         const complaint = await playOne(
           { stack, relay },
           { conversation, id, cut },
@@ -61,14 +63,15 @@ export async function cutServers(
   return report
 }
 
-/** What its server says in a whole conversation, the marking setting included. */
-async function record(
+/** What its server says, or is told, in a whole conversation, without the marking setting. */
+export async function record(
   { stack, relay }: RelayedStack,
   { name: what, turns }: Conversation,
   name: string,
+  direction: Direction,
 ): Promise<Buffer> {
   const connection = await marked(stack)
-  relay.record('down', false)
+  relay.record(direction, false)
   await play(connection, turns(`${name}-${what}-recorded`))
   connection.destroy()
   const bytes = relay.recorded()
@@ -76,7 +79,8 @@ async function record(
   return bytes
 }
 
-async function marked(stack: Stack): Promise<RawConnection> {
+/** A client that has set the marking setting. */
+export async function marked(stack: Stack): Promise<RawConnection> {
   const { connection } = await rawClient(stack.proxy)
   connection.send(textBytes('Q', markSql))
   await untilReady(connection)
@@ -102,7 +106,8 @@ async function playOne(
   return wrong ?? rest ?? wrongRow(told, conversation, found)
 }
 
-function wrongly(told: Told, { name }: Conversation): string | null {
+/** What should not have been told to the client; null when all was right. */
+export function wrongly(told: Told, { name }: Conversation): string | null {
   const heard = `${told.codes} ${told.sqlstate} ${told.message}`
   // A pinned session would have ended; none of the conversations pins.
   // In the middle of a row nothing else can be said than the end, as PostgreSQL's own clients hear it.
@@ -113,8 +118,8 @@ function wrongly(told: Told, { name }: Conversation): string | null {
   return toldOfLoss.has(told.sqlstate) ? null : heard
 }
 
-/** The session serves on, once its transaction is ended, with its own settings. */
-async function goesOn(connection: RawConnection, { status }: Told): Promise<string | null> {
+/** The session serves on, once its transaction is ended, with its own settings; else what is wrong. */
+export async function goesOn(connection: RawConnection, { status }: Told): Promise<string | null> {
   if (status !== 'I') {
     connection.send(textBytes('Q', 'ROLLBACK'))
     await untilReady(connection)
@@ -126,7 +131,8 @@ async function goesOn(connection: RawConnection, { status }: Told): Promise<stri
   return own ? null : `cannot go on: ${sqlstate} ${message}`
 }
 
-function wrongRow(
+/** What is wrong with the row, of which `found` are there. */
+export function wrongRow(
   told: Told,
   { commits, name }: Conversation,
   found: string | null,

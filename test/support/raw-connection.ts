@@ -108,6 +108,12 @@ export class RawConnection {
     this.#end()
   }
 
+  /** The same by RST, as when the other machine has forgotten the connection. */
+  reset(): void {
+    this.#socket.resetAndDestroy()
+    this.#end()
+  }
+
   #somethingHappens(timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, timeoutMs)
