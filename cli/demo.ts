@@ -1,4 +1,5 @@
 // `ringfence demo`: a whole cluster on this machine in one command; the tests and the quick start stand on it.
+import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse, stringify } from 'yaml'
@@ -93,6 +94,7 @@ async function writeConfig(cluster: Cluster, options: DemoOptions): Promise<stri
     http: { host: '127.0.0.1', port: options.port === 0 ? 0 : httpPortDefault },
     users: [{ name, password, admin: true }],
     redis: { url: cluster.redisUrl },
+    session_tokens: { key: randomBytes(32).toString('hex') },
     databases: {
       [database]: {
         server_user: { name, password },
