@@ -1,11 +1,11 @@
 // Beginnings of one buffer. Making a view of a few bytes costs more than reading them; messages are of few lengths.
 
-const cachedBytesMax = 512
+const cachedBytesMax = 255
 
 /** Views of the first bytes of a buffer that is used again and again, each made once. */
 export class Views {
   readonly buffer: Buffer
-  readonly #views: (Buffer | undefined)[] = []
+  readonly #views = new Array<Buffer | null>(cachedBytesMax + 1).fill(null)
 
   constructor(buffer: Buffer) {
     this.buffer = buffer
@@ -14,8 +14,8 @@ export class Views {
   /** The first `count` bytes. */
   first(count: number): Buffer {
     if (count > cachedBytesMax) return this.buffer.subarray(0, count)
-    const known = this.#views[count]
-    if (known !== undefined) return known
+    const known = this.#views[count] ?? null
+    if (known !== null) return known
     const made = this.buffer.subarray(0, count)
     this.#views[count] = made
     return made
