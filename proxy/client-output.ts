@@ -46,7 +46,6 @@ export class ClientOutput {
     this.#leases = leases
     this.#told = new Map(reported)
     for (const [name, value] of reported) this.dialect.note(name, value)
-    socket.on('drain', () => this.resumeServers())
   }
 
   /** Copies `bytes` into the next write; slows the servers down when the client lags. */
@@ -148,6 +147,7 @@ export class ClientOutput {
     this.#untold = new Map(reported)
   }
 
+  /** The client takes bytes again. */
   resumeServers(): void {
     for (const server of this.#paused) server.resumeReading(this)
     this.#paused.clear()

@@ -12,7 +12,8 @@ import {
 } from 'node:net'
 import { Views } from '../wire/views.ts'
 
-type Receive = (chunk: Uint8Array) => void
+/** Who takes the bytes of a socket; each chunk is valid until the call returns. */
+type Taker = { received(chunk: Uint8Array): void }
 
 const trialMs = 2_000
 
@@ -38,14 +39,14 @@ export class ClientSockets {
   }
 
   /**
-   * The socket to use in place of `accepted`. Each chunk is valid until `receive` returns. It reads at once: `receive` may be
-   * called from the next turn of the event loop on.
+   * The socket to use in place of `accepted`. It reads at once: `taker` may be called from the next turn of the event loop
+   * on.
    */
-  adopt(accepted: Socket, receive: Receive): Socket {
+  adopt(accepted: Socket, taker: Taker): Socket {
     const views = this.#views
     const handle: unknown = Reflect.get(accepted, '_handle')
     if (views === null || typeof handle !== 'object' || handle === null) {
-      accepted.on('data', receive)
+      accepted.on('data', (chunk) => taker.received(chunk))
       accepted.resume()
       return accepted
     }
@@ -53,7 +54,7 @@ export class ClientSockets {
     const onread = {
       buffer: views.buffer,
       callback: (count: number) => {
-        receive(views.first(count))
+        taker.received(views.first(count))
         return true
       },
     }
@@ -67,10 +68,12 @@ async function works(sockets: ClientSockets): Promise<boolean> {
   const server = createServer({ pauseOnConnect: true })
   let adopted: Socket | null = null
   server.on('connection', (accepted) => {
-    const socket = sockets.adopt(accepted, (chunk) => {
-      socket.write(chunk)
-      socket.pause()
-      setImmediate(() => socket.resume())
+    const socket = sockets.adopt(accepted, {
+      received: (chunk) => {
+        socket.write(chunk)
+        socket.pause()
+        setImmediate(() => socket.resume())
+      },
     })
     adopted = socket
     socket.on('error', () => socket.destroy())

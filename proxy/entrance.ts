@@ -60,8 +60,8 @@ export class Entrance {
     return this.#byUser.get(user) ?? 0
   }
 
-  /** Counts the client in, until what it gives is called. @throws PgError 53300, 57P03 */
-  enter(database: Database, asked: string, user: string): () => void {
+  /** Counts the client in, until it leaves. @throws PgError 53300, 57P03 */
+  enter(database: Database, asked: string, user: string): void {
     if (database.control.disabled) throw pgError('databaseDisabled', [asked])
     const { clientsMax, clientsPerUserMax, users } = this.#limits
     if (clientsMax > 0 && this.#clients >= clientsMax) throw pgError('tooManyInAll')
@@ -69,11 +69,11 @@ export class Entrance {
     const userMax = users.get(user)?.clientConnectionsMax ?? clientsPerUserMax
     if (userMax > 0 && this.clientsOf(user) >= userMax) throw pgError('tooManyOfUser', [user])
     this.#count(database, user, 1)
-    let inside = true
-    return () => {
-      if (inside) this.#count(database, user, -1)
-      inside = false
-    }
+  }
+
+  /** To be called once for each client that was counted in. */
+  leave(database: Database, user: string): void {
+    this.#count(database, user, -1)
   }
 
   #count(database: Database, user: string, change: number): void {

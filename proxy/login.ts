@@ -100,8 +100,15 @@ export class Login {
     }
   }
 
-  /** The socket is gone, or was handed over. */
-  finish(): void {
+  /** Nothing of a login is so long that it has to wait. */
+  drained(): void {}
+
+  /** The connection is gone. */
+  close(): void {
+    this.#finish()
+  }
+
+  #finish(): void {
     this.#deadline.cancel()
     if (this.#state.kind === 'authenticating') this.#state.authentication.end()
     this.#state = { kind: 'done' }
@@ -111,7 +118,7 @@ export class Login {
   refuse(error: PgError): void {
     const { outbox, socket } = this.#transport
     const readable = this.#state.kind !== 'securing'
-    this.finish()
+    this.#finish()
     this.#context.metrics.logins.inc({ outcome: error.sqlstate })
     if (!readable) {
       socket.destroy()
@@ -263,13 +270,13 @@ export class Login {
 
   /** The client takes the end of this connection for the sign that the cancel was delivered. */
   #cancel(pid: number, secret: Uint8Array): void {
-    this.finish()
+    this.#finish()
     const hangUp = () => this.#hangUp()
     this.#options.cancel(pid, secret).then(hangUp, hangUp)
   }
 
   #hangUp(): void {
-    this.finish()
+    this.#finish()
     this.#transport.outbox.flush()
     this.#transport.socket.destroySoon()
   }

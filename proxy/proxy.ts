@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { hostname } from 'node:os'
 import type { Clock } from '../core/clock.ts'
-import { pgError, toPgError } from '../core/errors.ts'
+import { pgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { FlushTurn } from '../pool/outbox.ts'
 import { loadParser } from '../router/parser.ts'
@@ -17,13 +17,14 @@ import {
   ordersOf,
 } from './admin/open.ts'
 import type { AdminWorld } from './admin/world.ts'
-import { ClientLink, type Entered } from './client-link.ts'
+import { ClientLink, type LinkHost, type Receiver } from './client-link.ts'
 import { ClientSockets } from './client-socket.ts'
 import type { ProxyContext } from './context.ts'
 import type { Database } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
 import { Databases, identityOf, type RedisOptions } from './databases.ts'
-import { Entrance, type SharedLimits, startupIn, unlimited } from './entrance.ts'
+import { Entering } from './entering.ts'
+import { Entrance, type SharedLimits, unlimited } from './entrance.ts'
 import { type Fleet, OneProcess } from './fleet.ts'
 import { type HttpOptions, type HttpPort, startHttp } from './http.ts'
 import { Listener, type ListenOptions, type Way } from './listener.ts'
@@ -36,7 +37,6 @@ import { isPhysical } from './startup-parameters.ts'
 import { welcome } from './welcome.ts'
 import { Replications } from './replication.ts'
 import { ServerBudgets } from './server-budgets.ts'
-import { Session } from './session.ts'
 import { limitsOf, type SessionLimits } from './session-limits.ts'
 import { SessionWatch } from './session-watch.ts'
 import { Sessions, slotOf } from './sessions.ts'
@@ -86,11 +86,12 @@ export class Proxy {
   readonly #policy: LoginPolicy
   readonly #databases: Databases
   readonly #entrance: Entrance
-  readonly #replications: Replications
   readonly #watch: SessionWatch
   readonly #turn = new FlushTurn()
   readonly #commands: AdminCommands
   readonly #links = new Set<ClientLink>()
+  readonly #entering: Entering
+  #host: LinkHost | null = null
   readonly #tls: Tls
   #sockets = ClientSockets.byEvents
   #listener: Listener | null = null
@@ -126,7 +127,14 @@ export class Proxy {
     const context = { dial, clock, log, identity, redis, budgets, autos }
     this.#databases = new Databases(databases, context)
     this.#entrance = new Entrance(shared)
-    this.#replications = new Replications(dial)
+    this.#entering = new Entering({
+      context: this.#context,
+      entrance: this.#entrance,
+      databases: this.#databases,
+      sessions: this.sessions,
+      replications: new Replications(dial),
+      isDraining: () => this.#draining,
+    })
     this.#watch = new SessionWatch({ clock, sessions: this.sessions, limits: () => this.#limits() })
     const placeOf = (name: string) => lookupPlace(this.#databases, name)
     this.#policy = new LoginPolicy(options, { dial, clock, log, placeOf })
@@ -265,91 +273,54 @@ export class Proxy {
   }
 
   #accept(socket: Socket, way: Way): void {
-    const link = new ClientLink(
-      socket,
-      way,
-      {
-        sockets: this.#sockets,
-        turn: this.#turn,
-        policy: this.#policy,
-        tls: this.#tls.client,
-        limits: this.#options.limits,
-        cancel: (pid, secret) => this.cancel(pid, secret),
-        enter: async (login) => {
-          const entered = await this.#enter(login)
-          this.#policy.admission.leave(link)
-          return entered
-        },
-        closed: (gone) => {
-          this.#links.delete(gone)
-          this.#policy.admission.leave(gone)
-        },
-      },
-      this.#context,
-    )
+    this.#host ??= this.#linkHost()
+    const link = new ClientLink(socket, way, this.#host, this.#context)
     this.#links.add(link)
     this.#policy.admission.enter(link)
     if (this.#draining) link.refuse(pgError('notAccepting'))
   }
 
-  async #enter({ account, startup, framer, transport }: LoggedIn): Promise<Entered> {
+  #linkHost(): LinkHost {
+    const { log } = this.#context
+    const options = () => this.#options
+    const admission = this.#policy.admission
+    return {
+      sockets: this.#sockets,
+      turn: this.#turn,
+      policy: this.#policy,
+      clientTls: this.#tls.client,
+      get limits() {
+        return options().limits
+      },
+      cancel: (pid, secret) => this.cancel(pid, secret),
+      enter: async (login, link) => {
+        const receiver = await this.#enter(login)
+        admission.leave(link)
+        return receiver
+      },
+      closed: (link) => {
+        this.#links.delete(link)
+        admission.leave(link)
+      },
+      failed: (error) => log.debug({ error }, 'client socket failed'),
+    }
+  }
+
+  async #enter(login: LoggedIn): Promise<Receiver> {
+    const { account, startup, framer, transport } = login
     const { socket, outbox } = transport
     const named = this.#databases.find(startup.database)
     if (named === null && isConsole(startup.database)) {
       const { version, consoleUsers } = this.#options
       const client = { name: account.name, isAdmin: account.admin, socket, outbox, framer }
-      const receiver = openConsole(startup.database, client, this.#commands, consoleUsers)
+      const console = openConsole(startup.database, client, this.#commands, consoleUsers)
       welcome(outbox, consoleParameters(version))
-      return { receiver, closed: () => {} }
+      return console
     }
     const sole = isPhysical(startup) ? this.#databases.sole : null
     const found = named ?? sole ?? (await this.#databases.take(startup.database))
     if (found === null) throw pgError('databaseUnknown', [startup.database])
-    const { database, readOnly } = found
-    const leave = this.#entrance.enter(database, startup.database, account.name)
-    try {
-      const client = account.login
-      const limits = limitsOf(database.options, this.#entrance.limits.users.get(account.name))
-      if (startup.replication.size > 0) {
-        const wish = { socket, outbox, framer, database, client, startup }
-        const link = await this.#replications.connect(wish, limits.mode === 'session' && !readOnly)
-        welcome(outbox, link.server.parameters, this.sessions.newKey(startup.minor))
-        return { receiver: link, closed: () => (link.close(), leave()) }
-      }
-      const asked = startupIn(found, startup, `${socket.remoteAddress}:${socket.remotePort}`)
-      const known = await database.reports.atLogin(asked, client)
-      // A driver that looks for a standby (target_session_attrs) goes by these.
-      const reported = readOnly ? new Map([...known, ['in_hot_standby', 'on']]) : known
-      if (this.#draining) throw pgError('notAccepting')
-      const key = this.sessions.newKey(startup.minor)
-      const session: Session = new Session(
-        {
-          socket,
-          framer,
-          outbox,
-          database,
-          client,
-          startup: asked.settings,
-          readOnly,
-          reported,
-          limits,
-          closed: () => {
-            this.#context.observation.disconnected(session)
-            this.sessions.remove(key.pid)
-            leave()
-          },
-        },
-        this.#context,
-      )
-      this.sessions.add(key, session)
-      this.#context.observation.connected(session)
-      this.#context.metrics.clients.inc({ database: startup.database })
-      welcome(outbox, reported, key)
-      return { receiver: session, closed: () => session.close() }
-    } catch (error) {
-      leave()
-      throw this.#databases.meaningOf(database, toPgError(error))
-    }
+    return await this.#entering.enter(found, login)
   }
 
   #sweep(): void {

@@ -79,7 +79,6 @@ export class ReplicationLink {
     this.#left = left
     server.owner = { serverSpoke: () => undefined, serverClosed: () => this.#serverClosed() }
     server.passOn((chunk) => this.#fromServer(chunk))
-    socket.on('drain', () => server.resumeReading(this))
     // What the client has sent ahead of its welcome.
     for (let frame = framer.next(); frame !== undefined; frame = framer.next()) {
       server.send(frame.bytes)
@@ -106,6 +105,11 @@ export class ReplicationLink {
     if (this.server.pendingBytes <= highWaterBytes) return
     this.#socket.pause()
     this.server.onDrain(() => this.#socket.resume())
+  }
+
+  /** The client takes bytes again. */
+  drained(): void {
+    this.server.resumeReading(this)
   }
 
   /** The client has gone. */

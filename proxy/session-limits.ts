@@ -42,6 +42,8 @@ export const usualSessions: SessionLimits = {
 
 /** Limits of a client: its user's before its database's. */
 export function limitsOf(database: SessionLimits, user: UserLimits | undefined): SessionLimits {
+  // Shared by all clients without limits of their own.
+  if (user === undefined) return database
   return {
     mode: user?.mode ?? database.mode,
     queryWaitNotifyMs: database.queryWaitNotifyMs,
@@ -97,12 +99,20 @@ function isPast(limitMs: number, since: Since, times: SessionTimes, nowMs: numbe
 const sweepMsMin = 50
 const sweepMsMax = 1_000
 const sweepsPerLimit = 10
+const limitNames = [
+  'queryWaitNotifyMs',
+  'queryTimeoutMs',
+  'transactionTimeoutMs',
+  'idleTransactionTimeoutMs',
+  'clientIdleTimeoutMs',
+] as const
 
 /** How often sessions with these limits are looked at. */
 export function sweepPauseMs(all: Iterable<SessionLimits>): number {
   let shortest = sweepMsMax * sweepsPerLimit
-  for (const { mode: _, ...limits } of all) {
-    for (const ms of Object.values(limits)) if (ms > 0) shortest = Math.min(shortest, ms)
+  // By name: what has these limits, a database, has other numbers too.
+  for (const limits of all) {
+    for (const name of limitNames) if (limits[name] > 0) shortest = Math.min(shortest, limits[name])
   }
   return Math.max(sweepMsMin, Math.min(sweepMsMax, shortest / sweepsPerLimit))
 }

@@ -6,6 +6,7 @@ import type { Framer } from '../wire/framer.ts'
 import type { Database } from './database.ts'
 import type { Credentials } from './database-options.ts'
 import type { ReportedParameters } from './login-reports.ts'
+import type { Session } from './session.ts'
 import type { SessionLimits } from './session-limits.ts'
 
 export type SessionOptions = {
@@ -19,5 +20,5 @@ export type SessionOptions = {
   readonly readOnly: boolean
   readonly reported: ReportedParameters
   readonly limits: SessionLimits
-  readonly closed: () => void
+  readonly closed: (session: Session) => void
 }

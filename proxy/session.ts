@@ -48,9 +48,9 @@ export class Session implements ExchangeEvents, ServerOwner {
   readonly connectedAtMs: number
   /** What the client knows as the process that serves it. */
   processId = 0
-  readonly #socket: Socket
+  readonly socket: Socket
   readonly #intake: Intake
-  readonly #onClosed: () => void
+  readonly #onClosed: (session: Session) => void
   /** When a move began to hold the command; null when none does. */
   heldSinceMs: number | null = null
   readonly #copy = new CopyIntake()
@@ -64,7 +64,7 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   constructor(options: SessionOptions, context: ProxyContext) {
     this.context = context
-    this.#socket = options.socket
+    this.socket = options.socket
     this.#intake = new Intake(options.framer)
     this.#onClosed = options.closed
     this.times = new SessionTimes(options.database.traffic, context.turn)
@@ -74,14 +74,19 @@ export class Session implements ExchangeEvents, ServerOwner {
     const leases = new Leases(this, this.times, { share: client.name, resetQuery })
     this.output = new ClientOutput(options, leases)
     this.state = new SessionState(options, leases, this.output.dialect)
-    this.state.database.sessions.add(this.state)
     const token = options.startup.own(ownNames.sessionToken)
     if (token !== undefined) this.state.reads.mergeToken(token, context.tokenKey)
+    this.state.database.sessions.add(this.state)
     this.repeats = new Repeats(this.state)
     this.ride = new Ride(this)
     this.replies = new Replies(this)
     this.connectedAtMs = context.clock.nowMs()
-    options.socket.on('drain', () => this.pump())
+  }
+
+  /** The client takes what it has asked for again. */
+  drained(): void {
+    this.output.resumeServers()
+    this.pump()
   }
 
   get relay(): Relay {
@@ -99,10 +104,6 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   get phase(): Phase {
     return this.#phase
-  }
-
-  get socket(): Socket {
-    return this.#socket
   }
 
   /** Servers that are working for this client now: what a CancelRequest is for. */
@@ -124,7 +125,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.times.traffic.receivedBytes += chunk.length
     this.#intake.push(chunk)
     this.pump()
-    if (!this.#takes && this.#intake.bufferedBytes > highWaterBytes) this.#socket.pause()
+    if (!this.#takes && this.#intake.bufferedBytes > highWaterBytes) this.socket.pause()
   }
 
   /** The client is gone or must go: its transaction is rolled back, its servers given back or closed. */
@@ -141,7 +142,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (working) for (const { pool, server } of this.workingServers) void pool.cancel(server)
     else this.state.leases.abandon()
     this.#copy.abandon()
-    this.#onClosed()
+    this.#onClosed(this)
   }
 
   /** Ends the session with a FATAL error. */
@@ -180,7 +181,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     }
     if (this.#phase === 'closed') return
     this.#intake.own()
-    if (this.#takes && !this.#serverLags) this.#socket.resume()
+    if (this.#takes && !this.#serverLags) this.socket.resume()
   }
 
   /** True when the next message may be taken: not from who asks on and on and does not read the answers. */
@@ -236,8 +237,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (this.relay.repeatsHalfTold) return this.refuse(pgError('resultChanged'), end)
     this.#phase = 'working'
     this.#copy.syncIgnored = false
-    const isOver = () => end === 'sync' && !this.#copy.syncIgnored
-    runSteps(this, steps, isOver)
+    runSteps(this, steps, () => end === 'sync' && !this.#copy.syncIgnored)
       .then((outcome) => this.#worked(outcome.failure, outcome.end))
       .catch((error: unknown) => this.fatal(toPgError(error)))
   }
@@ -384,10 +384,10 @@ export class Session implements ExchangeEvents, ServerOwner {
     else if (turn === 'terminate') this.close()
     else if (server !== null && server.pendingBytes > highWaterBytes) {
       this.#serverLags = true
-      this.#socket.pause()
+      this.socket.pause()
       server.onDrain(() => {
         this.#serverLags = false
-        this.#socket.resume()
+        this.socket.resume()
       })
     }
   }

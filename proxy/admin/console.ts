@@ -85,6 +85,9 @@ export class AdminConsole {
     if (this.#working && framer.bufferedBytes > unreadBytesMax) socket.pause()
   }
 
+  /** Its answers are short; nobody waits for them to go out. */
+  drained(): void {}
+
   close(): void {
     this.#closed = true
     this.#options.outbox.flush()

@@ -12,7 +12,8 @@ async function withEcho(
   const server = createServer({ pauseOnConnect: true, noDelay: true })
   const adopted = new Promise<Socket>((resolve) => {
     server.on('connection', (accepted) => {
-      const socket = sockets.adopt(accepted, (chunk) => socket.write(Buffer.from(chunk)))
+      const received = (chunk: Uint8Array) => void socket.write(Buffer.from(chunk))
+      const socket = sockets.adopt(accepted, { received })
       socket.on('end', () => socket.end())
       resolve(socket)
     })
