@@ -5,7 +5,7 @@ const cachedBytesMax = 255
 /** Views of the first bytes of a buffer that is used again and again, each made once. */
 export class Views {
   readonly buffer: Buffer
-  readonly #views = new Array<Buffer | null>(cachedBytesMax + 1).fill(null)
+  readonly #views = Array.from({ length: cachedBytesMax + 1 }, (): Buffer | null => null)
 
   constructor(buffer: Buffer) {
     this.buffer = buffer
