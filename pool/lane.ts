@@ -51,6 +51,8 @@ export interface Lender {
 }
 
 export type LaneOptions = {
+  /** True when of those who wait for a server of the pool nobody was given one for `ms`. */
+  readonly starves: (ms: number) => boolean
   readonly clock: Clock
   readonly turn: FlushTurn
   readonly log: Log
@@ -80,6 +82,10 @@ const watchMs = 2
 const usualMsMax = 4
 // Idle for longer, a server may as well serve somebody else.
 const idleMsMax = 5
+// Where the rest of the pool is held by transactions that do not end, who waits for it gets of the lane's part; for some time
+// the lane takes no server then, and what finds no place on it waits with the others.
+const starvingMs = 50
+const yieldMs = 1_000
 const fading = 1 / 64
 
 /** A server of the lane. */
@@ -90,6 +96,8 @@ export class LaneServer {
   /** Names of statements that it was sent to prepare and has not accepted yet. */
   readonly preparing = new Set<string>()
   sealed = false
+  /** Goes back to the pool once it is empty. */
+  yields = false
   /** When the head was sent, or became the head; of an idle server, when it became idle. */
   headSinceMs = 0
   headTurn = 0
@@ -111,6 +119,8 @@ export class Lane implements ServerOwner {
   #wants = false
   /** What heads have taken of late; at first nothing is known, and nothing is late easily. */
   #usualMs = usualMsMax
+  /** When it has last left a server to those who wait. */
+  #yieldedAtMs = Number.NEGATIVE_INFINITY
   /** A server whose last statement is not known to be fast; one at a time. */
   #trial: LaneServer | null = null
 
@@ -159,7 +169,7 @@ export class Lane implements ServerOwner {
       chosen.sealed = true
       this.#trial = chosen
     }
-    if (this.#watch === null) this.#watchOn()
+    this.#watchOn()
     return chosen
   }
 
@@ -188,7 +198,8 @@ export class Lane implements ServerOwner {
     if (this.#trial === lent) this.#trial = null
     lent.sealed = false
     // A cancel request that is on its way would hit whoever comes next.
-    if (server.cancelsInFlight > 0 || this.#lender.wantsBack(server)) this.#giveBack(lent)
+    const wanted = lent.yields || this.#lender.wantsBack(server)
+    if (server.cancelsInFlight > 0 || wanted) this.#giveBack(lent)
   }
 
   /** Nobody waits for the rider's answer any more; its server goes on with it. */
@@ -223,8 +234,11 @@ export class Lane implements ServerOwner {
   /** Takes a server that has become free, if it needs one more. */
   offer(server: ServerConnection): boolean {
     if (!this.#wants || this.#servers.length >= this.serversMax) return false
+    const nowMs = this.#options.clock.nowMs()
+    if (nowMs - this.#yieldedAtMs < yieldMs) return false
     this.#wants = false
-    this.#adopt(server).headSinceMs = this.#options.clock.nowMs()
+    this.#adopt(server).headSinceMs = nowMs
+    this.#watchOn()
     return true
   }
 
@@ -252,7 +266,7 @@ export class Lane implements ServerOwner {
       if (best !== null && inFlight >= best.riders.length) continue
       if (this.#takesMore(lent, profile, statement, nowMs)) best = lent
     }
-    return this.#borrow(profile) ?? best
+    return this.#borrow(profile, nowMs) ?? best
   }
 
   #takesMore(
@@ -269,9 +283,9 @@ export class Lane implements ServerOwner {
     return !lent.preparing.has(statement)
   }
 
-  #borrow(profile: SettingsProfile): LaneServer | null {
+  #borrow(profile: SettingsProfile, nowMs: number): LaneServer | null {
     const { serversMax } = this
-    if (this.#servers.length >= serversMax) return null
+    if (this.#servers.length >= serversMax || nowMs - this.#yieldedAtMs < yieldMs) return null
     const server = this.#lender.lend(profile)
     if (server !== null) return this.#adopt(server)
     this.#wants = true
@@ -319,23 +333,34 @@ export class Lane implements ServerOwner {
   }
 
   #watchOn(): void {
-    this.#watch = this.#options.clock.after(watchMs, () => this.#look())
+    this.#watch ??= this.#options.clock.after(watchMs, () => this.#look())
   }
 
-  /** Takes away who waits behind a head that does not end. */
+  /** Takes away who waits behind a head that does not end, and gives back what somebody else needs more. */
   #look(): void {
     this.#watch = null
     const { clock, turn } = this.#options
     turn.passed()
     const nowMs = clock.nowMs()
-    let busy = false
+    this.#yield(nowMs)
     for (const lent of this.#servers.slice()) {
-      if (lent.riders.length === 0) continue
-      busy = true
-      if (!this.#isLate(lent, nowMs, stuckMsMin)) continue
-      if (lent.riders.length > 1) this.#rescue(lent)
+      if (lent.riders.length === 0) {
+        if (lent.headSinceMs < nowMs - idleMsMax) this.#giveBack(lent)
+        continue
+      }
+      if (this.#lender.wantsBack(lent.server)) lent.sealed = true
+      if (lent.riders.length > 1 && this.#isLate(lent, nowMs, stuckMsMin)) this.#rescue(lent)
     }
-    if (busy) this.#watchOn()
+    if (this.#servers.length > 0) this.#watchOn()
+  }
+
+  #yield(nowMs: number): void {
+    const lent = this.#servers.find(({ yields }) => !yields)
+    if (lent === undefined || !this.#options.starves(starvingMs)) return
+    this.#yieldedAtMs = nowMs
+    lent.sealed = true
+    lent.yields = true
+    if (lent.riders.length === 0) this.#giveBack(lent)
   }
 
   #rescue(lent: LaneServer): void {

@@ -52,13 +52,14 @@ export class Pool implements ServerOwner, OpenerHost {
     this.shard = options.shard
     this.user = options.user
     const { clock, log } = options
-    this.lane = new Lane(this, { clock, log, turn: options.dial.turn })
     this.#askedAtMs = clock.nowMs()
     this.#waiters = new Waiters({
       clock,
       late: () => pgError('poolTimeout', [this.shard, this.#limits.queryWaitTimeoutMs]),
       reminded: () => this.#openAll(),
     })
+    const starves = (ms: number) => this.#waiters.starves(ms)
+    this.lane = new Lane(this, { starves, clock, log, turn: options.dial.turn })
     this.#opener = new Opener(options, this, target)
     this.#renewals = new Renewals(this.#all, this.#opener)
     this.#bind(options)

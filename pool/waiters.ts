@@ -61,6 +61,7 @@ export class Waiters {
   /** Whose turn it is. */
   #turn: Line | null = null
   #size = 0
+  #servedAtMs = Number.NEGATIVE_INFINITY
   #alarm: Timer | null = null
   #bounds: WaitersBounds = { sizeMax: 0, waitMs: 0, reminderMs: 0 }
 
@@ -92,6 +93,13 @@ export class Waiters {
       if (head !== null && head.queuedAtMs < oldest) oldest = head.queuedAtMs
     }
     return oldest === Number.POSITIVE_INFINITY ? null : oldest
+  }
+
+  /** True when somebody has waited for `ms`, in which nobody's turn has come. */
+  starves(ms: number): boolean {
+    const oldestMs = this.oldestSinceMs
+    if (oldestMs === null) return false
+    return this.#options.clock.nowMs() - Math.max(oldestMs, this.#servedAtMs) > ms
   }
 
   /** Puts `waiter` at the end of its share. Gives who has no place any more: nobody, another one, or `waiter` itself. */
@@ -133,6 +141,7 @@ export class Waiters {
     const next = line?.head ?? undefined
     if (line === null || next === undefined) return undefined
     this.#turn = line.next
+    this.#servedAtMs = this.#options.clock.nowMs()
     this.leave(next)
     return next
   }

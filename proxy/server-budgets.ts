@@ -28,7 +28,8 @@ export class ServerBudgets {
     if (own === undefined) return pool
     const queryWaitTimeoutMs = own.queryWaitTimeoutMs ?? pool.queryWaitTimeoutMs
     const [size, reserve] = [own.size ?? pool.size, own.reserve ?? pool.reserve]
-    return { ...pool, size, reserve, queryWaitTimeoutMs }
+    const laneServersMax = Math.min(pool.laneServersMax, Math.floor(size / 2))
+    return { ...pool, size, reserve, queryWaitTimeoutMs, laneServersMax }
   }
 
   /** Budgets that a pool of `user` at `place`, a shard in one role, belongs to. */
