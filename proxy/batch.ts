@@ -19,7 +19,8 @@ import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
 import { isRepeatable, noRead, type ReadFacts, suitsReplica } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
-import { ClientStatement, type Portal, scopeOf } from './statements.ts'
+import { scopeNow } from './statement-scope.ts'
+import { ClientStatement, type Portal } from './statements.ts'
 import { type Where, mergeWhere, whereOf } from './where.ts'
 
 export type BatchItem =
@@ -148,7 +149,7 @@ function readParse(frame: Uint8Array, state: SessionState): BatchItem {
   refusePin(prepared, state)
   // What differs in its hints alone is one statement on the servers.
   const plain = prepared.hints === null ? sql : blankHints(sql, prepared.hintSpans)
-  const cached = statements.intern(plain, paramTypes, scopeOf(reading.settings))
+  const cached = statements.intern(plain, paramTypes, scopeNow(state))
   const statement = new ClientStatement(name !== '', cached, prepared, reading)
   refuseInFailed(statement, state)
   state.define(name, statement)
@@ -163,11 +164,11 @@ function readBind(frame: Uint8Array, state: SessionState): BatchItem {
     return foreign(frame, 'bind', state) ?? unknown('S', message.statement)
   }
   refuseInFailed(statement, state)
+  const { paramFormats: formats, params: values } = message
+  const prepared = state.preparedNow(statement)
   if (statement.isOutdated(state.database.definitions)) {
     throw pgError('resultTypeChanged', [], { routine: 'RevalidateCachedQuery' })
   }
-  const { paramFormats: formats, params: values } = message
-  const prepared = state.preparedNow(statement)
   refusePin(prepared, state)
   const parameters = prepared.statements[0]?.paramCount ?? 0
   checkParameters(message, Math.max(statement.cached.paramTypes.length, parameters))

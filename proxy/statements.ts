@@ -17,6 +17,8 @@ export function scopeOf({ names, literals }: SettingsProfile): string {
   return literals === '' ? names : `${names}\0${literals}`
 }
 
+const never = -1
+
 /** One prepared statement of a client. Its name on servers is `cached.name`, or unnamed. */
 export class ClientStatement {
   readonly named: boolean
@@ -29,8 +31,10 @@ export class ClientStatement {
   #columns: string | null = null
   /** Definitions of the database when that was true; see Database.definitions. */
   #provenAt = 0
+  /** The same under the search_paths it was used with before; null as long as there has been one. */
+  #provenElsewhere: WeakMap<CachedStatement, number> | null = null
   /** Definitions of the database when its columns were others. */
-  #outdatedAt = -1
+  #outdatedAt = never
 
   constructor(
     named: boolean,
@@ -72,8 +76,13 @@ export class ClientStatement {
 
   /** A server says what its columns are now. */
   prove(description: Uint8Array, definitions: number): void {
-    if (columnsIn(description) === this.#columns) this.#provenAt = definitions
+    if (this.gives(description)) this.#provenAt = definitions
     else this.#outdatedAt = definitions
+  }
+
+  /** True when `description` tells the columns that its client was told. */
+  gives(description: Uint8Array): boolean {
+    return columnsIn(description) === this.#columns
   }
 
   /** Its columns are not those any more that its client was told. */
@@ -94,10 +103,19 @@ export class ClientStatement {
     const anew = settings.get('search_path') !== before.get('search_path')
     const read = anew ? settings : settings.readingAs(before)
     if (settings.names !== this.#reading.settings.names) {
-      this.#cached = statements.intern(sql, paramTypes, scopeOf(read))
+      this.#becomes(statements.intern(sql, paramTypes, scopeOf(read)))
     }
     this.#reading = { context, settings: read }
     return this.#prepared
+  }
+
+  /** What it gives under another search_path has to be asked once. */
+  #becomes(cached: CachedStatement): void {
+    this.#provenElsewhere ??= new WeakMap()
+    this.#provenElsewhere.set(this.#cached, this.#provenAt)
+    this.#cached = cached
+    this.#provenAt = this.#provenElsewhere.get(cached) ?? never
+    this.#outdatedAt = never
   }
 
   /** False when a server that lacks it would read its constants otherwise than its client has meant them. */

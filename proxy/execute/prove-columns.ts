@@ -22,11 +22,12 @@ export async function proveColumns(session: Session, { items }: Batch): Promise<
     const { definitions } = database
     const { statement } = item.portal
     if (!statement.isUnproven(definitions)) continue
-    statement.prove(await describe(session, server, statement), definitions)
+    statement.prove(await describeOn(session, server, statement), definitions)
   }
 }
 
-function describe(
+/** RowDescription or NoData of a statement, which `server` is sent if it lacks it. @throws PgError the server's error */
+export function describeOn(
   session: Session,
   server: ServerConnection,
   statement: ClientStatement,

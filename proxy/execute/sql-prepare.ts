@@ -18,10 +18,12 @@ import { effectOf, refusePin } from '../effects.ts'
 import { noRead } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import { noteLook } from '../session-look.ts'
-import { ClientStatement, scopeOf } from '../statements.ts'
+import { scopeNow } from '../statement-scope.ts'
+import { ClientStatement } from '../statements.ts'
 import { joinShard } from './join-shard.ts'
 import { complete } from './local-replies.ts'
 import { refuseChannels } from './own-channels.ts'
+import { describeOn } from './prove-columns.ts'
 import { type Outcome, runUnit, type Unit } from './unit.ts'
 
 type Prepare = Extract<SessionCommand, { kind: 'prepare' }>
@@ -41,9 +43,11 @@ export async function runPrepare(session: Session, unit: Unit, { name }: Prepare
   const body = Buffer.from(parts.body)
   const prepared = router.statements(body, reading.context)
   refusePin(prepared, state)
-  const cached = statements.intern(body, types, scopeOf(reading.settings))
+  const cached = statements.intern(body, types, scopeNow(state))
   const statement = new ClientStatement(true, cached, prepared, reading, parts.bodyAt)
-  await prepareOn(session, server, statement)
+  const { definitions } = state.database
+  statement.told(await describeFresh(session, server, statement))
+  statement.asked(definitions)
   if (state.statements.has(name)) throw pgError('preparedStatementExists', [name])
   state.statements.set(name, statement)
   complete(session, unit, 'PREPARE')
@@ -67,17 +71,66 @@ export async function runExecute(session: Session, unit: Unit, command: Execute)
     effectOf(state, { prepared, index: 0, plan, params: null }),
   ]
   for (const effect of effects) if (effect !== null) noteLook(state, effect, server.shard)
+  await proveResult(session, server, statement)
   let outcome = await executeOn(session, server, unit, { command, statement })
-  if (isOutdated(outcome) && outcome.told === 'nothing' && state.transaction === null) {
-    // DDL that nobody here has seen: prepared anew, as PostgreSQL would for a session that does the same.
-    await ask(server, 'DEALLOCATE ALL')
-    server.prepared.clear()
+  if (isOutdated(outcome.error) && outcome.told === 'nothing' && state.transaction === null) {
+    // DDL that nobody here has seen; what the server had may be of any time before it.
+    await forgetStatements(server)
+    if (!statement.gives(await describeNow(session, server, statement))) throw outcome.error
     outcome = await executeOn(session, server, unit, { command, statement })
   }
   const { error, tag, complete: end } = outcome
   if (error !== null) throw error
   for (const effect of effects) if (effect !== null) state.apply(effect, tag, server)
   if (end !== null) session.output.defer(end)
+}
+
+/** @throws PgError 0A000 when it gives other columns now than when it was prepared, as PostgreSQL does */
+async function proveResult(
+  session: Session,
+  server: ServerConnection,
+  statement: ClientStatement,
+): Promise<void> {
+  const { definitions } = session.state.database
+  if (statement.isUnproven(definitions)) {
+    statement.prove(await describeNow(session, server, statement), definitions)
+  }
+  if (!statement.isOutdated(definitions)) return
+  throw pgError('resultTypeChanged', [], { routine: 'RevalidateCachedQuery' })
+}
+
+/** What a statement gives that has just been prepared. @throws PgError the server's error */
+async function describeFresh(
+  session: Session,
+  server: ServerConnection,
+  statement: ClientStatement,
+): Promise<Uint8Array> {
+  try {
+    return await describeNow(session, server, statement)
+  } catch (error) {
+    if (!isOutdated(error) || session.state.transaction !== null) throw error
+    // Another client has prepared the same before DDL that nobody here has seen.
+    await forgetStatements(server)
+    return await describeNow(session, server, statement)
+  }
+}
+
+async function describeNow(
+  session: Session,
+  server: ServerConnection,
+  statement: ClientStatement,
+): Promise<Uint8Array> {
+  await prepareOn(session, server, statement)
+  try {
+    return await describeOn(session, server, statement)
+  } catch (error) {
+    throw error instanceof ServerError ? shiftPosition(error, statement.bodyAt) : error
+  }
+}
+
+async function forgetStatements(server: ServerConnection): Promise<void> {
+  await ask(server, 'DEALLOCATE ALL')
+  server.prepared.clear()
 }
 
 /** The text of an EXECUTE as servers understand it. */
@@ -167,8 +220,8 @@ function asTold(error: ServerError, sql: string, name: string, serverName: strin
   return new PgError(message, { sqlstate, detail, hint, position })
 }
 
-function isOutdated({ error }: Outcome): boolean {
-  return error?.message === resultTypeChanged
+function isOutdated(error: unknown): boolean {
+  return error instanceof ServerError && error.message === resultTypeChanged
 }
 
 function joinedShard({ state }: Session) {

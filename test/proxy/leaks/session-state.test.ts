@@ -3,11 +3,16 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { askServer, present } from '../../support/clients.ts'
 import { startStack, type Stack } from '../../support/stack.ts'
+import { prepareScripts } from './prepare-scripts.ts'
 import { setupSql, settingScripts } from './setting-scripts.ts'
 import { thingScripts } from './thing-scripts.ts'
 import { lines, runScript, type Script } from './two-clients.ts'
 
-const scripts: Readonly<Record<string, Script>> = { ...settingScripts, ...thingScripts }
+const scripts: Readonly<Record<string, Script>> = {
+  ...settingScripts,
+  ...thingScripts,
+  ...prepareScripts,
+}
 
 const inTwo = new Set([
   'LISTEN by code',
