@@ -4,7 +4,8 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { Views } from '../wire/views.ts'
 
-const scratchBytes = 16 * 1024
+/** Of one scratch buffer. */
+export const scratchBytes = 16 * 1024
 /** 16 MiB: as many sockets as are written to in a busy turn. */
 const scratchesMax = 1024
 /** A TLS socket holds on to what it is given even where the system takes it at once: little is copied instead. */
@@ -42,7 +43,7 @@ export class FlushTurn {
     this.#count += 1
   }
 
-  /** A buffer for what one outbox gathers: a socket that is silent has none. */
+  /** A buffer for what one outbox gathers, or one statement is kept in: who is silent has none. */
   take(): Views {
     return this.#scratches.pop() ?? new Views(Buffer.allocUnsafeSlow(scratchBytes))
   }

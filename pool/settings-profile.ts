@@ -86,6 +86,11 @@ export class SettingsProfile {
     return new SettingsProfile(statements, this.#own)
   }
 
+  /** True with settings of the proxy, which `key` does not tell of. */
+  get hasOwn(): boolean {
+    return this.#own.size > 0
+  }
+
   /** Value of a setting of the proxy; undefined when it was not set. */
   own(name: string): string | undefined {
     return this.#own.get(name)

@@ -2,6 +2,7 @@
 // does not keep up.
 import type { Socket } from 'node:net'
 import type { PgError } from '../core/errors.ts'
+import { LateSet } from '../core/late.ts'
 import type { Outbox } from '../pool/outbox.ts'
 import type { ServerConnection, TransactionStatus } from '../pool/server-connection.ts'
 import {
@@ -30,10 +31,13 @@ export class ClientOutput {
   readonly #outbox: Outbox
   readonly #leases: Leases
   readonly #traffic: Traffic
-  readonly #told: Map<string, string>
+  /** What the client was told at its login, as others were: not to be changed. */
+  readonly #told: ReportedParameters
+  /** What it was told since; null: nothing. */
+  #toldSince: Map<string, string> | null = null
   /** How its servers read what it says. */
   readonly dialect = new Dialect()
-  readonly #paused = new Set<ServerConnection>()
+  readonly #paused = new LateSet<ServerConnection>()
   /** Server that the client shares with others for the statement under way. */
   shared: ServerConnection | null = null
   #deferred: Uint8Array | null = null
@@ -44,7 +48,7 @@ export class ClientOutput {
     this.#traffic = database.traffic
     this.#outbox = outbox
     this.#leases = leases
-    this.#told = new Map(reported)
+    this.#told = reported
     for (const [name, value] of reported) this.dialect.note(name, value)
   }
 
@@ -121,23 +125,27 @@ export class ClientOutput {
   /** Passes a ParameterStatus on when the client does not know the value yet. */
   parameterReported(bytes: Uint8Array): void {
     const { name, value } = decodeParameterStatus(bytes)
-    if (this.#told.get(name) === value || name === standby) return
-    this.#told.set(name, value)
-    this.dialect.note(name, value)
+    if (this.parameter(name) === value || name === standby) return
+    this.#note(name, value)
     this.forward(bytes)
   }
 
   /** Value of a reported parameter as the client knows it. */
   parameter(name: string): string | undefined {
-    return this.#told.get(name)
+    return this.#toldSince?.get(name) ?? this.#told.get(name)
+  }
+
+  #note(name: string, value: string): void {
+    this.#toldSince ??= new Map()
+    this.#toldSince.set(name, value)
+    this.dialect.note(name, value)
   }
 
   /** Tells the client every parameter whose value it does not know. */
   tellParameters(reported: ReportedParameters): void {
     for (const [name, value] of reported) {
-      if (this.#told.get(name) === value || name === standby) continue
-      this.#told.set(name, value)
-      this.dialect.note(name, value)
+      if (this.parameter(name) === value || name === standby) continue
+      this.#note(name, value)
       this.emit((writer) => writeParameterStatus(writer, name, value))
     }
   }

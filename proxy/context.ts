@@ -1,16 +1,16 @@
 // What every session of a proxy shares: time, log, counters, scratch space.
 import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
+import type { FlushTurn } from '../pool/outbox.ts'
 import type { Writer } from '../wire/writer.ts'
 import type { ProxyMetrics } from './metrics.ts'
 import type { Observation } from './observation.ts'
-import type { TurnTime } from './session-times.ts'
 
 export type ProxyContext = {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: ProxyMetrics
-  readonly turn: TurnTime
+  readonly turn: FlushTurn
   readonly observation: Observation
   /** Secret that session tokens are signed with. */
   readonly tokenKey: Uint8Array

@@ -51,12 +51,12 @@ export class Entering {
     const client = account.login
     const limits = limitsOf(database.options, entrance.limits.users.get(account.name))
     const asked = startupIn(found, startup, `${socket.remoteAddress}:${socket.remotePort}`)
-    const known = await database.reports.atLogin(asked, client)
+    const beginning = await database.reports.atLogin(asked, client)
+    const { settings, reported: known } = beginning
     // A driver that looks for a standby (target_session_attrs) goes by these.
     const reported = readOnly ? new Map([...known, ['in_hot_standby', 'on']]) : known
     if (isDraining()) throw pgError('notAccepting')
     const key = sessions.newKey(startup.minor)
-    const { settings } = asked
     const whose = { database, client, startup: settings, readOnly, reported, limits }
     const session = new Session({ socket, framer, outbox, ...whose, closed: this.#closed }, context)
     sessions.add(key, session)

@@ -11,6 +11,12 @@ import type { ClientStartup } from './startup-parameters.ts'
 /** ParameterStatus values that a client with these settings is told at login. */
 export type ReportedParameters = ReadonlyMap<string, string>
 
+/** What a session begins with; the same objects for all clients that ask for the same. */
+type Beginning = {
+  readonly settings: SettingsProfile
+  readonly reported: ReportedParameters
+}
+
 const profileEntriesMax = 1_000
 
 export class LoginReports {
@@ -18,6 +24,8 @@ export class LoginReports {
   readonly #sharded: boolean
   readonly #reported = new Map<string, ReportedParameters>()
   readonly #reporting = new Map<string, Promise<ReportedParameters>>()
+  /** By user and settings, application_name included. */
+  readonly #beginnings = new Map<string, Beginning & { readonly known: ReportedParameters }>()
 
   /** `poolFor`: servers that can validate settings for that client. */
   constructor(poolFor: (client: Credentials) => Pool, sharded: boolean) {
@@ -29,16 +37,26 @@ export class LoginReports {
    * What a client is told at login. application_name differs from client to client: it is not asked for.
    * @throws PgError 0A000 for an encoding in which shard keys could not be read
    */
-  async atLogin(startup: ClientStartup, client: Credentials): Promise<ReportedParameters> {
+  async atLogin(startup: ClientStartup, client: Credentials): Promise<Beginning> {
     const { settings, applicationName } = startup
     const asked = applicationName === null ? settings : settings.without('application_name')
-    const reported = new Map(await this.of(asked, client))
-    if (applicationName !== null) reported.set('application_name', applicationName)
-    const encoding = reported.get('client_encoding') ?? 'UTF8'
+    const known = await this.of(asked, client)
+    const encoding = known.get('client_encoding') ?? 'UTF8'
     if (this.#sharded && encoding !== 'UTF8') {
       throw pgError('encodingUnsupported', [encoding])
     }
-    return reported
+    const key = `${client.name}\0${settings.key}`
+    const shared = this.#beginnings.get(key)
+    if (shared?.known === known) {
+      return settings.hasOwn ? { settings, reported: shared.reported } : shared
+    }
+    const reported =
+      applicationName === null ? known : new Map([...known, ['application_name', applicationName]])
+    if (settings.hasOwn) return { settings, reported }
+    if (this.#beginnings.size >= profileEntriesMax) this.#beginnings.clear()
+    const beginning = { settings, reported, known }
+    this.#beginnings.set(key, beginning)
+    return beginning
   }
 
   /**

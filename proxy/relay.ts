@@ -254,8 +254,10 @@ export class Relay implements ReplySink {
     if (server === null) return
     if (this.#held !== null) this.#host.forward(this.#held)
     this.#held = null
-    if (this.#repeating) this.#host.repeat(server, this.#repeatsBecause)
-    else this.#host.exchangeFinished(server)
+    if (this.#repeating) return this.#host.repeat(server, this.#repeatsBecause)
+    // The client may be silent for long now.
+    if (this.#told.length > 0) this.#told.length = 0
+    this.#host.exchangeFinished(server)
   }
 
   lost(error: PgError): void {

@@ -169,7 +169,7 @@ export class Replies implements RelayHost {
 
   repeat(server: ServerConnection, sqlstate: string | null): void {
     this.#forgetParses(server)
-    this.#ride.arrived()
+    this.#ride.failed()
     this.#events.repeatCommand(server, sqlstate)
   }
 

@@ -2,6 +2,7 @@
 // this client is told: so the positions are published before its ReadyForQuery.
 import { pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
+import { LateSet } from '../core/late.ts'
 import type { Lsn } from '../core/lsn.ts'
 import { covers, type Position, type Positions } from '../core/position.ts'
 import { waitForSample } from '../pool/sample-wait.ts'
@@ -22,7 +23,7 @@ export class SessionIds {
   readonly #database: Database
   readonly #positions: SessionPositions
   /** Ids of what was done since the client was last told that all is over. */
-  readonly #owed = new Set<string>()
+  readonly #owed = new LateSet<string>()
   #published = false
   #asked: Asked | null = null
   /** What Redis holds for the one id of the command. */

@@ -7,6 +7,7 @@
 // that restarts may show an older state), or the primary, which has everything.
 import { assert } from '../core/assert.ts'
 import type { ShardId } from '../core/ids.ts'
+import { LateMap } from '../core/late.ts'
 import { covers, laterPosition, type Position, type Positions } from '../core/position.ts'
 
 /** A server as the monitor knows it now; `id`, `incarnation` and samples belong together. */
@@ -52,7 +53,7 @@ const beyondSettling = (): Observation[] => [
 
 /** Positions and open observations of one session, one state per shard. */
 export class SessionPositions {
-  readonly #shards = new Map<ShardId, ShardState>()
+  readonly #shards = new LateMap<ShardId, ShardState>()
   #version = 0
 
   /** Grows with every change. */

@@ -5,6 +5,7 @@
 // once per statement; after that the read goes to the primary.
 import { pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
+import { LateSet } from '../core/late.ts'
 import { isAbove, type Positions } from '../core/position.ts'
 import { decodeToken } from '../core/session-token.ts'
 import type { HostMonitor } from '../pool/host-monitor.ts'
@@ -51,7 +52,7 @@ export class SessionReads {
   #avoided: readonly HostMonitor[] = nobody
   #primaryOnly = false
   /** Shards that the session has seen on a replica, or where others may have: the primary may be behind that. */
-  readonly #ahead = new Set<ShardId>()
+  readonly #ahead = new LateSet<ShardId>()
   #warned = false
   /** The command has ended a transaction; the client may be in another one by now. */
   hasEnded = false

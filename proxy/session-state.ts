@@ -2,6 +2,7 @@
 // transaction, the servers it holds. Changes are noted here when a server has confirmed them.
 import { type PgError, pgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
+import { LateMap } from '../core/late.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, type SettingsProfile } from '../pool/settings-profile.ts'
@@ -52,8 +53,8 @@ export class SessionState {
   readonly startup: SettingsProfile
   /** Settings in force outside a transaction. */
   settings: SettingsProfile
-  readonly statements = new Map<string, ClientStatement>()
-  readonly portals = new Map<string, Portal>()
+  readonly statements = new LateMap<string, ClientStatement>()
+  readonly portals = new LateMap<string, Portal>()
   transaction: Transaction | null = null
   /** Channels of LISTEN; null until there was one. */
   listening: Listening | null = null

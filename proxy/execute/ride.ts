@@ -5,6 +5,7 @@
 // was cancelled, it is run once more, on a server of its own.
 import { pgError } from '../../core/errors.ts'
 import type { ShardId } from '../../core/ids.ts'
+import { scratchBytes } from '../../pool/outbox.ts'
 import type { Lane, LaneServer, Rider } from '../../pool/lane.ts'
 import type { Pace } from '../../pool/pace.ts'
 import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
@@ -13,6 +14,7 @@ import type { Plan } from '../../router/plan.ts'
 import type { Statement } from '../../router/router.ts'
 import { lookFor } from '../../router/traces.ts'
 import { type Frame, Framer } from '../../wire/framer.ts'
+import type { Views } from '../../wire/views.ts'
 import type { Batch, BatchItem } from '../batch.ts'
 import type { Portal } from '../statements.ts'
 import type { SimpleQuery } from '../query.ts'
@@ -24,8 +26,7 @@ import { sendBatch, sendSimple } from './single.ts'
 export type RunAgain = (session: Session, bytes: Uint8Array) => void
 
 // What is longer gets a server of its own rather than a copy.
-const bytesMax = 16 * 1024
-const keptBytesMin = 256
+const bytesMax = scratchBytes
 
 /** What a simple query is sent on the lane with. */
 export type Passage = {
@@ -37,8 +38,11 @@ export type Passage = {
 /** One session's place on the lane; it has at most one statement there. */
 export class Ride implements Rider {
   readonly #session: Session
-  readonly #run = () => this.#again?.(this.#session, this.#kept.subarray(0, this.#keptBytes))
-  #kept = new Uint8Array(0)
+  readonly #run = () => {
+    if (this.#kept !== null) this.#again?.(this.#session, this.#kept.first(this.#keptBytes))
+  }
+  /** Of those that all sessions share: null while the session has none. */
+  #kept: Views | null = null
   #keptBytes = 0
   #again: RunAgain | null = null
   #lane: Lane | null = null
@@ -72,8 +76,7 @@ export class Ride implements Rider {
     const name = reworded?.cached.name ?? ''
     const lent = this.#board(shard, statement, name)
     if (lent === null) return false
-    this.#reserve(bytes.length)
-    this.#kept.set(bytes)
+    this.#keep(bytes, 0)
     this.#begin(lent.server, again, reworded?.auto ?? null)
     const { replies } = this.#session
     replies.expect(query.effects)
@@ -96,10 +99,9 @@ export class Ride implements Rider {
     const name = portal.statement.named ? portal.statement.cached.name : ''
     const lent = this.#board(shard, statement, name)
     if (lent === null) return false
-    this.#reserve(length)
     let at = 0
     for (const { bytes } of frames) {
-      this.#kept.set(bytes, at)
+      this.#keep(bytes, at)
       at += bytes.length
     }
     // Another client's Parse is on its way there, and may be refused.
@@ -112,8 +114,17 @@ export class Ride implements Rider {
     return true
   }
 
-  /** The exchange with the server has ended. */
+  /** The exchange with the server has ended, and with it the statement. */
   arrived(): void {
+    if (this.#lent === null) return
+    this.failed()
+    const kept = this.#kept
+    this.#kept = null
+    if (kept !== null) this.#session.context.turn.giveBack(kept)
+  }
+
+  /** The exchange with the server has ended; the statement is run again. */
+  failed(): void {
     const lane = this.#lane
     const lent = this.#leave()
     if (lent !== null) lane?.left(lent)
@@ -213,11 +224,11 @@ export class Ride implements Rider {
     return lent
   }
 
-  #reserve(length: number): void {
-    this.#keptBytes = length
-    if (this.#kept.length < length || this.#kept.length > bytesMax / 4) {
-      this.#kept = new Uint8Array(Math.max(length, keptBytesMin))
-    }
+  /** Keeps `bytes` behind the first `at` that are kept already; at most `bytesMax` in all. */
+  #keep(bytes: Uint8Array, at: number): void {
+    this.#kept ??= this.#session.context.turn.take()
+    this.#kept.buffer.set(bytes, at)
+    this.#keptBytes = at + bytes.length
   }
 }
 
