@@ -124,20 +124,41 @@ async function runPortal(
   const describe = next?.kind === 'describePortal' && next.portal === portal
   const last = items[at + (describe ? 2 : 1)]
   const execute = last?.kind === 'execute' && last.portal === portal
-  if (!execute || last.maxRows > 0) {
-    throw pgError('unsupported', ['a portal that stays open over several shards'])
-  }
   const { prepared, params } = portal
   const text = prepared.statements[0]?.sql ?? ''
+  const plan = session.state.plan(prepared, 0, params)
+  if (!execute || (last.maxRows > 0 && mayStayOpen(plan, text))) {
+    throw pgError('unsupported', ['a portal that stays open over several shards'])
+  }
+  const { maxRows } = last
   await runStep(session, {
-    plan: session.state.plan(prepared, 0, params),
+    plan,
     prepared,
     index: 0,
     params,
     sql: text,
-    extended: { portal, portalName: name, bind: true, describe, execute },
+    extended: { portal, portalName: name, bind: true, describe, execute, maxRows },
   })
   return describe ? 2 : 1
+}
+
+/** Commands that give no rows: PostgreSQL runs them to their end, however few rows are asked for. */
+const withoutRows =
+  /^\s*(?:insert|update|delete|merge|create|alter|drop|truncate|copy|grant|revoke|comment)\b/i
+
+/** False for what one server does, which keeps its portal, and for what gives one row at most. */
+function mayStayOpen(plan: Plan, sql: string): boolean {
+  switch (plan.kind) {
+    case 'single':
+    case 'refuse':
+      return false
+    case 'session':
+      return plan.command.kind === 'explainRoute'
+    case 'scatter':
+    case 'everywhere':
+    case 'copyIn':
+      return !withoutRows.test(sql) || /\breturning\b/i.test(sql)
+  }
 }
 
 async function runStep(session: Session, step: Unit): Promise<void> {

@@ -42,6 +42,8 @@ type ExtendedUnit = {
   /** The client waits for RowDescription or NoData. */
   readonly describe: boolean
   readonly execute: boolean
+  /** 0 = all. PostgreSQL heeds it only where there are rows. */
+  readonly maxRows: number
 }
 
 export type Outcome = {
@@ -93,7 +95,7 @@ export function runUnit(
       writeRenamedBind(writer, portal.bindFrame, statement.named ? statement.cached.name : '')
     }
     if (unit.extended.describe) writeDescribe(writer, 'P', portalName)
-    if (unit.extended.execute) writeExecute(writer, portalName, 0)
+    if (unit.extended.execute) writeExecute(writer, portalName, unit.extended.maxRows)
     writeSync(writer)
   }
   return new Promise((resolve) => {
@@ -147,6 +149,9 @@ class UnitSink implements ReplySink {
         return
       case backend.copyInResponse:
         return refuseCopyIn(this.#server)
+      case backend.portalSuspended:
+        this.#suspended()
+        break
       case backend.rowDescription:
         if (this.#options.header?.accepts(bytes) === false) {
           this.#error = pgError('resultChanged')
@@ -178,6 +183,13 @@ class UnitSink implements ReplySink {
       complete: null,
       told: this.#told,
     })
+  }
+
+  /** It stays open there as long as the transaction does. */
+  #suspended(): void {
+    const { extended } = this.#options.unit
+    if (extended === null || this.#session.state.transaction === null) return
+    extended.portal.shard = this.#server.shard
   }
 
   #hears(code: number): boolean {
