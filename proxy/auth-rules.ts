@@ -15,8 +15,8 @@ export type NetworkOptions =
     }
   | { readonly family: 'samehost' | 'samenet' }
 
-/** `replication`: for physical replication, which names no database. */
-export type DatabaseMatch = string | { readonly special: 'sameuser' | 'replication' }
+/** `replication`: for physical replication, which names no database; `all`: any but that. */
+export type DatabaseMatch = string | { readonly special: 'all' | 'sameuser' | 'replication' }
 
 /** Null stands for all. */
 export type AuthRuleOptions = {
@@ -45,14 +45,24 @@ export type Wish = {
   readonly replication: boolean
 }
 
-type Rule = AuthRuleOptions & { readonly list: BlockList | null }
+/** Of ::ffff:0:0/96, where IPv6 has IPv4. */
+const mappedBits = 96
+
+type Network = { readonly family: 'ipv4' | 'ipv6'; readonly list: BlockList }
+type Rule = AuthRuleOptions & { readonly network: Network | null }
 
 /** Rules in their order. */
 export class AuthRules {
   readonly #rules: readonly Rule[]
+  readonly #realNameOf: (database: string) => string
 
-  constructor(rules: readonly AuthRuleOptions[]) {
-    this.#rules = rules.map((rule) => ({ ...rule, list: listOf(rule.address) }))
+  /** `realNameOf`: of a database by one of its names; absent: there are no aliases. */
+  constructor(
+    rules: readonly AuthRuleOptions[],
+    realNameOf: (database: string) => string = (name) => name,
+  ) {
+    this.#rules = rules.map((rule) => ({ ...rule, network: networkOf(rule.address) }))
+    this.#realNameOf = realNameOf
   }
 
   /** Method of the first rule that matches; `reject` when none does. */
@@ -62,10 +72,12 @@ export class AuthRules {
 
   /** The first rule that matches; null when none does. */
   ruleFor(wish: Wish, origin: Origin): AuthRuleOptions | null {
+    // A rule for a database is one for all of its names: an alias is no way round it.
+    const realName = wish.replication ? '' : this.#realNameOf(wish.database)
     const rule = this.#rules.find(
       (candidate) =>
         matchesType(candidate.type ?? 'all', origin) &&
-        matchesDatabase(candidate.database, wish) &&
+        matchesDatabase(candidate.database, wish, realName) &&
         (candidate.user === null || candidate.user.includes(wish.user)) &&
         matchesAddress(candidate, origin.address),
     )
@@ -89,19 +101,26 @@ function matchesType(type: NonNullable<AuthRuleOptions['type']>, origin: Origin)
   }
 }
 
-function matchesDatabase(names: AuthRuleOptions['database'], wish: Wish): boolean {
-  if (names === null) return !wish.replication
+function matchesDatabase(
+  names: AuthRuleOptions['database'],
+  { database, user, replication }: Wish,
+  realName: string,
+): boolean {
+  if (names === null) return !replication
   return names.some((name) => {
-    if (typeof name === 'string') return !wish.replication && name === wish.database
-    if (name.special === 'replication') return wish.replication
-    return !wish.replication && wish.user === wish.database
+    if (typeof name === 'string') return !replication && (name === database || name === realName)
+    if (name.special === 'replication') return replication
+    return !replication && (name.special === 'all' || user === database)
   })
 }
 
-function matchesAddress({ address: network, list }: Rule, address: string): boolean {
-  if (network === null) return true
+function matchesAddress({ address: wanted, network }: Rule, address: string): boolean {
+  if (wanted === null) return true
   if (address === '') return false
-  return (list ?? ownNetworks(network)).check(...plainAddress(address))
+  const [plain, family] = plainAddress(address)
+  if (network === null) return ownNetworks(wanted).check(plain, family)
+  // A BlockList finds an IPv4 address in ::/0 as well.
+  return network.family === family && network.list.check(plain, family)
 }
 
 /** An IPv4 peer of a dual-stack socket as IPv4; without the zone of a link-local address. */
@@ -111,11 +130,16 @@ export function plainAddress(address: string): [address: string, family: 'ipv4' 
   return [plain, isIPv6(plain) ? 'ipv6' : 'ipv4']
 }
 
-function listOf(network: NetworkOptions | null): BlockList | null {
+/** Null for those of this machine. IPv4 as a part of IPv6 is IPv4: such clients are seen as that. */
+function networkOf(network: NetworkOptions | null): Network | null {
   if (network === null || !('prefixBits' in network)) return null
+  const [address, family] = plainAddress(network.address)
+  const prefixBits =
+    family === network.family ? network.prefixBits : network.prefixBits - mappedBits
   const list = new BlockList()
-  list.addSubnet(network.address, network.prefixBits, network.family)
-  return list
+  // Wider than all of IPv4: no client has such an address.
+  if (prefixBits >= 0) list.addSubnet(address, prefixBits, family)
+  return { family, list }
 }
 
 /** Asked each time, as PostgreSQL does: interfaces come and go. */

@@ -18,6 +18,7 @@ import { decodePassword, decodeSaslInitial, decodeSaslResponse } from '../wire/f
 import { ScramServer, scramPlain, scramPlus } from '../wire/scram.ts'
 import type { Writer } from '../wire/writer.ts'
 import type { Account, Accounts } from './accounts.ts'
+import { isConsole } from './admin/open.ts'
 import type { AuthMethod, AuthRules, Origin, Wish } from './auth-rules.ts'
 import { type ClientCertificate, namesUser, type UserMapEntry } from './client-certificate.ts'
 import type { LoginFailures } from './login-failures.ts'
@@ -83,7 +84,9 @@ export class Authentication {
     const { address } = origin
     const rule = policy.rules.ruleFor(wish, origin)
     const method = rule?.method ?? 'reject'
-    if (method === 'reject') {
+    // Who is let in under any name might choose an admin's: for the console that has to be meant.
+    const unmeant = method === 'any' && rule?.database === null && isConsole(wish.database)
+    if (method === 'reject' || unmeant) {
       throw pgError('loginRejected', [address, wish.user, wish.database])
     }
     if (method === 'plain' && address !== '' && !origin.encrypted) {

@@ -43,7 +43,10 @@ export function parseHbaFile(text: string): readonly AuthRuleOptions[] {
   return rules
 }
 
-/** Fields are separated by blanks, words of a field by commas; blanks may stand behind a comma. */
+/**
+ * Fields are separated by blanks, words of a field by commas; blanks may stand behind a comma. Before one PostgreSQL sees the end
+ * of the field and PgBouncer does not.
+ */
 function fieldsOf(line: string): readonly Field[] {
   const fields: Word[][] = []
   let goesOn = false
@@ -53,14 +56,15 @@ function fieldsOf(line: string): readonly Field[] {
     if (char === '#') break
     if (char === ',') {
       if (fields.length === 0) throw new HbaFileError('begins with a comma')
+      if (isBlank(line[at - 1])) throw unsupported(' ,', 'write no blank before a comma')
       goesOn = true
       at += 1
-    } else if (/\s/.test(char)) at += 1
+    } else if (isBlank(char)) at += 1
     else {
-      const found = /^(?:"[^"]*"|[^\s",#])+/.exec(line.slice(at))?.[0] ?? ''
+      const found = /^(?:"(?:[^"]|"")*"|[^ \t\r",#])+/.exec(line.slice(at))?.[0] ?? ''
       if (found === '') throw new HbaFileError('a quoted name does not end')
       const joined = goesOn || (line[at - 1] === ',' && fields.length > 0)
-      const word = { text: found.replaceAll('"', ''), quoted: found.includes('"') }
+      const word = { text: unquoted(found), quoted: found.startsWith('"') }
       if (joined) fields.at(-1)?.push(word)
       else fields.push([word])
       goesOn = false
@@ -70,9 +74,16 @@ function fieldsOf(line: string): readonly Field[] {
   return fields
 }
 
+const isBlank = (char: string | undefined) => char === ' ' || char === '\t' || char === '\r'
+
+/** Quotes may begin anywhere in a word; in them a doubled one stands for itself. */
+function unquoted(word: string): string {
+  return word.replaceAll(/"((?:[^"]|"")*)"/g, (_, text: string) => text.replaceAll('""', '"'))
+}
+
 function ruleOf([type, database, user, ...rest]: readonly Field[]): AuthRuleOptions {
   const kind = typeOf(oneWord(type, 'a connection type'))
-  const databases = namesOf(database, 'a database')
+  const databases = namesOf(database, aDatabase)
   const users = namesOf(user, 'a user')
   const [address, behind] = kind === 'local' ? [null, rest] : addressOf(rest)
   const [method, ...options] = behind
@@ -95,10 +106,17 @@ function typeOf({ text }: Word): NonNullable<AuthRuleOptions['type']> {
   throw new HbaFileError(`unknown connection type "${text}"`)
 }
 
+const isKeywordIn = (field: Field, keyword: string) =>
+  field.some(({ text, quoted }) => !quoted && text === keyword)
+
+const aDatabase = 'a database'
+
 /** Null: all. */
 function namesOf(field: Field | undefined, what: string): readonly Word[] | null {
   if (field === undefined) throw new HbaFileError(`ends before ${what}`)
-  if (field.some(({ text, quoted }) => !quoted && text === 'all')) return null
+  // Physical replication is not a part of all databases.
+  const beside = what === aDatabase && isKeywordIn(field, 'replication')
+  if (isKeywordIn(field, 'all') && !beside) return null
   for (const { text, quoted } of field) {
     if (quoted) continue
     if (text.startsWith('@')) throw unsupported(text, 'write the names into this file')
@@ -110,7 +128,7 @@ function namesOf(field: Field | undefined, what: string): readonly Word[] | null
 
 function databaseOf({ text, quoted }: Word): DatabaseMatch {
   if (quoted) return text
-  if (text === 'sameuser' || text === 'replication') return { special: text }
+  if (text === 'all' || text === 'sameuser' || text === 'replication') return { special: text }
   if (text === 'samerole' || text === 'samegroup') {
     throw unsupported(text, 'members of roles are not known')
   }

@@ -109,7 +109,8 @@ export class LoginPolicy {
     const { clock } = this.#context
     this.accounts.configure(options.users)
     this.accounts.list(list)
-    this.#rules = new AuthRules(rules)
+    const { placeOf } = this.#context
+    this.#rules = new AuthRules(rules, (name) => (name === '' ? '' : (placeOf(name)?.name ?? name)))
     this.#userMap = auth.userMap ?? []
     this.admission.max = options.limits.loginsMax ?? loginsMaxStandard
     // What is known of failures outlives a reload that does not change how they count.

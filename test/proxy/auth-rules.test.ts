@@ -83,6 +83,9 @@ hostnogssenc last all samehost              trust
     ['hosts all all all md5', 'unknown connection type "hosts"'],
     ['host all "all 10.0.0.0/8 md5', 'does not end'],
     [',host all all all md5', 'begins with a comma'],
+    // PostgreSQL's field ends at the blank, PgBouncer's goes on.
+    ['host a ,b all all md5', 'no blank before a comma'],
+    ['host\u00a0all all all md5', 'unknown connection type'],
     ['host,local all all all md5', 'expected a connection type, found a list'],
   ])('is refused with its line: %s', (line, words) => {
     expect(() => parseHbaFile(`# first\n\nlocal all all trust\n${line}\n`)).toThrow(
@@ -91,8 +94,8 @@ hostnogssenc last all samehost              trust
     expect(() => parseHbaFile(line)).toThrow(words)
   })
 
-  it('takes masks of IPv6, and blanks around commas', () => {
-    const [rule] = parseHbaFile('host a , b ,c all fe80:: ffff:ffff:: md5')
+  it('takes masks of IPv6, and blanks behind commas', () => {
+    const [rule] = parseHbaFile('host a, b,c all fe80:: ffff:ffff:: md5')
     expect(rule).toEqual({
       type: 'host',
       database: ['a', 'b', 'c'],
@@ -100,6 +103,37 @@ hostnogssenc last all samehost              trust
       address: { family: 'ipv6', address: 'fe80::', prefixBits: 32 },
       method: 'md5',
     })
+  })
+
+  it.each([
+    ['"a""b"', 'a"b', 'md5'],
+    ['"a""b"', 'ab', 'reject'],
+    ['"all"', 'app', 'reject'],
+    ['a"l"l', 'app', 'md5'],
+    ['a"b c"d', 'ab cd', 'md5'],
+  ])('reads quotes as PostgreSQL does: %s', (field, database, method) => {
+    const quoting = new AuthRules(parseHbaFile(`host ${field} all all md5`))
+    expect(quoting.methodFor(wish('u', database), tcp('10.0.0.1'))).toBe(method)
+  })
+
+  it('knows physical replication beside all', () => {
+    const both = new AuthRules(parseHbaFile('host all,replication all,replication all md5'))
+    expect(both.methodFor(wish('u', 'app'), tcp('10.0.0.1'))).toBe('md5')
+    expect(both.methodFor(wish('u', '', true), tcp('10.0.0.1'))).toBe('md5')
+  })
+
+  it.each([
+    ['::/0', '10.1.2.3', 'reject'],
+    ['::/0', '::ffff:10.1.2.3', 'reject'],
+    ['::/0', '2001:db8::1', 'md5'],
+    ['0.0.0.0/0', '::1', 'reject'],
+    ['0.0.0.0/0', '::ffff:10.1.2.3', 'md5'],
+    ['::ffff:10.0.0.0/104', '::ffff:10.1.2.3', 'md5'],
+    ['::ffff:10.0.0.0/104', '11.1.2.3', 'reject'],
+    ['::ffff:10.0.0.0/64', '10.1.2.3', 'reject'],
+  ])('keeps the two kinds of addresses apart: %s and %s', (network, address, method) => {
+    const apart = new AuthRules(parseHbaFile(`host all all ${network} md5`))
+    expect(apart.methodFor(wish('u', 'app'), tcp(address))).toBe(method)
   })
 
   it('of any text at all is read, or refused as such', () => {
@@ -121,6 +155,18 @@ hostnogssenc last all samehost              trust
 
 describe('rules', () => {
   const everybody: AuthRuleOptions = { database: null, user: null, address: null, method: 'scram' }
+
+  it('for a database are for all of its names', () => {
+    const ofApp = { ...everybody, database: ['app'], method: 'reject' } as const
+    const ofAlias = { ...everybody, database: ['alias'], method: 'md5' } as const
+    const realNameOf = (name: string) => (name === 'alias' ? 'app' : name)
+    const methods = (rules: readonly AuthRuleOptions[]) =>
+      ['app', 'alias', 'other'].map((name) =>
+        new AuthRules([...rules, everybody], realNameOf).methodFor(wish('u', name), unix),
+      )
+    expect(methods([ofApp])).toEqual(['reject', 'reject', 'scram'])
+    expect(methods([ofAlias, ofApp])).toEqual(['reject', 'md5', 'scram'])
+  })
 
   it('let nobody in when there are none', () => {
     expect(new AuthRules([]).methodFor(wish('a', 'b'), unix)).toBe('reject')

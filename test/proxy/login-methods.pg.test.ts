@@ -6,7 +6,14 @@ import type { UserOptions } from '../../proxy/accounts.ts'
 import type { AuthRuleOptions } from '../../proxy/auth-rules.ts'
 import { md5Password } from '../../wire/md5.ts'
 import { createVerifier } from '../../wire/scram-keys.ts'
-import { errorFields, present, until, untilClosed } from '../support/clients.ts'
+import {
+  errorFields,
+  present,
+  refusal,
+  until,
+  untilClosed,
+  withClient,
+} from '../support/clients.ts'
 import { frontendMessage, startupBytes } from '../support/frontend-bytes.ts'
 import { RawConnection } from '../support/raw-connection.ts'
 import { type Stack, type StackOptions, startStack } from '../support/stack.ts'
@@ -63,6 +70,32 @@ describe('method any', () => {
     expect(await logIn(as('whoever', ''))).toEqual({ user: stack.direct.user })
     const console = await logIn(as('whoever', '', { database: 'ringfence' }))
     expect(console).toMatchObject({ code: expect.stringMatching(/^(28000|42501)$/) })
+  })
+
+  it('opens the admin console by a rule that names it alone', async () => {
+    const admins: readonly UserOptions[] = [
+      { name: 'boss', secret: { kind: 'password', password: 'pencil' }, admin: true },
+    ]
+    const console = () =>
+      withClient(as('boss', '', { database: 'ringfence' }), (client) =>
+        client.query('SHOW VERSION'),
+      )
+    await start({ users: admins, authRules: [rule('any')] })
+    expect(await refusal(console())).toMatchObject({ code: '28000' })
+    await stack.close()
+    await start({ users: admins, authRules: [{ ...rule('any'), database: ['ringfence'] }] })
+    expect((await console()).rows).toHaveLength(1)
+  })
+})
+
+describe('a rule for a database', () => {
+  it('holds under its other names, too', async () => {
+    const refused = { ...rule('reject'), database: ['real'] }
+    const database = { name: 'real', aliases: ['other'], readOnlyAlias: 'reading' }
+    await start({ users, authRules: [refused, rule('scram')], database })
+    for (const name of ['real', 'other', 'reading']) {
+      expect(await logIn(as('anna', 'pencil', { database: name }))).toMatchObject({ code: '28000' })
+    }
   })
 })
 
