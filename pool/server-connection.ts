@@ -43,6 +43,8 @@ export interface ServerOwner {
  */
 const isEnd = (sqlstate: string | undefined) => /^57P0[123]$/.test(sqlstate ?? '')
 
+const adminShutdown = '57P01'
+
 /** A generation that no pool has: statements are prepared anew at the next checkout. */
 const outdated = -1
 
@@ -168,6 +170,11 @@ export class ServerConnection {
   /** True while nothing has come since the oldest exchange that is open was begun. */
   get silent(): boolean {
     return this.#silent
+  }
+
+  /** True when an administrator has ended it, or its server was stopped: no statement was the reason. */
+  get endedOnOrder(): boolean {
+    return this.#lastFatal?.get('C') === adminShutdown
   }
 
   /** True when a part of a message has been passed on, and the rest has not come. */
@@ -298,7 +305,7 @@ export class ServerConnection {
       const fields = decodeErrorFields(bytes)
       if (fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC') {
         this.#lastFatal = fields
-        if (this.#exchanges.length > 0 && isEnd(fields.get('C'))) return this.died('it has ended')
+        if (isEnd(fields.get('C'))) return this.died('it has ended')
       }
       // "cached plan must not change result type": DDL that we did not see has outdated our statements.
       if (fields.get('R') === 'RevalidateCachedQuery') this.preparedGeneration = outdated

@@ -11,6 +11,12 @@ import type { SessionState } from './session-state.ts'
 
 // So often at most; then the client is told.
 const repeatsMax = 3
+// A restart takes all servers of a pool along within moments, also those that the command has been given meanwhile: what
+// ends by order of an administrator soon after the first loss does not count, up to a bound of its own.
+const lostTogetherMs = 3_000
+const lostTogetherMax = 20
+// Before the first, second and every later time, when servers are lost.
+const pausesMs = [0, 20, 50] as const
 
 export class Repeats {
   readonly #state: SessionState
@@ -19,6 +25,9 @@ export class Repeats {
   /** The command was sent in other words than its own: errors about those are asked for again. */
   #reworded: AutoPrepare | null = null
   #count = 0
+  /** Of `#count`, those that `repeatsMax` is for. */
+  #counted = 0
+  #firstAtMs = 0
   #readSinceMs = 0
 
   constructor(state: SessionState) {
@@ -29,25 +38,35 @@ export class Repeats {
   nextCommand(): void {
     this.#run = null
     this.#count = 0
+    this.#counted = 0
   }
 
   /** True when what is about to be sent on `lease` may be run again elsewhere, should its server fail. */
   allowed(facts: ReadFacts, { server, pinned }: Lease): boolean {
     const { transaction, database } = this.#state
     if (!facts.repeatable || transaction !== null || pinned !== null) return false
-    if (this.#count >= repeatsMax) return false
+    if (this.#isWornOut) return false
     return server.target.role === 'replica' || database.options.failover.waitMs > 0
   }
 
   /** True when a fence may meet what is about to be sent, and it may be run again then. */
   allowedAtFence(onTheMove: boolean, { pinned }: Lease): boolean {
     if (!onTheMove || pinned !== null) return false
-    return this.#state.transaction === null && this.#count < repeatsMax
+    return this.#state.transaction === null && !this.#isWornOut
+  }
+
+  get #isWornOut(): boolean {
+    return this.#counted >= repeatsMax || this.#count >= lostTogetherMax
   }
 
   /** True once the command is on its second run. */
   get hasRun(): boolean {
     return this.#count > 0
+  }
+
+  /** How long what `take` gave should wait when its server was lost. */
+  get pauseMs(): number {
+    return pausesMs[Math.min(this.#count, pausesMs.length) - 1] ?? 0
   }
 
   get isArmed(): boolean {
@@ -97,7 +116,11 @@ export class Repeats {
     const state = this.#state
     const run = this.#run
     this.#run = null
+    const nowMs = state.database.clock.nowMs()
+    if (this.#count === 0) this.#firstAtMs = nowMs
     this.#count += 1
+    const together = server.endedOnOrder && nowMs - this.#firstAtMs < lostTogetherMs
+    if (!together) this.#counted += 1
     state.rewindDefinitions()
     if (sqlstate === fenceError) {
       state.leases.settle(server.shard)

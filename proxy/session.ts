@@ -12,7 +12,7 @@ import type { Frame } from '../wire/framer.ts'
 import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
-import { waitNewerTopology } from './execute/lease.ts'
+import { repeatCommand } from './execute/repeat.ts'
 import { Ride } from './execute/ride.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { runSteps } from './execute/run-steps.ts'
@@ -21,7 +21,6 @@ import { type Lease, Leases } from './leases.ts'
 import { loseServer } from './lost-server.ts'
 import { ownNames } from './own-settings.ts'
 import type { Relay } from './relay.ts'
-import { fenceError } from './repeat-verdict.ts'
 import { Repeats } from './repeats.ts'
 import { type ExchangeEvents, Replies } from './replies.ts'
 import type { SessionOptions } from './session-options.ts'
@@ -216,19 +215,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   }
 
   repeatCommand(server: ServerConnection, sqlstate: string | null): void {
-    const run = this.repeats.take(server, sqlstate)
-    // Not in the middle of a dying connection's farewells.
-    queueMicrotask(() => {
-      if (this.closed || run === null) return
-      if (sqlstate === fenceError) return waitNewerTopology(this, run)
-      this.#phase = 'ready'
-      try {
-        run()
-      } catch (error) {
-        this.fatal(toPgError(error))
-      }
-      this.pump()
-    })
+    repeatCommand(this, server, sqlstate)
   }
 
   /** Runs steps of our own; the client's next command waits for their end. */

@@ -182,7 +182,8 @@ function resumeAfter(session: Session, until: Promise<void>, request: Resumed): 
   )
 }
 
-function resume(session: Session, { again }: Resumed): void {
+/** What was to wait is run now. */
+export function resume(session: Session, { again }: Resumed): void {
   if (session.closed) return
   session.enter('ready')
   try {
