@@ -1,7 +1,8 @@
 // Cancelling exactly one statement. A CancelRequest names a server process, not a statement, and travels on
 // a connection of its own: until that has closed the server is kept from everybody else. PostgreSQL closes
 // it after it has signalled the process, and a signal that finds the process idle is dropped when the next
-// command is read (tcop/postgres.c), so it cannot hit the next client's statement.
+// command is read (tcop/postgres.c), so it cannot hit the next client's statement. A request that was sent, and of which it
+// is not known whether it has arrived, may arrive at any time: its server serves nobody else any more.
 import type { Socket } from 'node:net'
 import { writeCancelRequest } from '../wire/startup.ts'
 import { Writer } from '../wire/writer.ts'
@@ -19,6 +20,7 @@ export async function cancelStatement(
   const { target, tls } = server
   server.cancelsInFlight += 1
   const signal = AbortSignal.timeout(cancelTimeoutMs)
+  let outcome: Delivery = 'not sent'
   try {
     const opened = await openSocket(target, tls === null ? 'plain' : 'tls', {
       tls,
@@ -29,20 +31,27 @@ export async function cancelStatement(
     })
     const writer = new Writer(32)
     writeCancelRequest(writer, server.processId, server.secret)
-    await delivered(opened.socket, writer.take(), signal)
+    outcome = await delivered(opened.socket, writer.take(), signal)
   } catch {
     // Nobody waits for an answer.
   } finally {
     server.cancelsInFlight -= 1
+    if (outcome === 'under way') server.expiresAtMs = Number.NEGATIVE_INFINITY
   }
 }
 
+type Delivery = 'not sent' | 'under way' | 'delivered'
+
 /** Resolves when the server has closed the connection, or the time is up. */
-function delivered(socket: Socket, request: Uint8Array, signal: AbortSignal): Promise<void> {
+function delivered(socket: Socket, request: Uint8Array, signal: AbortSignal): Promise<Delivery> {
   return new Promise((resolve) => {
+    let outcome: Delivery = 'under way'
     signal.addEventListener('abort', () => socket.destroy(), { once: true })
     socket.on('error', () => socket.destroy())
-    socket.on('close', () => resolve())
+    socket.on('end', () => {
+      outcome = 'delivered'
+    })
+    socket.on('close', () => resolve(outcome))
     socket.end(request)
   })
 }

@@ -19,7 +19,7 @@ const pollMs = 20
 export class DatabaseControl {
   readonly #database: Controlled
   #disabled = false
-  #suspended: readonly Session[] = []
+  #suspended = false
 
   constructor(database: Controlled) {
     this.#database = database
@@ -64,10 +64,13 @@ export class DatabaseControl {
     for (const pool of this.#database.pools) pool.kill(error)
   }
 
-  /** Answers go out, nothing more is read from clients; resolves once no statement is under way. Ends with `wake`. */
+  /**
+   * Answers go out, nothing more is read from clients, those that come later included; resolves once no statement is under way.
+   * Ends with `wake`.
+   */
   async suspend(sessions: Iterable<Session>): Promise<void> {
     const all = this.#of(sessions)
-    this.#suspended = [...this.#suspended, ...all]
+    this.#suspended = true
     for (const session of all) session.suspended = true
     const isBusy = ({ phase }: Session) => phase !== 'ready' && phase !== 'closed'
     while (all.some((session) => session.suspended && isBusy(session))) {
@@ -75,13 +78,19 @@ export class DatabaseControl {
     }
   }
 
+  /** A client has logged in; nothing is read from it yet. */
+  entered(session: Session): void {
+    session.suspended = this.#suspended
+  }
+
   /** Clients are read again. */
-  wake(): void {
-    for (const session of this.#suspended) {
+  wake(sessions: Iterable<Session>): void {
+    this.#suspended = false
+    for (const session of this.#of(sessions)) {
+      if (!session.suspended) continue
       session.suspended = false
       session.pump()
     }
-    this.#suspended = []
   }
 
   #of(sessions: Iterable<Session>): readonly Session[] {

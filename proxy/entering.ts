@@ -60,6 +60,7 @@ export class Entering {
     const whose = { database, client, startup: settings, readOnly, reported, limits }
     const session = new Session({ socket, framer, outbox, ...whose, closed: this.#closed }, context)
     sessions.add(key, session)
+    database.control.entered(session)
     context.observation.connected(session)
     context.metrics.clients.inc({ database: startup.database })
     welcome(outbox, reported, key)

@@ -44,7 +44,7 @@ export function adminActions(
   onDatabase('resume', maybeShard, async (database, shard) => {
     database.resume(shard)
     if (shard !== null) return
-    database.control.wake()
+    database.control.wake(sessions)
     suspension.suspended = false
   })
   onDatabase('disable', oneDatabase, async ({ control }) => control.disable())

@@ -96,8 +96,20 @@ describe('SUSPEND', () => {
       })
       await pause(150)
       expect(answered).toBe(false)
-      control.wake()
+      control.wake(running.instance.sessions)
       expect(await held).toBe('2')
+    })
+  })
+
+  it('takes nothing from clients that come later either', async () => {
+    const { running, control } = await start()
+    await control.suspend(running.instance.sessions)
+    await withClient(running.proxy, async (client) => {
+      const held = value(client, 'SELECT 3')
+      const first = await Promise.race([held, pause(150).then(() => 'nothing')])
+      expect(first).toBe('nothing')
+      control.wake(running.instance.sessions)
+      expect(await held).toBe('3')
     })
   })
 })
