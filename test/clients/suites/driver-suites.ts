@@ -1,18 +1,13 @@
 // Drivers whose own tests can be had from a package registry, and how to run them. Each runs against one side and tells what
 // became of every test. What cannot be had is named in README.md.
-import { spawn } from 'node:child_process'
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cachedDirectory } from '../../../demo/cache-dir.ts'
 import { runCommand } from '../../../demo/process.ts'
+import { preparePgjdbc, runPgjdbc } from './pgjdbc-suite.ts'
 import type { Side } from './sides.ts'
 import { postgresSources } from './sources.ts'
-
-/** `text`: what a test said, where that must be the same, too. */
-export type TestResult = {
-  readonly outcome: 'passed' | 'failed' | 'skipped'
-  readonly text?: string
-}
+import { environmentOf, runIn, suiteDatabase, type TestResult } from './suite-process.ts'
 
 export type DriverSuite = {
   readonly name: string
@@ -21,11 +16,7 @@ export type DriverSuite = {
   readonly run: (side: Side, dir: string) => Promise<ReadonlyMap<string, TestResult>>
 }
 
-/** The database that the tests may use as they like. */
-export const suiteDatabase = 'suite'
-
 const versions = { psycopg2: '2.9.13', asyncpg: '0.32.0', pgx: 'v5.12.0', pq: 'v1.12.3' }
-const timeoutMs = 900_000
 
 /** In the order of their running time. */
 export const driverSuites: readonly DriverSuite[] = [
@@ -51,8 +42,10 @@ export const driverSuites: readonly DriverSuite[] = [
   {
     name: 'pq',
     prepare: () => prepareGo('github.com/lib/pq', versions.pq),
-    run: (side, dir) => runGo(side, dir, {}),
+    // Its tests give each other 20 ms here and there.
+    run: (side, dir) => runGo(side, dir, { GOMAXPROCS: '1' }),
   },
+  { name: 'pgjdbc', prepare: preparePgjdbc, run: runPgjdbc },
 ]
 
 async function preparePipeline(): Promise<string> {
@@ -161,35 +154,7 @@ function eventIn(line: string): { action: string; name: string } | null {
   if (typeof event !== 'object' || event === null) return null
   if (!('Action' in event) || !('Test' in event) || !('Package' in event)) return null
   const { Action: action, Test: test, Package: place } = event
-  return { action: String(action), name: `${String(place).split('/').at(-1)} ${String(test)}` }
-}
-
-function environmentOf({ host, port, user, password }: Side): Record<string, string> {
-  const login = { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password }
-  return { ...login, PGDATABASE: suiteDatabase, PGSSLMODE: 'disable' }
-}
-
-type Ran = { readonly said: string; readonly code: number | null }
-
-/** Its exit code is an answer, no error: some tests fail on both sides. */
-async function runIn(
-  dir: string,
-  command: string,
-  argv: readonly string[],
-  env: Readonly<Record<string, string>>,
-): Promise<Ran> {
-  const child = spawn(command, argv, {
-    cwd: dir,
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: timeoutMs,
-  })
-  const chunks: Buffer[] = []
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', resolve)
-  })
-  return { said: Buffer.concat(chunks).toString(), code }
+  // Names of temporary directories are part of some tests' names.
+  const name = String(test).replaceAll(/(\/tmp\/[A-Za-z]\w*?)\d+\//g, '$1/')
+  return { action: String(action), name: `${String(place).split('/').at(-1)} ${name}` }
 }

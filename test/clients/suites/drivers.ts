@@ -2,8 +2,9 @@
 // Every test must end alike on both sides, but for what known/drivers.json explains. Exit code 1 on any other difference.
 import { readFile } from 'node:fs/promises'
 import { Client } from 'pg'
-import { driverSuites, suiteDatabase, type TestResult } from './driver-suites.ts'
+import { driverSuites } from './driver-suites.ts'
 import { openSides } from './sides.ts'
+import { suiteDatabase, type TestResult } from './suite-process.ts'
 
 type Results = ReadonlyMap<string, TestResult>
 
