@@ -118,12 +118,12 @@ describe('a transaction during a move', () => {
     await plant()
     const lock = `SELECT * FROM notes WHERE tenant_id = ${move.neighbour} FOR UPDATE`
     await move.target.query(`BEGIN; ${lock}`)
-    const string = client.query(`${lock}; SELECT * FROM notes WHERE tenant_id = 1`)
+    const refused = refusal(client.query(`${lock}; SELECT * FROM notes WHERE tenant_id = 1`))
     const waiting = 'SELECT count(*) FROM pg_locks WHERE NOT granted'
     await until('it waits', async () => (await value(move.target, waiting)) !== '0')
     await move.switched()
     await move.target.query('ROLLBACK')
-    expect(await refusal(string)).toMatchObject({ code: '40001' })
+    expect(await refused).toMatchObject({ code: '40001' })
     expect(await rowsOf(client)).toBe(20)
   })
 
