@@ -22,7 +22,15 @@ const word = String.raw`[\p{L}\p{M}_\u0080-\uffff][\p{L}\p{M}\p{N}_$\u0080-\ufff
 const number = String.raw`(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?`
 /** What is open at the end of the text goes to its end. */
 const plainString = String.raw`'(?:[^']|'')*(?:'|$)`
-const escapedString = String.raw`'(?:[^'\\]|\\[^]|''|\\$)*(?:'|$)`
+const escapedPart = String.raw`'(?:[^'\\]|\\[^]|''|\\$)*(?:'|$)`
+/** It goes on behind a line's end, and a backslash goes on being one. */
+const escapedString = String.raw`${escapedPart}(?:[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*${escapedPart})*`
+/** A setting of the user's own takes a bare word as its value, which may be one that nobody else is to know. */
+const part = String.raw`(?:${word}|"(?:[^"]|"")*")`
+const bareValue = new RegExp(
+  String.raw`(\bSET (?:SESSION |LOCAL )?${part}(?: ?\. ?${part})+ ?(?:=|\bTO\b))(?! ?\$\d)( ?)[^;]+`,
+  'giu',
+)
 
 const patterns = {
   plain: tokenPattern(plainString),
@@ -61,6 +69,7 @@ export function maskedSql(sql: Uint8Array, { escapes, encoding }: Reading): stri
     at = groups === undefined ? at + 1 : pattern.lastIndex
   }
   const cut = shown.length > shownMax || sql.length > bytes.length
+  shown = shown.replaceAll(bareValue, `$1$2${notShown}`)
   return `${shown.slice(0, shownMax).trim()}${cut ? ' …' : ''}`
 }
 

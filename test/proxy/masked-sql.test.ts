@@ -19,6 +19,17 @@ describe('a masked statement', () => {
     ['SELECT 0xff, 1_000, 12abc, -5, a[1]', 'SELECT $1, $2, $3, -$4, a[$5]'],
     ["INSERT INTO t VALUES ('open", 'INSERT INTO t VALUES ($1'],
     ['SELECT $a$ open $b$', 'SELECT $1'],
+    ["SELECT E'a'\n'b\\'secret', 'c'", 'SELECT $1, $2'],
+    ["SELECT E'a' -- x\n  -- y\n 'b\\'secret', 'c'", 'SELECT $1, $2'],
+    ["SELECT E'a' 'b\\', secret", 'SELECT $1 $2, secret'],
+    ['SET app.token = secret', 'SET app.token = (not shown)'],
+    [
+      'SET LOCAL app."to ken" TO "secret", more; SELECT b',
+      'SET LOCAL app."to ken" TO (not shown); SELECT b',
+    ],
+    ['ALTER ROLE r SET app.key=secret', 'ALTER ROLE r SET app.key=(not shown)'],
+    ["SET app.token = 'secret'", 'SET app.token = $1'],
+    ['SET search_path = a, b', 'SET search_path = a, b'],
     ["ALTER ROLE r PASSWORD 'p'", 'ALTER ROLE r PASSWORD $1'],
     ['', ''],
   ])('of %s is %s', (sql, shown) => {
