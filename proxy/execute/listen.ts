@@ -31,6 +31,12 @@ export async function runUnlisten(
 ): Promise<void> {
   const { state } = session
   if (pinnedHome(state) !== null) await runOnHome(session, unit, 'nobody')
+  const { listening, transaction } = state
+  if (transaction === null && listening?.isInUse === true) {
+    // What was sent before is heard before it.
+    await state.leases.waitFor(listening.catchUp())
+    listening.flush()
+  }
   act(session, { kind: 'unlisten', channel })
   complete(session, unit, 'UNLISTEN')
 }

@@ -64,6 +64,19 @@ describe('the connection that listens for all', () => {
     await client.end()
   })
 
+  it('is asked for what was sent before an UNLISTEN', async () => {
+    const { client, heard } = await ear('given_up')
+    const sender = await connected(stack.proxy)
+    const turns = Array.from({ length: 30 }, (_, turn) => String(turn))
+    for (const turn of turns) {
+      await client.query('LISTEN given_up')
+      await sender.query(`NOTIFY given_up, '${turn}'`)
+      await client.query(turn === '29' ? 'UNLISTEN *' : 'UNLISTEN given_up')
+    }
+    expect(heard).toEqual(turns)
+    await Promise.all([client.end(), sender.end()])
+  })
+
   it('is not there during PAUSE, and comes back with RESUME', async () => {
     const { client, heard } = await ear('paused')
     await admin.query('PAUSE')
