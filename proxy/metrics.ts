@@ -63,6 +63,7 @@ function addConnectionGauges(gauges: GaugeSource, registers: Registry[]): void {
     labelNames: ['database'],
     registers,
     collect() {
+      this.reset()
       for (const { database, clients } of gauges()) this.set({ database }, clients)
     },
   })
@@ -72,6 +73,7 @@ function addConnectionGauges(gauges: GaugeSource, registers: Registry[]): void {
     labelNames: ['database', 'shard', 'state'],
     registers,
     collect() {
+      this.reset()
       for (const { database, shards } of gauges()) {
         for (const { shard, idle, leased, opening, waiting } of shards) {
           this.set({ database, shard, state: 'idle' }, idle)
@@ -88,6 +90,7 @@ function addConnectionGauges(gauges: GaugeSource, registers: Registry[]): void {
     labelNames: ['database'],
     registers,
     collect() {
+      this.reset()
       for (const { database, redis } of gauges()) {
         if (redis !== null) this.set({ database }, redis === 'connected' ? 1 : 0)
       }
@@ -217,6 +220,7 @@ function addMoveGauges(gauges: GaugeSource, registers: Registry[]): void {
       labelNames: ['database'],
       registers,
       collect() {
+        this.reset()
         for (const { database, moves } of gauges()) {
           if (moves !== null) this.set({ database }, read(moves))
         }

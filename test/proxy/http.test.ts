@@ -59,4 +59,19 @@ describe('the HTTP port', () => {
     expect(await metric(wrong)).toBe(1)
     expect((await get('/metrics')).headers.get('content-type')).toContain('text/plain')
   })
+
+  it('has no lines of a database that is gone', async () => {
+    const other = await startStack(present(inject('servers')[0]), { shards: 1, http: true })
+    try {
+      await withClient(other.proxy, (client) => client.query('SELECT 1'))
+      const text = async () =>
+        (await fetch(`http://127.0.0.1:${other.instance.httpPort}/metrics`)).text()
+      const line = `ringfence_server_connections{database="${other.proxy.database}"`
+      expect(await text()).toContain(line)
+      await other.instance.configure({ ...other.options, databases: [] })
+      expect(await text()).not.toContain(line)
+    } finally {
+      await other.close()
+    }
+  })
 })
