@@ -6,8 +6,12 @@ import { clientTls } from '../support/tls-client.ts'
 import { cutClients, playWhole } from './client-cuts.ts'
 import { conversationSetup } from './conversation.ts'
 import { slowLoris, storm } from './crowds.ts'
+import { idleCrowd } from './idle-crowd.ts'
 import { cutLogins } from './login-cuts.ts'
+import { type OwnCluster, startOwn } from './own-cluster.ts'
+import { parts } from './parts.ts'
 import { describeReport, everyNth, type Report } from './report.ts'
+import { restartUnderLoad } from './restarts.ts'
 import { cutServers, type RelayedStack, startRelayed } from './server-cuts.ts'
 
 const servers = present(inject('servers')[0])
@@ -61,6 +65,40 @@ describe('logins', () => {
   })
 })
 
+describe('processes', () => {
+  it('of servers that are killed at any message cost what they were doing, and no more', {
+    timeout,
+  }, async () => {
+    const reports = await parts.kills(servers, everyNth(share * 4))
+    expect(reports.flatMap(wrongs)).toEqual([])
+  })
+
+  it('of clients that are killed at any message leave nothing behind', { timeout }, async () => {
+    const reports = await parts.clients(servers, everyNth(share * 2))
+    expect(reports.flatMap(wrongs)).toEqual([])
+  })
+
+  it('of workers that are killed at any message take their own clients along, and no more', {
+    timeout,
+  }, async () => {
+    const reports = await parts.workers(servers, everyNth(share))
+    expect(reports.flatMap(wrongs)).toEqual([])
+  })
+})
+
+describe('a server that restarts under load', () => {
+  let own: OwnCluster
+  beforeAll(async () => {
+    own = await startOwn(servers.version)
+  })
+  afterAll(() => own.stop())
+
+  it('loses nothing that was acknowledged, and everybody goes on', { timeout }, async () => {
+    const report = await restartUnderLoad(own, { rounds: 1, autoPrepare: true })
+    expect(wrongs(report)).toEqual([])
+  })
+})
+
 describe('crowds', () => {
   const loginTimeoutMs = 2_000
   let stack: Stack
@@ -73,6 +111,12 @@ describe('crowds', () => {
     timeout,
   }, async () => {
     expect(wrongs(await slowLoris(stack, { count: 100, loginTimeoutMs }))).toEqual([])
+  })
+
+  it('of idle clients cost nobody anything, also when all vanish at once', {
+    timeout,
+  }, async () => {
+    expect(wrongs(await idleCrowd(servers, 500))).toEqual([])
   })
 
   it('that connect at once are all served', { timeout }, async () => {

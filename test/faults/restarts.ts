@@ -64,6 +64,7 @@ export async function restartUnderLoad(
     setupSql: loadSetup,
   })
   try {
+    await untilKnown(stack)
     for (const restart of Array.from({ length: rounds }, () => all).flat()) {
       await oneRestart(stack, postgres, restart, report)
     }
@@ -71,6 +72,20 @@ export async function restartUnderLoad(
     await stack.close()
   }
   return report
+}
+
+/** Tables are known some time after they were created; until then nobody knows that a read of them may run twice. */
+async function untilKnown({ proxy, instance }: Stack): Promise<void> {
+  const rides = () =>
+    [...instance.databases.values()].some(({ pools }) =>
+      pools.some(({ lane }) => lane.counts.rides > 0),
+    )
+  await withClient(proxy, async (client) => {
+    await until('reads of the table ride', async () => {
+      await value(client, 'SELECT note FROM items WHERE id = 1')
+      return rides()
+    })
+  })
 }
 
 async function oneRestart(

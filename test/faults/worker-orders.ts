@@ -51,8 +51,7 @@ export async function ordersStand(
   let answered = 0
   for (const each of late) void each.then(() => (answered += 1))
   await pause(quietMs)
-  const early = await Promise.all(own.map(({ connection }) => connection.next(1)))
-  if (early.some((arrival) => arrival !== 'timeout')) complaints.push('a client did not wait')
+  complaints.push(...(await Promise.all(own.map(notWaiting))).flat())
   const next = await connected(serving.admin)
   await next.query('RESUME app')
   await Promise.all([next.end(), admin.end().catch(() => undefined)])
@@ -70,6 +69,18 @@ export async function ordersStand(
     .catch(() => complaints.push('SET is not in force in the new worker'))
   for (const { connection } of [...waiting, ...all]) connection.destroy()
   return complaints
+}
+
+/** Notices that it waits may come. */
+async function notWaiting({ connection }: RawClient): Promise<string[]> {
+  for (;;) {
+    const arrival = await connection.next(1)
+    if (arrival === 'timeout') return []
+    if (arrival === 'closed') return ['a client of another worker was cut off']
+    if (arrival.code !== 'N') {
+      return [`a client of another worker did not wait: ${arrival.bytes.toString('latin1')}`]
+    }
+  }
 }
 
 function workerOf(client: RawClient | undefined): number {
