@@ -288,8 +288,9 @@ export class Database {
 
   /** Lends no server of `shard`'s primary, or of any, until `resume`; resolves once all have come back. */
   async pause(shard: ShardId | null): Promise<void> {
-    if (shard === null || shard === this.home) this.notify.pause()
     await Promise.all(this.#some(shard).map((servers) => servers.pause()))
+    // Not before: a transaction that has to end may want to listen.
+    if (this.serversOf(this.home).paused) this.notify.pause()
   }
 
   resume(shard: ShardId | null): void {

@@ -10,6 +10,9 @@ import { Database, type DatabaseContext } from './database.ts'
 import type { DatabaseOptions } from './database-options.ts'
 import { startLoadReports } from './load-reports.ts'
 
+/** PostgreSQL's names are not longer. */
+const nameBytesMax = 63
+
 export type DatabasesContext = Omit<DatabaseContext, 'tokensFor'> & {
   /** Where session tokens are kept by session id; null: session ids are refused. */
   readonly redis: RedisOptions | null
@@ -72,6 +75,8 @@ export class Databases {
 
   /** What the entry `*` makes of `name`; null without that entry. */
   autoOptions(name: string): DatabaseOptions | null {
+    // A server would cut it, to the name of another database, which would have pools under each of them.
+    if (Buffer.byteLength(name) > nameBytesMax) return null
     return this.#template === null ? null : autoOptions(this.#template, name)
   }
 

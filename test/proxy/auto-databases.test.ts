@@ -64,6 +64,27 @@ describe('the entry *', () => {
     expect(running.instance.databases.size).toBe(0)
   })
 
+  it('has no database by a name that a server would cut', async () => {
+    const running = await startAny()
+    const url = present(running.shardUrls[0])
+    const name = 'long'.padEnd(63, 'x')
+    await askServer(url, `CREATE DATABASE ${name}`)
+    try {
+      const place = { ...running.proxy, database: name }
+      expect(await withClient(place, (client) => value(client, 'SELECT current_database()'))).toBe(
+        name,
+      )
+      expect(await refusal(connected({ ...place, database: `${name}x` }))).toMatchObject({
+        code: '3D000',
+      })
+    } finally {
+      await running.close()
+      stack = undefined
+      const { href } = new URL('/postgres', url)
+      await askServer(href, `DROP DATABASE ${name}`)
+    }
+  })
+
   it('serves so many names at once and no more, unless one is without clients', async () => {
     const running = await startAny({ shared: { autoDatabasesMax: 1 } })
     const [one, two] = [await unlisted(), await unlisted()]

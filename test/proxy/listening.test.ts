@@ -115,6 +115,20 @@ describe('the connection that listens for all', () => {
     }
   })
 
+  it('is there for a transaction that PAUSE waits for', async () => {
+    await withClient(stack.proxy, async (client) => {
+      await client.query('BEGIN')
+      await client.query('SELECT 1')
+      const paused = admin.query('PAUSE')
+      await pause(50)
+      await client.query('LISTEN inside')
+      await client.query('COMMIT')
+      await paused
+      expect(await sessions()).toEqual([])
+      await admin.query('RESUME')
+    })
+  })
+
   it('loses nothing to the questions that the proxy asks its client’s own server', async () => {
     const listens = `CREATE FUNCTION listens() RETURNS void LANGUAGE plpgsql AS
       $$ BEGIN EXECUTE 'LISTEN own'; END $$`
