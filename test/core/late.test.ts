@@ -12,14 +12,12 @@ it('a late map answers as a Map does', () => {
     property(steps, (all) => {
       const [late, map] = [new LateMap<string, number>(), new Map<string, number>()]
       for (const { what, key: name, value } of all) {
-        if (what === 'add') {
-          late.set(name, value)
-          map.set(name, value)
-        } else if (what === 'delete') expect(late.delete(name)).toBe(map.delete(name))
-        else {
-          late.clear()
-          map.clear()
-        }
+        const [gone, goneToo] = [late, map].map((one) => {
+          if (what === 'add') one.set(name, value)
+          else if (what === 'clear') one.clear()
+          return what === 'delete' && one.delete(name)
+        })
+        expect(gone).toBe(goneToo)
         expect(late.get(name)).toBe(map.get(name))
         expect(late.has(name)).toBe(map.has(name))
         expect([late.size, [...late], [...late.keys()]]).toEqual([
@@ -37,14 +35,12 @@ it('a late set answers as a Set does', () => {
     property(steps, (all) => {
       const [late, set] = [new LateSet<string>(), new Set<string>()]
       for (const { what, key: name } of all) {
-        if (what === 'add') {
-          late.add(name)
-          set.add(name)
-        } else if (what === 'delete') expect(late.delete(name)).toBe(set.delete(name))
-        else {
-          late.clear()
-          set.clear()
-        }
+        const [gone, goneToo] = [late, set].map((one) => {
+          if (what === 'add') one.add(name)
+          else if (what === 'clear') one.clear()
+          return what === 'delete' && one.delete(name)
+        })
+        expect(gone).toBe(goneToo)
         expect(late.has(name)).toBe(set.has(name))
         expect([late.size, [...late]]).toEqual([set.size, [...set]])
       }

@@ -29,7 +29,10 @@ export class MeasuredProxy {
 
   static async start(order: ChildOrder): Promise<MeasuredProxy> {
     const path = new URL('child.ts', import.meta.url).pathname
-    const child = fork(path, [JSON.stringify(order)], { execArgv: ['--expose-gc'] })
+    // Besides, as bin/ringfence does.
+    const child = fork(path, [JSON.stringify(order)], {
+      execArgv: ['--expose-gc', '--max-semi-space-size=16'],
+    })
     const told: Promise<unknown[]> = once(child, 'message')
     const ended = once(child, 'exit').then(() => {
       throw new Error('the proxy has ended before it was ready')
@@ -40,9 +43,19 @@ export class MeasuredProxy {
     return new MeasuredProxy(child, ready.place, ready.shardUrls)
   }
 
-  async held(): Promise<Held> {
+  /** What is left when everything that is garbage has been collected. */
+  held(): Promise<Held> {
+    return this.#ask('held')
+  }
+
+  /** Garbage included. */
+  heldAsItIs(): Promise<Held> {
+    return this.#ask('heldAsItIs')
+  }
+
+  async #ask(question: 'held' | 'heldAsItIs'): Promise<Held> {
     const answer: Promise<unknown[]> = once(this.#child, 'message')
-    this.#child.send('held')
+    this.#child.send(question)
     const [held] = await answer
     if (!isHeld(held)) throw new Error('the proxy said something else than what it holds')
     return held

@@ -1,5 +1,5 @@
-// A slice of the memory suite; `node test/memory/run.ts` has all of it. Bounds are wider here than what the script asks
-// for: a busy machine collects garbage when it likes.
+// A slice of the memory suite; `node test/memory/run.ts` has all of it. What a process has grown by for a client is
+// asked for there alone: a thousand of them are too few to tell it from what the machine does beside.
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { present } from '../support/clients.ts'
 import { measureIdle } from './idle-clients.ts'
@@ -32,26 +32,28 @@ const ways = [
   { way: 'extended', tls: false, extended: true },
   { way: 'simple, TLS', tls: true, extended: false },
   { way: 'extended, TLS', tls: true, extended: true },
+  { way: 'COPY, extended, TLS', tls: true, extended: true, copies: true },
 ]
 
 it.each(ways)('a client that reads 1 GiB slowly ($way) holds little in the proxy', async (way) => {
   const growth = await readSlowly(proxy, { ...way, ...big })
   expect(growth.samples).toBeGreaterThan(4)
-  expect(growth.keptBytes).toBeLessThan(3 * mebibyte)
+  expect(growth.keptBytes).toBeLessThan(mebibyte)
 })
 
-it.each(ways.filter(({ tls, extended }) => tls === extended))(
+it.each(ways.filter(({ tls, extended, copies }) => tls === extended && copies !== true))(
   'a client that sends a COPY too fast ($way) holds little in the proxy',
   async (way) => {
     const growth = await sendTooFast(proxy, { ...way, ...big })
     expect(growth.samples).toBeGreaterThan(0)
-    expect(growth.keptBytes).toBeLessThan(3 * mebibyte)
+    expect(growth.keptBytes).toBeLessThan(mebibyte)
   },
 )
 
-it('an idle client costs the proxy at most 15 KiB', { timeout: 60_000 }, async () => {
-  const cost = await measureIdle(proxy, 1_000)
-  expect(cost.heapBytes).toBeLessThan(15 * kibibyte)
+it('an idle client costs the proxy at most 8 KiB of objects', { timeout: 60_000 }, async () => {
+  // What is made once counts too, and is spread over few: with 10,000 clients it is less than 5 KiB.
+  const cost = await measureIdle(proxy, 3_000)
+  expect(cost.heapBytes).toBeLessThan(8 * kibibyte)
 })
 
 it('statement after statement of clients that come and go leaves nothing behind', {

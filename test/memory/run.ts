@@ -29,6 +29,22 @@ function say(what: string, kept: boolean): void {
   if (!kept) process.exitCode = 1
 }
 
+async function slowly(proxy: MeasuredProxy, tls: boolean, extended: boolean): Promise<void> {
+  const warm = { tls, extended, totalBytes: 32 * mebibyte, readBytes: 32 * mebibyte }
+  const whole = { tls, extended, totalBytes: wholeBytes, readBytes: wholeBytes }
+  const way = `${extended ? 'extended' : 'simple'}${tls ? ', TLS' : ''}`
+  for (const copies of [false, true]) {
+    await readSlowly(proxy, { ...warm, copies })
+    const read = await readSlowly(proxy, { ...whole, copies })
+    const what = `1 GiB ${copies ? 'of COPY ' : ''}read slowly (${way})`
+    const figures = `${kib(read.keptBytes)} KiB held, ${kib(read.residentBytes)} KiB resident more`
+    say(`${what}: ${figures}`, read.keptBytes < slowBytesMax)
+  }
+  const sent = await sendTooFast(proxy, whole)
+  const what = `COPY sent too fast (${way})`
+  say(`${what}: ${kib(sent.keptBytes)} KiB held`, sent.keptBytes < slowBytesMax)
+}
+
 const kib = (bytes: number) => (bytes / 1024).toFixed(1)
 const started = await startProcesses(Number(values.version))
 const { servers } = started
@@ -44,20 +60,7 @@ try {
   if (chosen.includes('slow')) {
     for (const tls of [false, true]) {
       const proxy = await MeasuredProxy.start({ ...order, tls: true })
-      for (const extended of [false, true]) {
-        const warm = { tls, extended, totalBytes: 32 * mebibyte, readBytes: 32 * mebibyte }
-        await readSlowly(proxy, warm)
-        const whole = { tls, extended, totalBytes: wholeBytes, readBytes: wholeBytes }
-        const way = `${extended ? 'extended' : 'simple'}${tls ? ', TLS' : ''}`
-        const read = await readSlowly(proxy, whole)
-        const figures = `${kib(read.keptBytes)} KiB held, ${kib(read.residentBytes)} KiB resident more`
-        say(`1 GiB read slowly (${way}): ${figures}`, read.keptBytes < slowBytesMax)
-        const sent = await sendTooFast(proxy, whole)
-        say(
-          `COPY sent too fast (${way}): ${kib(sent.keptBytes)} KiB held`,
-          sent.keptBytes < slowBytesMax,
-        )
-      }
+      for (const extended of [false, true]) await slowly(proxy, tls, extended)
       await proxy.close()
     }
   }

@@ -16,6 +16,8 @@ import { keptBytes, type MeasuredProxy } from './measured-proxy.ts'
 type SlowOptions = {
   readonly tls: boolean
   readonly extended: boolean
+  /** The result comes by COPY … TO STDOUT. */
+  readonly copies?: boolean
   /** Of the whole result or COPY. */
   readonly totalBytes: number
   /** Taken by the client at most, before it goes away; `totalBytes` for all. */
@@ -44,9 +46,10 @@ CREATE TRIGGER wait BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION wait()`
 
 /** A client that reads a big result in bites. @throws when bytes are missing at the end */
 export async function readSlowly(proxy: MeasuredProxy, options: SlowOptions): Promise<Growth> {
-  const { totalBytes, readBytes, extended } = options
+  const { totalBytes, readBytes, extended, copies = false } = options
   const socket = await login(proxy, options.tls)
-  const sql = `SELECT repeat('x', ${rowBytes}) FROM generate_series(1, ${Math.ceil(totalBytes / rowBytes)})`
+  const rows = `SELECT repeat('x', ${rowBytes}) FROM generate_series(1, ${Math.ceil(totalBytes / rowBytes)})`
+  const sql = copies ? `COPY (${rows}) TO STDOUT` : rows
   let takenBytes = 0
   socket.on('data', (chunk: Buffer) => {
     takenBytes += chunk.length
