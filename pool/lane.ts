@@ -333,7 +333,8 @@ export class Lane implements ServerOwner {
   }
 
   #watchOn(): void {
-    this.#watch ??= this.#options.clock.after(watchMs, () => this.#look())
+    if (this.#watch !== null) return
+    this.#watch = this.#options.clock.after(watchMs, () => this.#look())
   }
 
   /** Takes away who waits behind a head that does not end, and gives back what somebody else needs more. */

@@ -59,6 +59,8 @@ function knownCode({ database, transaction }: SessionState): SessionCode | null 
   return transaction?.schemaChanged === true ? null : database.code.known
 }
 
+const preparesTransaction = /^\s*prepare\s+transaction\b/i
+
 /** True for PREPARE TRANSACTION. */
 export function isPrepare(sql: string): boolean {
   return /\bprepare\b[^]*\btransaction\b/i.test(sql)
@@ -76,6 +78,12 @@ export function refusePin(prepared: Prepared, state: SessionState): void {
   }
   if (state.database.options.rules !== null && state.dialect.doubts(prepared)) {
     throw pgError('unsupported', ['a backslash that servers read otherwise on a sharded database'])
+  }
+  // PostgreSQL's own rule; its server does not know of them.
+  if (state.transaction !== null && state.transaction.listens.length > 0) {
+    if (prepared.statements.some(({ sql }) => preparesTransaction.test(sql))) {
+      throw pgError('unsupported', ['PREPARE TRANSACTION behind LISTEN or UNLISTEN'])
+    }
   }
   const allowed = state.leases.keeps || state.database.options.pin === 'allow'
   const onReplica = state.transaction?.onReplicas === true && !state.reads.readOnly

@@ -129,6 +129,16 @@ describe('the connection that listens for all', () => {
     })
   })
 
+  it('is nothing that a prepared transaction could ask for', async () => {
+    await withClient(stack.proxy, async (client) => {
+      await client.query('BEGIN')
+      await client.query('LISTEN prepared')
+      const refused = await refusal(client.query("PREPARE TRANSACTION 'listens'"))
+      expect(refused).toMatchObject({ code: '0A000' })
+      await client.query('ROLLBACK')
+    })
+  })
+
   it('loses nothing to the questions that the proxy asks its client’s own server', async () => {
     const listens = `CREATE FUNCTION listens() RETURNS void LANGUAGE plpgsql AS
       $$ BEGIN EXECUTE 'LISTEN own'; END $$`
