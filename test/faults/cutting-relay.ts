@@ -19,7 +19,7 @@ export type Cut = {
  * `fin`, `rst`: the relay ends the connection; `kill`: `signal` is called with the number of the server's process, after
  * `afterMs`, and the connection ends with it. Unless `wholly`, what lies behind the mark is not delivered.
  */
-export type End =
+type End =
   | { readonly kind: 'fin' | 'rst' }
   | {
       readonly kind: 'kill'
