@@ -51,8 +51,7 @@ export class Entering {
     const client = account.login
     const limits = limitsOf(database.options, entrance.limits.users.get(account.name))
     const asked = startupIn(found, startup, `${socket.remoteAddress}:${socket.remotePort}`)
-    const beginning = await database.reports.atLogin(asked, client)
-    const { settings, reported: known } = beginning
+    const { settings, reported: known } = await database.reports.atLogin(asked, client)
     // A driver that looks for a standby (target_session_attrs) goes by these.
     const reported = readOnly ? new Map([...known, ['in_hot_standby', 'on']]) : known
     if (isDraining()) throw pgError('notAccepting')

@@ -210,3 +210,14 @@ describe('the server of a client that vanished', () => {
     })
   })
 })
+
+it('a login that is refused for its session token leaves no session behind', async () => {
+  await start(1)
+  const parameters = [['ringfence.session_token', 'forged']] as const
+  const { greeting } = await rawClient(stack.proxy, { parameters })
+  expect(codesOf(greeting).at(-1)).toBe('E')
+  const database = present(stack.instance.databases.get(stack.proxy.database))
+  expect([stack.instance.sessions.size, database.sessions.size, database.clients]).toEqual([
+    0, 0, 0,
+  ])
+})
