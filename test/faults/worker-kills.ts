@@ -122,12 +122,14 @@ async function stopThere({ connection, conversation, id, stop, waits }: Player):
 }
 
 /** The connection ends without an error message before. */
-async function ends({ connection }: Player): Promise<string | null> {
+async function ends({ connection, conversation }: Player): Promise<string | null> {
+  const given = conversation.name.includes('given up')
   for (;;) {
     const arrival = await connection.next(restMs)
     if (arrival === 'closed') return null
     if (arrival === 'timeout') return 'its worker was killed, and the connection is still there'
     if (arrival.code === '!') return 'it was sent something that is no message'
+    if (arrival.code === 'E' && !given) return `it was told ${arrival.bytes.toString('latin1')}`
   }
 }
 
