@@ -39,7 +39,10 @@ export type Passage = {
 export class Ride implements Rider {
   readonly #session: Session
   readonly #run = () => {
-    if (this.#kept !== null) this.#again?.(this.#session, this.#kept.first(this.#keptBytes))
+    if (this.#kept === null) return
+    this.#again?.(this.#session, this.#kept.first(this.#keptBytes))
+    // Whoever needs the bytes for longer has copied them.
+    if (this.#lent === null) this.#giveBack()
   }
   /** Of those that all sessions share: null while the session has none. */
   #kept: Views | null = null
@@ -118,9 +121,7 @@ export class Ride implements Rider {
   arrived(): void {
     if (this.#lent === null) return
     this.failed()
-    const kept = this.#kept
-    this.#kept = null
-    if (kept !== null) this.#session.context.turn.giveBack(kept)
+    this.#giveBack()
   }
 
   /** The exchange with the server has ended; the statement is run again. */
@@ -222,6 +223,12 @@ export class Ride implements Rider {
     if (this.#preparing !== '') lent.preparing.delete(this.#preparing)
     this.#preparing = ''
     return lent
+  }
+
+  #giveBack(): void {
+    const kept = this.#kept
+    this.#kept = null
+    if (kept !== null) this.#session.context.turn.giveBack(kept)
   }
 
   /** Keeps `bytes` behind the first `at` that are kept already; at most `bytesMax` in all. */
