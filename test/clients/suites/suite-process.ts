@@ -19,7 +19,7 @@ export function environmentOf({ host, port, user, password }: Side): Record<stri
   return { ...login, PGDATABASE: suiteDatabase, PGSSLMODE: 'disable' }
 }
 
-export type Ran = { readonly said: string; readonly code: number | null }
+type Ran = { readonly said: string; readonly code: number | null }
 
 /** Runs a suite to its end. Its exit code is an answer, no error: some tests fail on both sides. */
 export async function runIn(
