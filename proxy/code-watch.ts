@@ -9,9 +9,12 @@ import { SequenceMemory } from './sequence-memory.ts'
 // DDL that did not come through this proxy is noticed within that time.
 const ageMsMax = 60_000
 
-/** Only these can bring code into a database that has none of the kind. */
+/** Only these bring code of their own; what others bring runs code that is known, and names it. */
 const definesCode =
   /\b(?:function|procedure|extension|language|operator|cast|trigger|do)\b|set_config|setseed|advisory_lock|_to_xml/i
+
+/** Names in such quotes are not written as the catalogs have them. */
+const escapedNames = /\bu&"/i
 
 /** Nor do these change what is known to need a look; temporary things keep their server anyway. */
 const bringsNone = /^\s*(?:drop|truncate|comment|grant|revoke|create\s+temp(?:orary)?\s+table)\b/i
@@ -36,18 +39,16 @@ export class CodeWatch {
     return isOld && this.#loading === null ? null : this.#code
   }
 
-  /** A definition has run here; '' stands for any. */
-  defined(sql: string): void {
+  /** A definition has run here; '' stands for any. False when what is known holds all the same. */
+  defined(sql: string): boolean {
     const code = this.#code
-    if (code === null) {
-      this.#generation += 1
-      return
+    if (code !== null && sql !== '') {
+      if (bringsNone.test(sql)) return false
+      if (!definesCode.test(sql) && !names(sql, code)) return false
     }
-    if (bringsNone.test(sql)) return
-    const none = code.functions.size === 0 && !code.anywhere && !code.inDdl
-    if (none && sql !== '' && !definesCode.test(sql)) return
     this.#generation += 1
     this.#code = null
+    return true
   }
 
   /** What is known, or what a server says now; one is asked at a time. @throws what `ask` throws */
@@ -77,4 +78,14 @@ export class CodeWatch {
       this.#loading = null
     }
   }
+}
+
+/** True when `sql` may be about something that runs such code. */
+function names(sql: string, { functions, relations }: SessionCode): boolean {
+  if (escapedNames.test(sql)) return true
+  const text = sql.replaceAll('""', '"').toLowerCase()
+  for (const name of [...functions, ...relations]) {
+    if (text.includes(name.toLowerCase())) return true
+  }
+  return false
 }

@@ -56,7 +56,7 @@ const pinsAtOnce: ReadonlySet<PinReason> = new Set<PinReason>(['LOAD', 'session 
 
 /** A transaction knows code that others do not see yet. */
 function knownCode({ database, transaction }: SessionState): SessionCode | null {
-  return transaction?.schemaChanged === true ? null : database.code.known
+  return transaction?.codeChanged === true ? null : database.code.known
 }
 
 const preparesTransaction = /^\s*prepare\s+transaction\b/i

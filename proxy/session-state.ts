@@ -251,7 +251,7 @@ export class SessionState {
     if (outcome === 'committed') this.settings = transaction.session
     if (outcome === 'committed' && transaction.schemaChanged) {
       this.database.invalidatePrepared()
-      this.database.code.defined('')
+      if (transaction.codeChanged) this.database.code.defined('')
     }
     if (transaction.schemaChanged) this.database.definitions += 1
     this.transaction = null
@@ -304,8 +304,11 @@ export class SessionState {
     noteLook(this, effect, server.shard)
     if (effect.ddl) {
       this.database.invalidatePrepared()
-      this.database.code.defined(effect.sql)
-      if (this.transaction !== null) this.transaction.schemaChanged = true
+      const codeChanged = this.database.code.defined(effect.sql)
+      if (this.transaction !== null) {
+        this.transaction.schemaChanged = true
+        this.transaction.codeChanged ||= codeChanged
+      }
     }
     const { command, sql } = effect
     switch (command?.kind) {

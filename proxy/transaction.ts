@@ -44,6 +44,8 @@ export class Transaction {
   everywhere = false
   /** DDL ran: the schema that others see is not this transaction's. */
   schemaChanged = false
+  /** Some of it may be code that touches sessions, or run such code. */
+  codeChanged = false
   /** Settings as they will be after COMMIT. */
   session: SettingsProfile
   /** Settings in force now, with SET LOCAL. */

@@ -150,6 +150,7 @@ export function lookFor(traces: Traces, code: SessionCode | null): Look {
         functions.some((name) => code.functions.has(name)) ||
         relations.some((name) => code.relations.has(name))
   if (knows && runs) return 'settings'
-  if (leaves !== null) return 'things'
+  // What is created without a schema is temporary where the search_path begins with pg_temp.
+  if (leaves !== null || ddl) return 'things'
   return takesBack ? 'things if pinned' : 'none'
 }

@@ -56,7 +56,10 @@ export async function runEverywhere(session: Session, unit: Unit, plan: Everywhe
 async function afterDdl(session: Session, leases: readonly Lease[]): Promise<void> {
   const { state } = session
   const { rules } = state.database.options
-  if (state.transaction !== null) state.transaction.schemaChanged = true
+  if (state.transaction !== null) {
+    state.transaction.schemaChanged = true
+    state.transaction.codeChanged = true
+  }
   state.ownSchema = null
   if (rules === null) return
   const sql = strideSequencesSql(rules)

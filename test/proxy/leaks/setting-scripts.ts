@@ -214,6 +214,32 @@ export const settingScripts: Readonly<Record<string, Script>> = {
     a: DROP TABLE naming
     a: DROP FUNCTION names()
   `),
+  'what runs known code, and is defined later': lines(String.raw`
+    a: CREATE FUNCTION sets_it() RETURNS text LANGUAGE sql AS $$ SELECT set_config('work_mem', '9MB', false) $$
+    a: SELECT sets_it()
+    b: SHOW work_mem
+    a: DISCARD ALL
+    a: CREATE TABLE unlike (n int)
+    a: CREATE VIEW "Seen ""later""" AS SELECT "sets_it"() AS was
+    a: SELECT * FROM "Seen ""later"""
+    b: SHOW work_mem
+    a: SHOW work_mem
+    a: DISCARD ALL
+    a: BEGIN
+    a: CREATE VIEW again AS SELECT * FROM "Seen ""later"""
+    a: SELECT * FROM again
+    a: COMMIT
+    b: SHOW work_mem
+    b: SELECT * FROM again
+    a: DISCARD ALL
+    b: SHOW work_mem
+    a: SHOW work_mem
+    b: DISCARD ALL
+    a: DROP TABLE unlike
+    a: DROP VIEW again
+    a: DROP VIEW "Seen ""later"""
+    a: DROP FUNCTION sets_it()
+  `),
   'a PREPARE whose table is gone': lines(String.raw`
     a: CREATE TABLE going (n int)
     a: SET DateStyle = 'SQL, DMY'
