@@ -341,7 +341,7 @@ export class Lane implements ServerOwner {
   #look(): void {
     this.#watch = null
     const { clock, turn } = this.#options
-    turn.passed()
+    turn.passes()
     const nowMs = clock.nowMs()
     this.#yield(nowMs)
     for (const lent of this.#servers.slice()) {

@@ -27,20 +27,20 @@ export class FlushTurn {
   /** Notes that `outbox` has bytes to send; called once per outbox and turn. */
   add(outbox: Outbox): void {
     this.#dirty.push(outbox)
-    if (this.#scheduled) return
-    this.#scheduled = true
-    this.#beganMs = performance.now()
-    setImmediate(() => this.#run())
+    this.passes()
   }
 
-  /** Turns of the event loop so far, as far as anything was written in them or somebody has called `passed`. */
+  /** Turns of the event loop so far, as far as anything was written in them or somebody has called `passes`. */
   get count(): number {
     return this.#count
   }
 
-  /** The event loop has made a turn. */
-  passed(): void {
-    this.#count += 1
+  /** This turn of the event loop counts, though perhaps nothing is written in it. */
+  passes(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.#beganMs = performance.now()
+    setImmediate(() => this.#run())
   }
 
   /** A buffer for what one outbox gathers, or one statement is kept in: who is silent has none. */
