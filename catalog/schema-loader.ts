@@ -4,6 +4,7 @@ import type {
   Column,
   FunctionTraits,
   HiddenVolatile,
+  LoginPaths,
   Relation,
   Schema,
   ShardingRules,
@@ -46,7 +47,7 @@ export async function loadSchema(
     const own = { schema, name, kind, placement, key, columns, primaryKey }
     relations.set(`${schema}.${name}`, { ...own, ...traits.get(oid) })
   }
-  const { functions, hiddenVolatile, searchPath, schemas } = facts
+  const { functions, hiddenVolatile, searchPath, loginPaths, schemas } = facts
   return {
     // Microseconds since the machine started: no two loads of a process end at the same one.
     version: Number(process.hrtime.bigint() / 1000n),
@@ -54,6 +55,7 @@ export async function loadSchema(
     functions,
     ...(hiddenVolatile === null ? {} : { hiddenVolatile }),
     defaultSearchPath: expandSearchPath(searchPath, user).filter((name) => schemas.has(name)),
+    loginPaths,
   }
 }
 
@@ -138,11 +140,16 @@ function readFunctions(rows: readonly Row[]) {
   const types = new Set<string>()
   let implicitCast = false
   let searchPath = ''
+  let reader = ''
+  const own = new Map<string, string>()
   for (const row of rows) {
     const kind = text(row, 0)
     const name = text(row, 2)
     const volatility = volatilities[text(row, 1)] ?? 'volatile'
-    if (kind === 'path') searchPath = name
+    if (kind === 'path') {
+      searchPath = name
+      reader = text(row, 3)
+    } else if (kind === 'own path') own.set(text(row, 3), name)
     else if (kind === 'schema') schemas.add(name)
     else if (kind === 'aggregate') aggregates.add(name)
     else if (kind === 'operator') operators.add(name)
@@ -168,7 +175,8 @@ function readFunctions(rows: readonly Row[]) {
   }
   const none = operators.size === 0 && types.size === 0 && !implicitCast
   const hiddenVolatile: HiddenVolatile | null = none ? null : { operators, types, implicitCast }
-  return { functions, hiddenVolatile, searchPath, schemas }
+  const loginPaths: LoginPaths = { common: own.has(reader) ? null : searchPath, own }
+  return { functions, hiddenVolatile, searchPath, loginPaths, schemas }
 }
 
 function moreVolatile(a: Volatility, b: Volatility): Volatility {

@@ -190,7 +190,14 @@ UNION ALL
 SELECT DISTINCT 'aggregate', '', p.proname::text, '' FROM pg_catalog.pg_proc p
 WHERE p.pronamespace <> 'pg_catalog'::regnamespace AND p.prokind IN ('a', 'w')
 UNION ALL
-SELECT 'path', '', current_setting('search_path'), ''
+SELECT 'path', '', s.reset_val, session_user::text FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'
+UNION ALL
+(SELECT DISTINCT ON (r.rolname) 'own path', '', substr(c, 13), r.rolname::text
+FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+CROSS JOIN LATERAL unnest(s.setconfig) c
+WHERE c LIKE 'search\\_path=%' AND s.setdatabase IN (0, (
+  SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+ORDER BY r.rolname, s.setdatabase DESC)
 UNION ALL
 SELECT 'schema', '', n.nspname::text, '' FROM pg_catalog.pg_namespace n
 WHERE has_schema_privilege(n.oid, 'USAGE')

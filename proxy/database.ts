@@ -259,14 +259,13 @@ export class Database {
   /** What the router may know for a client with `settings`; `schema` overrides the shared one. */
   contextFor(settings: SettingsProfile, user: string, schema?: Schema | null): RouterContext {
     const known = schema ?? this.#schema
-    const sql = settings.get('search_path')
-    const searchPath =
-      sql === undefined ? known?.defaultSearchPath : this.#searchPaths.of(sql, user)
+    const login = (this.options.shards[0]?.login ?? this.options.serverUser)?.name ?? user
+    const searchPath = this.#searchPaths.inForce(settings.get('search_path'), login, known)
     return {
       topology: this.#topology,
       schema: known,
       rules: this.options.rules,
-      searchPath: searchPath ?? [],
+      searchPath,
       replicaRules: this.options.reads.functions,
     }
   }

@@ -1,4 +1,5 @@
 // The search_path in force, as schema names: read from the statement that set it.
+import type { Schema } from '../router/schema.ts'
 
 const nameOrString = /\s*(?:"((?:[^"]|"")*)"|'((?:[^']|'')*)'|([^\s,"']+))\s*(?:,|$)/gy
 
@@ -31,17 +32,28 @@ function searchPathOf(sql: string, user: string): readonly string[] | undefined 
 }
 
 const pathsMax = 1_000
+const none: readonly string[] = []
 
 /** Paths of statements that set them, each read once: the plan cache compares paths by identity first. */
 export class SearchPaths {
   readonly #paths = new Map<string, readonly string[]>()
 
+  /** Schemas that `login` sees whose client has run `sql`, or has left its default in force; none when nobody knows. */
+  inForce(sql: string | undefined, login: string, schema: Schema | null): readonly string[] {
+    if (sql !== undefined) return this.#of(sql, login)
+    if (schema === null) return none
+    const { loginPaths, defaultSearchPath } = schema
+    if (loginPaths === undefined) return defaultSearchPath
+    const setting = loginPaths.own.get(login) ?? loginPaths.common
+    return setting === null ? none : this.#of(`SET search_path = ${setting}`, login)
+  }
+
   /** Schemas that `sql` makes visible to `user`; none when it cannot be read. */
-  of(sql: string, user: string): readonly string[] {
+  #of(sql: string, user: string): readonly string[] {
     const key = `${user}\0${sql}`
     const known = this.#paths.get(key)
     if (known !== undefined) return known
-    const path = searchPathOf(sql, user) ?? []
+    const path = searchPathOf(sql, user) ?? none
     if (this.#paths.size >= pathsMax) this.#paths.clear()
     this.#paths.set(key, path)
     return path

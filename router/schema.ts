@@ -87,6 +87,16 @@ export type Schema = {
   readonly hiddenVolatile?: HiddenVolatile
   /** Schemas searched when the client has not set search_path; `"$user"` already resolved. */
   readonly defaultSearchPath: readonly string[]
+  /** Of any login; absent: nothing is known but that. */
+  readonly loginPaths?: LoginPaths
+}
+
+/** The search_path that logins begin with, as its setting is written. */
+export type LoginPaths = {
+  /** Of those who have no setting of their own; null: not known, as the login that has read the schema has one. */
+  readonly common: string | null
+  /** By the names of roles. */
+  readonly own: ReadonlyMap<string, string>
 }
 
 /**
