@@ -11,6 +11,8 @@ export type ThrottleState =
   | { readonly kind: 'paused'; readonly reason: string; readonly sinceMs: number }
 
 const pollMs = 50
+// One piece of work is a burst on servers that have others to serve.
+const pieceMs = 50
 const silenceMaxMs = 5_000
 
 export class Throttle {
@@ -42,6 +44,14 @@ export class Throttle {
   get state(): ThrottleState {
     this.#noticeSilence()
     return this.#pause === null ? { kind: 'running' } : { kind: 'paused', ...this.#pause }
+  }
+
+  /** Bytes that one piece of work should have at most: what the bound lets through in a moment. */
+  get pieceBytesMax(): number {
+    const { bytesPerSecondMax } = this.#limits
+    return bytesPerSecondMax === null
+      ? Number.POSITIVE_INFINITY
+      : (bytesPerSecondMax * pieceMs) / 1_000
   }
 
   /**

@@ -21,6 +21,8 @@ export type Rows = Map<string, { readonly first: string; readonly second: string
 
 /** Largest part of a table that one statement reads: bounds how often a bucket is reported. */
 const partsMax = 256
+/** The same where a bound on bytes per second wants small parts. */
+const gentlePartsMax = 65_536
 const rangeBytesMin = 32 * 1024 * 1024
 
 export class Side {
@@ -32,11 +34,13 @@ export class Side {
 
   /** Parts of the table as it is on this server. */
   async ranges(rows: RowsOf): Promise<readonly PageRange[]> {
-    const { url, snapshot, signal } = this.#options
+    const { url, snapshot, throttle, signal } = this.#options
     await using connection = await openReader(url, snapshot, signal)
     const whole = await readRanges(connection.client, rows, Number.POSITIVE_INFINITY)
     const bytes = whole.reduce((sum, range) => sum + range.bytes, 0)
-    return await readRanges(connection.client, rows, Math.max(rangeBytesMin, bytes / partsMax))
+    const wanted = Math.max(rangeBytesMin, bytes / partsMax)
+    const gentle = Math.max(throttle.pieceBytesMax, bytes / gentlePartsMax)
+    return await readRanges(connection.client, rows, Math.min(wanted, gentle))
   }
 
   /** Sums of every bucket of the first `bits` bits; `done` is told the rows of each part. */
