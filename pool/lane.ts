@@ -98,6 +98,8 @@ export class LaneServer {
   sealed = false
   /** Goes back to the pool once it is empty. */
   yields = false
+  /** Its head was cancelled: how long that took tells nothing of its shape. */
+  cancelled = false
   /** When the head was sent, or became the head; of an idle server, when it became idle. */
   headSinceMs = 0
   headTurn = 0
@@ -179,7 +181,9 @@ export class Lane implements ServerOwner {
     assert(rider !== undefined, 'answers come in the order of the statements')
     const { clock, turn, log } = this.#options
     const nowMs = clock.nowMs()
-    if (rider !== null && !lent.server.closed) {
+    const counts = rider !== null && !lent.server.closed && !lent.cancelled
+    lent.cancelled = false
+    if (counts) {
       rider.pace?.ran(
         { late: this.#isLate(lent, nowMs, lateMsMin), bytes: rider.answerBytes },
         nowMs,
@@ -216,6 +220,7 @@ export class Lane implements ServerOwner {
       this.forget(lent, rider)
       return null
     }
+    lent.cancelled = true
     // The request may come late: whoever stood behind would be stopped in the middle of his rows.
     this.#rescue(lent)
     return this.#lender.cancel(lent.server)
@@ -350,9 +355,19 @@ export class Lane implements ServerOwner {
         continue
       }
       if (this.#lender.wantsBack(lent.server)) lent.sealed = true
-      if (lent.riders.length > 1 && this.#isLate(lent, nowMs, stuckMsMin)) this.#rescue(lent)
+      if (!this.#isLate(lent, nowMs, stuckMsMin)) continue
+      if (lent.riders.length > 1) this.#rescue(lent)
+      if (lent.riders[0] === null) this.#stop(lent)
     }
     if (this.#servers.length > 0) this.#watchOn()
+  }
+
+  /** Nobody waits for what the server does: PAUSE and others would, for the server. */
+  #stop(lent: LaneServer): void {
+    if (lent.cancelled) return
+    lent.cancelled = true
+    lent.sealed = true
+    void this.#lender.cancel(lent.server)
   }
 
   #yield(nowMs: number): void {
