@@ -203,6 +203,25 @@ describe('a statement', () => {
     expect(counts(running).rides).toBeGreaterThan(20)
   })
 
+  it('is run for nobody once it was taken away from behind a slow one', async () => {
+    const running = await start({ pool: { size: 6, laneServersMax: 1 } })
+    const rows = (count: number) =>
+      `SELECT count(*)::int FROM generate_series(1, ${count}) WHERE generate_series < 0`
+    await withClients(running.proxy, 2, async ([one, two]) => {
+      const [first, second] = [present(one), present(two)]
+      await repeat(10, async () => await value(first, rows(1)))
+      const { rescues } = counts(running)
+      const ended = [first, second].map((client) => refusal(client.query(rows(200_000_000))))
+      await until('one is taken away', () => counts(running).rescues > rescues)
+      await cancel(running, first)
+      await cancel(running, second)
+      expect((await Promise.all(ended)).map(({ code }) => code)).toEqual(['57014', '57014'])
+      const sql = `SELECT count(*) FROM pg_stat_activity
+        WHERE query LIKE '%200000000%' AND state = 'active' AND pid <> pg_backend_pid()`
+      await until('nothing runs on', async () => (await value(first, sql)) === '0', 3_000)
+    })
+  })
+
   it('with outdated plans is prepared anew on all servers of the lane', async () => {
     const running = await start()
     await withClients(running.proxy, 6, async (clients) => {
