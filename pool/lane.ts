@@ -16,7 +16,7 @@ import { assert } from '../core/assert.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import type { PgError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
-import { backend } from '../wire/codes.ts'
+import { DroppedReply } from './dropped-reply.ts'
 import { AnswerSink, sendQuery } from './exchange.ts'
 import type { FlushTurn } from './outbox.ts'
 import type { Pace } from './pace.ts'
@@ -211,7 +211,7 @@ export class Lane implements ServerOwner {
     const at = lent.riders.indexOf(rider)
     if (at < 0) return
     lent.riders[at] = null
-    lent.server.replace(rider.sink, new Dropped(() => this.left(lent)))
+    lent.server.replace(rider.sink, new DroppedReply(() => this.left(lent)))
   }
 
   /** Cancels the rider's statement where it runs; null: it had not begun, and its answer will be dropped. */
@@ -391,22 +391,4 @@ export class Lane implements ServerOwner {
       rider.rescued(lent.server)
     }
   }
-}
-
-/** Takes the answer that nobody waits for any more. */
-class Dropped implements ReplySink {
-  readonly rows = 'stream'
-  readonly #over: () => void
-
-  constructor(over: () => void) {
-    this.#over = over
-  }
-
-  slice(): void {}
-
-  frame(code: number): void {
-    if (code === backend.readyForQuery) this.#over()
-  }
-
-  lost(): void {}
 }
