@@ -181,9 +181,9 @@ export class Lane implements ServerOwner {
     assert(rider !== undefined, 'answers come in the order of the statements')
     const { clock, turn, log } = this.#options
     const nowMs = clock.nowMs()
-    const counts = rider !== null && !lent.server.closed && !lent.cancelled
+    const tells = rider !== null && !lent.server.closed && !lent.cancelled
     lent.cancelled = false
-    if (counts) {
+    if (tells) {
       rider.pace?.ran(
         { late: this.#isLate(lent, nowMs, lateMsMin), bytes: rider.answerBytes },
         nowMs,
