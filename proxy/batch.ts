@@ -175,7 +175,8 @@ function readBind(frame: Uint8Array, state: SessionState): BatchItem {
   const params = { formats, values, types: statement.cached.paramTypes }
   const plan = state.plan(prepared, 0, params)
   if (plan.kind === 'refuse' && state.failure !== 'server') throw plan.error
-  const portal: Portal = { statement, prepared, params, plan, bindFrame: frame, shard: null }
+  const bound = { statement, prepared, params, plan, bindFrame: frame }
+  const portal: Portal = { ...bound, shard: null, begun: false }
   state.portals.set(message.portal, portal)
   return { kind: 'bind', frame, name: message.portal, portal }
 }

@@ -5,7 +5,7 @@ import type { BoundParams, Prepared } from '../router/router.ts'
 import { lookFor, noTraces, type SessionCode } from '../router/traces.ts'
 import { mayLeaveState } from './dialect.ts'
 import type { SessionState } from './session-state.ts'
-import type { Effect } from './statements.ts'
+import type { Effect, Portal } from './statements.ts'
 
 /** Null for most statements: they leave nothing. `writes`: of what is sent along with it. */
 export function effectOf(
@@ -28,6 +28,18 @@ export function effectOf(
   }
   const kept = command?.kind === 'setConfig' ? owned(params) : params
   return { command, sql, params: kept, pin, look, traces, ddl, writes }
+}
+
+/**
+ * The same for an Execute of `portal`. What goes on where it had stopped has run its command before, and others may have
+ * run since: what is in force then is looked up.
+ */
+export function effectOfPortal(state: SessionState, portal: Portal, writes = false): Effect | null {
+  const { prepared, plan, params, begun } = portal
+  const effect = effectOf(state, { prepared, index: 0, plan, params }, writes)
+  portal.begun = true
+  if (!begun || effect === null || effect.command === null) return effect
+  return { ...effect, command: null, look: 'settings' }
 }
 
 /** Of a text in which its server may see more than we do: it is looked at as one that could not be read. */

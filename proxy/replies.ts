@@ -117,9 +117,9 @@ export class Replies implements RelayHost {
     this.#state.apply(effect, tag, server)
   }
 
+  /** What has run of it has left as much as if it had come to its end: its portal may never be asked for more. */
   statementSuspended(): void {
-    this.#effectAt += 1
-    this.load?.completed('')
+    this.statementCompleted('')
   }
 
   definitionCompleted(): void {

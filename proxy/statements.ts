@@ -147,6 +147,8 @@ export type Portal = {
   readonly bindFrame: Uint8Array
   /** Shard where the portal is open on a server; null when none has it. */
   shard: ShardId | null
+  /** It was executed before. */
+  begun: boolean
 }
 
 /** What is left to note once a statement has been completed by a server. */

@@ -17,12 +17,36 @@ import { runExecute, runPrepare } from './sql-prepare.ts'
 import { runSetRingfence, runShowRingfence } from './own-settings.ts'
 import { runUnit, type Unit } from './unit.ts'
 
+/** Answered by us at their end, with no rows. */
+const answeredHere: ReadonlySet<SessionCommand['kind']> = new Set<SessionCommand['kind']>([
+  'commit',
+  'rollback',
+  'reset',
+  'resetAll',
+  'discardAll',
+  'deallocate',
+  'prepare',
+  'listen',
+  'unlisten',
+  'setRingfence',
+])
+
 /** @throws PgError what the client is told. */
 export async function runCommand(
   session: Session,
   unit: Unit,
   command: SessionCommand,
 ): Promise<void> {
+  try {
+    await startCommand(session, unit, command)
+  } catch (error) {
+    // PostgreSQL finds what is wrong with a command when it executes it: its portal is bound by then.
+    if (answeredHere.has(command.kind)) acknowledge(session, unit)
+    throw error
+  }
+}
+
+function startCommand(session: Session, unit: Unit, command: SessionCommand): Promise<void> | void {
   const { state } = session
   switch (command.kind) {
     case 'empty':

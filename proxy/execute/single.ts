@@ -15,7 +15,7 @@ import {
 } from '../../wire/frontend.ts'
 import { Writer } from '../../wire/writer.ts'
 import { type Batch, type BatchItem, writesOf } from '../batch.ts'
-import { effectOf } from '../effects.ts'
+import { effectOfPortal } from '../effects.ts'
 import { AnswerSink, sendQuery, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
@@ -174,9 +174,7 @@ function writeItem(
     case 'execute': {
       writer.raw(item.frame)
       const { prepared, plan, params } = item.portal
-      const planned = { prepared, index: 0, plan, params }
-      const effect = effectOf(session.state, planned, writes)
-      session.replies.addEffect(effect)
+      session.replies.addEffect(effectOfPortal(session.state, item.portal, writes))
       session.replies.load?.add(prepared, 0, plan, params)
       return relay.expect('execute')
     }

@@ -21,7 +21,7 @@ import { noteLook } from '../session-look.ts'
 import { scopeNow } from '../statement-scope.ts'
 import { ClientStatement } from '../statements.ts'
 import { joinShard } from './join-shard.ts'
-import { complete } from './local-replies.ts'
+import { acknowledge, complete } from './local-replies.ts'
 import { refuseChannels } from './own-channels.ts'
 import { describeOn } from './prove-columns.ts'
 import { type Outcome, runUnit, type Unit } from './unit.ts'
@@ -57,7 +57,10 @@ export async function runPrepare(session: Session, unit: Unit, { name }: Prepare
 export async function runExecute(session: Session, unit: Unit, command: Execute): Promise<void> {
   const { state } = session
   const statement = state.statements.get(command.name)
-  if (statement === undefined) throw pgError('preparedStatementUnknown', [command.name])
+  if (statement === undefined) {
+    acknowledge(session, unit)
+    throw pgError('preparedStatementUnknown', [command.name])
+  }
   const prepared = state.preparedNow(statement)
   refusePin(prepared, state)
   refuseChannels(state, { prepared, index: 0 })

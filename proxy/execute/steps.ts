@@ -131,6 +131,7 @@ async function runPortal(
     throw pgError('unsupported', ['a portal that stays open over several shards'])
   }
   const { maxRows } = last
+  portal.begun = true
   await runStep(session, {
     plan,
     prepared,

@@ -15,7 +15,14 @@ import { type Endpoint, RawConnection, type ServerMessage } from '../../support/
 /** What is sent: a query string, or messages of the extended protocol. */
 export type Command =
   | { readonly kind: 'simple'; readonly sql: string }
-  | { readonly kind: 'extended'; readonly sql: string; readonly params: readonly string[] }
+  /** `rowsMax`: 0 for all; a portal that stops at its limit is given up, or goes on with `more`. */
+  | {
+      readonly kind: 'extended'
+      readonly sql: string
+      readonly params: readonly string[]
+      readonly rowsMax: number
+    }
+  | { readonly kind: 'more' }
   | { readonly kind: 'parse'; readonly name: string; readonly sql: string }
   | { readonly kind: 'bind'; readonly name: string; readonly params: readonly string[] }
   | { readonly kind: 'close'; readonly name: string }
@@ -71,7 +78,7 @@ export class Twin {
 
   /** '' when both sides were told the same, else what either was told; the plain side's rows are kept. */
   async send(command: Command): Promise<{ readonly wrong: string; readonly told: string }> {
-    const channel = /^LISTEN (\w+)/.exec(command.kind === 'simple' ? command.sql : '')?.[1]
+    const channel = /^LISTEN (\w+)/.exec('sql' in command ? command.sql : '')?.[1]
     if (channel !== undefined && this.status !== 'I') this.#early.add(channel)
     const answers = await Promise.all(
       this.#sides.map((side, at) => this.#sendTo(side, at, command)),
@@ -116,9 +123,11 @@ function bytesOf(command: Command): Buffer {
     case 'extended':
       return Buffer.concat([
         parseBytes(empty, Buffer.from(command.sql), []),
-        ...execution('', command.params),
+        ...execution('', command.params, command.rowsMax),
         sync,
       ])
+    case 'more':
+      return Buffer.concat([executeBytes(empty, 1), sync])
     case 'parse':
       return Buffer.concat([
         parseBytes(Buffer.from(command.name), Buffer.from(command.sql), []),
@@ -131,9 +140,9 @@ function bytesOf(command: Command): Buffer {
   }
 }
 
-function execution(name: string, params: readonly string[]): readonly Buffer[] {
+function execution(name: string, params: readonly string[], rowsMax = 0): readonly Buffer[] {
   const values = params.map((text) => ({ format: 0 as const, value: Buffer.from(text) }))
-  return [bindBytes(empty, Buffer.from(name), values, []), executeBytes(empty, 0)]
+  return [bindBytes(empty, Buffer.from(name), values, []), executeBytes(empty, rowsMax)]
 }
 
 function hear(messages: readonly ServerMessage[], reported: Map<string, string>): void {
