@@ -7,8 +7,10 @@ const separator = '\n;'
 // Statements whose words are not understood are all kept, but not for ever.
 const statementsMax = 16
 
-const simple =
-  /^\s*(?:SET\s+(?:SESSION\s+)?"?datestyle"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('datestyle',)\s*([\w'" ,]*?)\s*(?:, false\))?\s*$/i
+const beginning =
+  /^(?:SET\s+(?:SESSION\s+)?"?datestyle"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('datestyle',)/i
+const ending = ', false)'
+const plain = /^[\w'" ,]*$/
 const style = /^(?:iso|sql|postgres\w*)$/
 const order = /^(?:ymd|dmy|mdy|us|euro\w*|noneuro\w*)$/
 
@@ -26,7 +28,7 @@ export function dateStyleAfter(before: string | undefined, sql: string): string 
 
 /** What of the two it sets. */
 function kindOf(sql: string): 'style' | 'order' | 'both' | 'unknown' {
-  const words = (simple.exec(sql)?.[1] ?? '').toLowerCase().match(/\w+/g) ?? []
+  const words = valueOf(sql.trim()).toLowerCase().match(/\w+/g) ?? []
   const styled = words.some((word) => style.test(word))
   const ordered = words.some((word) => order.test(word))
   // German has an order of its own.
@@ -37,4 +39,13 @@ function kindOf(sql: string): 'style' | 'order' | 'both' | 'unknown' {
   }
   if (styled && ordered) return 'both'
   return styled ? 'style' : 'order'
+}
+
+/** Step by step: in one pattern the blanks of a hostile value could be taken apart in very many ways. */
+function valueOf(sql: string): string {
+  const start = beginning.exec(sql)?.[0]
+  if (start === undefined) return ''
+  const rest = sql.slice(start.length)
+  const value = (rest.endsWith(ending) ? rest.slice(0, -ending.length) : rest).trim()
+  return plain.test(value) ? value : ''
 }

@@ -61,18 +61,22 @@ export class SettingsProfile {
     return [...this.#statements.keys()].filter((name) => name.includes('.'))
   }
 
+  /** Settings by name with the SQL that puts each in force, in the order in which they were made. */
+  static of(settings: Iterable<readonly [name: string, sql: string]>): SettingsProfile {
+    const statements = new Map<string, string>()
+    for (const [name, sql] of settings) put(statements, name, sql)
+    return statements.size === 0
+      ? SettingsProfile.empty
+      : new SettingsProfile(statements, new Map())
+  }
+
   /** The same settings with `name` put in force by `sql`. */
   with(name: string, sql: string): SettingsProfile {
     const acts = name === identity[0] && this.#statements.has(identity[1])
-    const before = this.#statements.get(name)
-    if (before === sql && !acts) return this
+    if (this.#statements.get(name) === sql && !acts) return this
     const statements = new Map(this.#statements)
-    // Set again means set last: SESSION CHARACTERISTICS and its parts must keep their order.
-    statements.delete(name)
-    // Another session user begins without a role.
-    if (acts) statements.delete(identity[1])
-    const after = name === 'datestyle' ? dateStyleAfter(before, sql) : sql
-    return new SettingsProfile(statements.set(name, after), this.#own)
+    put(statements, name, sql)
+    return new SettingsProfile(statements, this.#own)
   }
 
   /** The same settings with `name` back at the server's default. */
@@ -153,20 +157,39 @@ export class SettingsProfile {
   }
 }
 
+/** Set again means set last: SESSION CHARACTERISTICS and its parts must keep their order. */
+function put(statements: Map<string, string>, name: string, sql: string): void {
+  const before = statements.get(name)
+  statements.delete(name)
+  // Another session user begins without a role.
+  if (name === identity[0]) statements.delete(identity[1])
+  statements.set(name, name === 'datestyle' ? dateStyleAfter(before, sql) : sql)
+}
+
 function keyOf(settings: readonly (readonly [string, string])[]): string {
   return settings.map(([name, sql]) => `${name}\0${sql}`).join('\x01')
 }
 
+/** Up to the value. Nothing in it can be matched in many ways: clients that are nobody yet choose what it reads. */
 const plainSetting =
-  /^\s*(?:SET\s+(?:SESSION\s+)?"?\w+"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('\w+',)\s*'?([^"\\]*?)'?\s*(?:, false\))?\s*$/i
+  /^(?:SET\s+(?:SESSION\s+)?"?\w+"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('\w+',)([^"\\]*)$/i
 
 /** The same for different words that mean the same, where that is easily seen: what a look finds is said in ours. */
 function valueIn(name: string, sql: string): string {
-  const value = plainSetting.exec(sql)?.[1]?.toLowerCase()
-  if (value === undefined || name === 'lc_monetary') return sql
+  const written = plainSetting.exec(sql.trim())?.[1]
+  if (written === undefined || name === 'lc_monetary') return sql
+  const value = unquoted(withoutEnd(written, ', false)').trim()).toLowerCase()
   // asyncpg quotes it once more.
   if (name === 'client_encoding') return `=${value.replaceAll(/[^a-z0-9]/g, '')}`
   return value.includes("'") ? sql : `=${value}`
+}
+
+function unquoted(text: string): string {
+  return withoutEnd(text.startsWith("'") ? text.slice(1) : text, "'")
+}
+
+function withoutEnd(text: string, end: string): string {
+  return text.endsWith(end) ? text.slice(0, -end.length) : text
 }
 
 function isIdentity(name: string): boolean {

@@ -3,6 +3,7 @@
 import { pgError } from '../core/errors.ts'
 import { ask } from '../pool/exchange.ts'
 import type { Pool } from '../pool/pool.ts'
+import type { ServerConnection } from '../pool/server-connection.ts'
 import { SettingsProfile } from '../pool/settings-profile.ts'
 import type { Credentials } from './database-options.ts'
 import { leaseOnce } from '../pool/lease-once.ts'
@@ -89,7 +90,7 @@ export class LoginReports {
     try {
       // Apart from what is put in force: a standby that is SERIALIZABLE by default runs nothing but this.
       const resets = SettingsProfile.empty.replayFrom(server.settings)
-      if (resets !== '') await ask(server, resets)
+      if (resets !== '') await this.#reset(server, resets)
       server.settings = SettingsProfile.empty
       const replay = settings.replayFrom(SettingsProfile.empty)
       if (replay !== '') await ask(server, replay)
@@ -101,6 +102,16 @@ export class LoginReports {
       return reported
     } finally {
       pool.release(server)
+    }
+  }
+
+  /** One that keeps what somebody has set would keep it for everybody to come. */
+  async #reset(server: ServerConnection, sql: string): Promise<void> {
+    try {
+      await ask(server, sql)
+    } catch (error) {
+      server.close('its settings could not be taken back')
+      throw error
     }
   }
 }

@@ -17,15 +17,14 @@ function parseSearchPath(value: string, user: string): readonly string[] {
   return names
 }
 
-const setStatement =
-  /^\s*SET\s+(?:SESSION\s+|LOCAL\s+)?search_path\s*(?:=|\s+TO\s)\s*([^;]*?)\s*;?\s*$/i
+const setStatement = /^SET\s+(?:SESSION\s+|LOCAL\s+)?search_path(?:\s*=|\s+TO\s)([^;]*);?$/i
 const setConfigStatement =
   /^SELECT pg_catalog\.set_config\('search_path', ?E?'((?:[^'\\]|''|\\\\)*)'/
 
 /** Schemas that `sql`, the statement that set search_path, makes visible; undefined when unreadable. */
 function searchPathOf(sql: string, user: string): readonly string[] | undefined {
-  const set = setStatement.exec(sql)?.[1]
-  if (set !== undefined) return parseSearchPath(set, user)
+  const set = setStatement.exec(sql.trim())?.[1]
+  if (set !== undefined) return parseSearchPath(set.trim(), user)
   const config = setConfigStatement.exec(sql)?.[1]
   if (config === undefined) return undefined
   return parseSearchPath(config.replaceAll("''", "'").replaceAll('\\\\', '\\'), user)

@@ -20,8 +20,14 @@ export type ClientStartup = {
 
 const notSettings = new Set(['user', 'database', 'options', 'replication'])
 const protocolOptionPrefix = '_pq_.'
+/** They end with the transaction that PostgreSQL logs a client in by, and no RESET takes them back. */
+const ofOneTransaction = new Set([
+  'transaction_isolation',
+  'transaction_read_only',
+  'transaction_deferrable',
+])
 
-/** @throws PgError 28000 without a user */
+/** @throws PgError 28000 without a user, 42601 and 22023 for what cannot be read */
 export function readStartup(parameters: ReadonlyMap<string, string>, minor: number): ClientStartup {
   const user = parameters.get('user') ?? ''
   if (user === '') throw pgError('userMissing')
@@ -29,16 +35,23 @@ export function readStartup(parameters: ReadonlyMap<string, string>, minor: numb
     ([name]) => !notSettings.has(name) && !name.startsWith(protocolOptionPrefix),
   )
   // As in PostgreSQL, a parameter of its own name comes after the command-line options.
-  const all = [...parseOptions(parameters.get('options') ?? ''), ...named]
-  let settings = SettingsProfile.empty
-  for (const [name, value] of all) {
-    const known = name.toLowerCase()
-    if (known.startsWith(ownPrefix)) settings = settings.withOwn(known, ownStartup(known, value))
-    else settings = settings.with(known, startupSetting(known, value))
-  }
+  const all = [...parseOptions(parameters.get('options') ?? ''), ...named].map(
+    ([name, value]) => [name.toLowerCase(), value] as const,
+  )
+  if (all.some(([name]) => name === 'seed'))
+    throw pgError('unsupported', ['seed in a startup packet'])
+  const lasting = all.filter(([name]) => !ofOneTransaction.has(name))
+  const [own, servers] = [true, false].map((isOwn) =>
+    lasting.filter(([name]) => name.startsWith(ownPrefix) === isOwn),
+  )
+  let settings = SettingsProfile.of(
+    (servers ?? []).map(([name, value]) => [name, startupSetting(name, value)]),
+  )
+  for (const [name, value] of own ?? []) settings = settings.withOwn(name, ownStartup(name, value))
   return {
     user,
-    database: parameters.get('database') ?? user,
+    // As in PostgreSQL, an empty name is none.
+    database: parameters.get('database') || user,
     minor,
     settings,
     replication: replicationOf(parameters),
@@ -47,9 +60,15 @@ export function readStartup(parameters: ReadonlyMap<string, string>, minor: numb
   }
 }
 
+/** @throws PgError 22023 for a value that PostgreSQL does not take */
 function replicationOf(parameters: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
-  const wanted = parameters.get('replication') ?? 'false'
-  if (/^(false|off|no|0|)$/i.test(wanted)) return new Map()
+  const wanted = parameters.get('replication')
+  if (wanted === undefined) return new Map()
+  const isWanted = wanted === ofDatabase ? true : boolean(wanted)
+  if (isWanted === null) {
+    throw pgError('settingInvalid', ['replication', wanted.slice(0, 64), 'true, false, database'])
+  }
+  if (!isWanted) return new Map()
   const own = (name: string) => name === 'user' || name === 'database'
   const passedOn = [...parameters].filter(([name]) => {
     return !own(name) && !name.startsWith(protocolOptionPrefix)
@@ -57,9 +76,20 @@ function replicationOf(parameters: ReadonlyMap<string, string>): ReadonlyMap<str
   return new Map(passedOn)
 }
 
+const ofDatabase = 'database'
+
+/** As parse_bool() of PostgreSQL, which takes beginnings of the words; null for what is none. */
+function boolean(text: string): boolean | null {
+  const word = text.toLowerCase()
+  const begins = (words: readonly string[]) => words.some((whole) => whole.startsWith(word))
+  if (word === '' || word === 'o') return null
+  if (begins(['true', 'yes', 'on', '1'])) return true
+  return begins(['false', 'no', 'off', '0']) ? false : null
+}
+
 /** True for physical replication, which names no database. */
 export function isPhysical({ replication }: ClientStartup): boolean {
-  return replication.size > 0 && !/^database$/i.test(replication.get('replication') ?? '')
+  return replication.size > 0 && replication.get('replication') !== ofDatabase
 }
 
 /** A token is read when the session begins. @throws PgError 22023, 42704 */

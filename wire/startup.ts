@@ -59,7 +59,8 @@ export function decodeStartupPacket(bytes: Uint8Array): StartupPacket {
   const major = code >>> 16
   const parameters = new Map<string, string>()
   if (major !== 3) return { kind: 'startup', major, minor: code & 0xffff, parameters }
-  for (let name = r.cstring(); name !== ''; name = r.cstring()) parameters.set(name, r.cstring())
+  for (let name = r.cstring(); name !== ''; name = r.cstring())
+    setLast(parameters, name, r.cstring())
   r.end()
   return { kind: 'startup', major, minor: code & 0xffff, parameters }
 }
@@ -113,9 +114,15 @@ export function parseOptions(text: string): Map<string, string> {
     const equals = assignment?.indexOf('=') ?? -1
     if (assignment === undefined || equals < 1) throw pgError('startupOptionInvalid', [word])
     const name = assignment.slice(0, equals).replaceAll('-', '_').toLowerCase()
-    settings.set(name, assignment.slice(equals + 1))
+    setLast(settings, name, assignment.slice(equals + 1))
   }
   return settings
+}
+
+/** Said again means said last, as PostgreSQL takes them one after the other. */
+function setLast(values: Map<string, string>, name: string, value: string): void {
+  values.delete(name)
+  values.set(name, value)
 }
 
 /** pg_split_opts() of PostgreSQL: a backslash takes the next character as it is. */
