@@ -33,7 +33,8 @@ const tryMsMax = 200
 export async function placeFence(client: Client, options: FenceOptions): Promise<Lsn> {
   const { moveId, tables, set, keyType } = options
   const ddl = tables.flatMap((table) => {
-    const column = (row: string) => memberSql(set, `${row}.${escapeIdentifier(table.key)}`, keyType)
+    const column = (row: string) =>
+      movedSetSql(set, `${row}.${escapeIdentifier(table.key)}`, keyType)
     return [
       createSql(moveId, table, 'INSERT', column('NEW')),
       createSql(moveId, table, 'UPDATE', `${column('OLD')} OR ${column('NEW')}`),
@@ -73,28 +74,6 @@ export async function fenceTriggers(
     [moveId === undefined ? '^ringfence_fence_[0-9]+_' : `^ringfence_fence_${moveId}_`],
   )
   return rows
-}
-
-/**
- * What movedSetSql() says, with virtual nodes as bits: a trigger keeps its condition as text, and thousands of numbers on
- * every table would take longer to write than clients should wait.
- */
-function memberSql({ vnodes, keys, except }: MovedSet, column: string, keyType: KeyType): string {
-  const named = (texts: readonly string[]) =>
-    movedSetSql({ vnodes: [], keys: texts, except: [] }, column, keyType)
-  const last = vnodes.reduce((most, vnode) => Math.max(most, vnode), -1)
-  const bits = Buffer.alloc((last >> 3) + 1)
-  // As get_bit() counts them (manual, "Binary String Functions").
-  for (const vnode of vnodes) bits[vnode >> 3] = (bits[vnode >> 3] ?? 0) | (1 << (vnode & 7))
-  const vnode = `ringfence.vnode(${column})`
-  const inVnodes = `CASE WHEN ${vnode} <= ${last}
-    THEN pg_catalog.get_bit(E'\\\\x${bits.toString('hex')}'::bytea, ${vnode}) = 1
-    ELSE false END`
-  const parts: string[] = []
-  if (except.length > 0) parts.push(`(${inVnodes} AND NOT (${named(except)}))`)
-  else if (vnodes.length > 0) parts.push(inVnodes)
-  if (keys.length > 0) parts.push(`(${named(keys)})`)
-  return parts.length === 0 ? 'false' : parts.join(' OR ')
 }
 
 function createSql(

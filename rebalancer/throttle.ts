@@ -11,8 +11,10 @@ export type ThrottleState =
   | { readonly kind: 'paused'; readonly reason: string; readonly sinceMs: number }
 
 const pollMs = 50
-// One piece of work is a burst on servers that have others to serve.
-const pieceMs = 50
+// One piece of work is a burst on servers that have others to serve: it should be over before a scheduler would take
+// the core away from it, and be worth the question.
+const pieceMs = 4
+const pieceBytesMin = 32 * 1024
 const silenceMaxMs = 5_000
 
 export class Throttle {
@@ -49,9 +51,8 @@ export class Throttle {
   /** Bytes that one piece of work should have at most: what the bound lets through in a moment. */
   get pieceBytesMax(): number {
     const { bytesPerSecondMax } = this.#limits
-    return bytesPerSecondMax === null
-      ? Number.POSITIVE_INFINITY
-      : (bytesPerSecondMax * pieceMs) / 1_000
+    if (bytesPerSecondMax === null) return Number.POSITIVE_INFINITY
+    return Math.max(pieceBytesMin, (bytesPerSecondMax * pieceMs) / 1_000)
   }
 
   /**

@@ -1,5 +1,5 @@
 // What is true for a row that a shard holds without owning it, as SQL over the row's key. Sets that name whole virtual
-// nodes become one list, which the executor hashes once.
+// nodes become one.
 import { type MovedSet, movedSetSql } from './moved-set.ts'
 import type { KeyType } from './schema.ts'
 
@@ -21,7 +21,7 @@ export function mergedSets(sets: readonly MovedSet[]): readonly MovedSet[] {
 
 /**
  * SQL that is true for visible rows and false for those of `sets`, never NULL: a row without a key belongs to nobody and
- * stays visible. A CASE, since the planner takes one for half of all rows: `<> ALL` over a thousand virtual nodes it
+ * stays visible. A CASE, since the planner takes one for half of all rows: `<> ALL` over a thousand keys it
  * takes for a handful, and joins by nested loops.
  */
 export function visibleSql(sets: readonly MovedSet[], column: string, keyType: KeyType): string {

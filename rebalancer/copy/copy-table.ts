@@ -9,7 +9,8 @@ import type { MovedTable } from '../tables.ts'
 import type { Throttle } from '../throttle.ts'
 import { openReader, openWriter } from './connection.ts'
 import { deleteRows } from './delete-rows.ts'
-import { fromRange, type PageRange, readRanges, type RowsOf } from './page-ranges.ts'
+import { joinedCopies } from './joined-copies.ts'
+import { fromRange, type PageRange, piecesOf, readRanges, type RowsOf } from './page-ranges.ts'
 import { inParallel } from './parallel.ts'
 import { claimTarget, joinClaim } from './target-claim.ts'
 
@@ -77,13 +78,15 @@ async function copyRange(
   const { table, throttle, signal } = options
   const columns = table.columns.filter(({ generated }) => !generated)
   const names = columns.map(({ name }) => escapeIdentifier(name)).join(', ')
-  const format = `(FORMAT ${columns.every(({ binary }) => binary) ? 'binary' : 'text'})`
+  const format = columns.every(({ binary }) => binary) ? 'binary' : 'text'
   const into = `${escapeIdentifier(table.schema)}.${escapeIdentifier(table.name)} (${names})`
-  await throttle.pass(0, signal)
-  const reading = source.query(
-    copyTo(`COPY (SELECT ${names} ${fromRange(range, options)}) TO STDOUT ${format}`),
-  )
-  const writing = target.query(copyFrom(`COPY ${into} FROM STDIN ${format}`))
+  const read = async function* () {
+    for (const piece of piecesOf(range, throttle.pieceBytesMax)) {
+      await throttle.pass(0, signal)
+      const rows = `SELECT ${names} ${fromRange(piece, options)}`
+      yield source.query(copyTo(`COPY (${rows}) TO STDOUT (FORMAT ${format})`))
+    }
+  }
   let bytes = 0
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
     for await (const chunk of chunks) {
@@ -92,8 +95,9 @@ async function copyRange(
       yield chunk
     }
   }
+  const writing = target.query(copyFrom(`COPY ${into} FROM STDIN (FORMAT ${format})`))
   try {
-    await pipeline(reading, counted, writing)
+    await pipeline(joinedCopies(read(), format), counted, writing)
   } catch (thrown) {
     signal.throwIfAborted()
     throw new Error(`could not copy table ${nameOf(table)}: ${reasonOf(thrown)}`, { cause: thrown })

@@ -4,7 +4,7 @@
 import { escapeIdentifier } from 'pg'
 import type { Throttle } from '../throttle.ts'
 import { openWriter, type ShardConnection } from './connection.ts'
-import { fromRange, type PageRange, readRanges, type RowsOf } from './page-ranges.ts'
+import { fromRange, type PageRange, piecesOf, readRanges, type RowsOf } from './page-ranges.ts'
 
 export type DeleteOptions = RowsOf & {
   readonly url: string
@@ -20,6 +20,8 @@ export type DeleteOptions = RowsOf & {
 const rangeBytes = 8 * 1024 * 1024
 /** Large values cost as they are long: each piece of 2 kB out of line is a row of its own. */
 const batchBytesMax = 64 * 1024 * 1024
+/** Commits wait for the disk, and others' with them: of small pieces there would be too many. */
+const piecesOfCommit = 8
 
 /**
  * Gives the number of rows deleted. No trigger runs and no foreign key is looked at
@@ -45,7 +47,10 @@ export async function deleteRows(options: DeleteOptions): Promise<number> {
 async function deleteOnce(options: DeleteOptions, connection: ShardConnection): Promise<number> {
   let total = 0
   for (const range of await readRanges(connection.client, options, rangeBytes)) {
-    total += await deleteRange(options, connection, range)
+    const pieceBytes = options.throttle.pieceBytesMax * piecesOfCommit
+    for (const piece of piecesOf(range, pieceBytes)) {
+      total += await deleteRange(options, connection, piece)
+    }
   }
   return total
 }

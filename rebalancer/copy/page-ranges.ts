@@ -30,6 +30,8 @@ export type PageRange = {
   readonly to: number | null
   /** An estimate, of what it has on disk. */
   readonly bytes: number
+  /** An index finds its rows by their key: cut in parts, each would look up all of them. */
+  readonly byKey: boolean
 }
 
 /** Which rows of a table are meant. */
@@ -43,21 +45,25 @@ export type RowsOf = {
  * Ranges of about `rangeBytes` of a leaf; values out of line count where their rows are, evenly.
  */
 export function pageRanges(leaf: SizedLeaf, rangeBytes: number): readonly PageRange[] {
-  const pages = Math.max(1, leaf.pages)
-  const step = Math.max(1, Math.floor(pages / Math.max(1, leaf.bytes / rangeBytes)))
-  const ranges: PageRange[] = []
-  for (let from = 0; from < pages; from += step) {
-    const to = from + step >= pages ? null : from + step
-    const share = ((to ?? pages) - from) / pages
-    ranges.push({ leaf, from, to, bytes: Math.ceil(leaf.bytes * share) })
-  }
-  return ranges
+  const whole = { leaf, from: 0, to: null, bytes: leaf.bytes, byKey: false }
+  return [...piecesOf(whole, rangeBytes)]
 }
 
-/**
- * Ranges of all leaves. Rows that an index finds by their key are one range per leaf: cut in parts,
- * each would look up all of them.
- */
+/** The same pages in pieces of about `pieceBytes`, at least a page each. */
+export function* piecesOf(range: PageRange, pieceBytes: number): Iterable<PageRange> {
+  const { leaf, from: first, bytes } = range
+  const end = range.to ?? Math.max(first + 1, leaf.pages)
+  const pages = end - first
+  const wanted = Math.max(1, Math.floor(pages / Math.max(1, bytes / pieceBytes)))
+  const step = range.byKey ? pages : wanted
+  for (let from = first; from < end; from += step) {
+    const last = from + step >= end
+    const share = ((last ? end : from + step) - from) / pages
+    yield { ...range, from, to: last ? range.to : from + step, bytes: Math.ceil(bytes * share) }
+  }
+}
+
+/** Ranges of all leaves; rows that an index finds by their key are one range per leaf. */
 export async function readRanges(
   client: Client,
   { table, set }: Pick<RowsOf, 'table' | 'set'>,
@@ -65,8 +71,9 @@ export async function readRanges(
 ): Promise<readonly PageRange[]> {
   const leaves = await readLeaves(client, table)
   return leaves.flatMap((leaf) => {
-    const whole = set.vnodes.length === 0 && leaf.keyIndexed
-    return pageRanges(leaf, whole ? Number.POSITIVE_INFINITY : rangeBytes)
+    const byKey = set.vnodes.length === 0 && leaf.keyIndexed
+    const ranges = pageRanges(leaf, byKey ? Number.POSITIVE_INFINITY : rangeBytes)
+    return ranges.map((range) => ({ ...range, byKey }))
   })
 }
 

@@ -10,6 +10,14 @@ import type { MovedTable } from '../tables.ts'
 /** Bits of the key's hash that one step of looking closer adds. */
 export const bucketBits = 12
 
+/** Sums that a server reports of a table, about. */
+const reportedMax = 262_144
+
+/** Bits of the first step, of which each of `statements` reports every bucket. */
+export function firstBits(statements: number): number {
+  return Math.max(1, Math.min(bucketBits, Math.floor(Math.log2(reportedMax / statements))))
+}
+
 /** Buckets of the first `bits` bits of the hash, unsigned, as decimal text; null: all rows. */
 export type Buckets = { readonly bits: number; readonly ids: readonly string[] } | null
 

@@ -2,7 +2,7 @@
 // questions they are asked, part by part of a table.
 import type { Client } from 'pg'
 import { openReader } from '../copy/connection.ts'
-import { type PageRange, readRanges, type RowsOf } from '../copy/page-ranges.ts'
+import { type PageRange, piecesOf, readRanges, type RowsOf } from '../copy/page-ranges.ts'
 import { inParallel } from '../copy/parallel.ts'
 import type { Throttle } from '../throttle.ts'
 import { addSum, type Sums } from './compare.ts'
@@ -19,10 +19,8 @@ export type SideOptions = {
 /** Hashes of a row, by its primary key as JSON of texts. */
 export type Rows = Map<string, { readonly first: string; readonly second: string }>
 
-/** Largest part of a table that one statement reads: bounds how often a bucket is reported. */
+/** Parts of a table that are told of one by one. */
 const partsMax = 256
-/** The same where a bound on bytes per second wants small parts. */
-const gentlePartsMax = 65_536
 const rangeBytesMin = 32 * 1024 * 1024
 
 export class Side {
@@ -34,13 +32,17 @@ export class Side {
 
   /** Parts of the table as it is on this server. */
   async ranges(rows: RowsOf): Promise<readonly PageRange[]> {
-    const { url, snapshot, throttle, signal } = this.#options
+    const { url, snapshot, signal } = this.#options
     await using connection = await openReader(url, snapshot, signal)
     const whole = await readRanges(connection.client, rows, Number.POSITIVE_INFINITY)
     const bytes = whole.reduce((sum, range) => sum + range.bytes, 0)
-    const wanted = Math.max(rangeBytesMin, bytes / partsMax)
-    const gentle = Math.max(throttle.pieceBytesMax, bytes / gentlePartsMax)
-    return await readRanges(connection.client, rows, Math.min(wanted, gentle))
+    return await readRanges(connection.client, rows, Math.max(rangeBytesMin, bytes / partsMax))
+  }
+
+  /** Statements that it takes to read `parts`. */
+  statementsFor(parts: readonly PageRange[]): number {
+    const pieceBytes = this.#options.throttle.pieceBytesMax
+    return parts.reduce((sum, { bytes }) => sum + Math.max(1, Math.ceil(bytes / pieceBytes)), 0)
   }
 
   /** Sums of every bucket of the first `bits` bits; `done` is told the rows of each part. */
@@ -50,16 +52,19 @@ export class Side {
     asked: { readonly bits: number; readonly within: Buckets; done: (rows: number) => void },
   ): Promise<Sums> {
     const sums: Sums = new Map()
-    await this.#each(parts, async (client, range) => {
-      const answer = await client.query<SumRow>(bucketsSql(range, rows, asked))
-      let count = 0
+    let count = 0
+    const ask = async (client: Client, piece: PageRange) => {
+      const answer = await client.query<SumRow>(bucketsSql(piece, rows, asked))
       for (const row of answer.rows) {
         const sum = { rows: Number(row.rows), bytes: Number(row.bytes) }
         count += sum.rows
         const { bucket, first, second } = row
         addSum(sums, bucket, { ...sum, first: BigInt(first), second: BigInt(second) })
       }
+    }
+    await this.#each(parts, ask, () => {
       asked.done(count)
+      count = 0
     })
     return sums
   }
@@ -92,9 +97,11 @@ export class Side {
     return hashes
   }
 
+  /** `done` hears of each part; its pieces are as small as the throttle wants them. */
   async #each(
     parts: readonly PageRange[],
-    ask: (client: Client, range: PageRange) => Promise<void>,
+    ask: (client: Client, piece: PageRange) => Promise<void>,
+    done: () => void = () => undefined,
   ): Promise<void> {
     const { url, snapshot, throttle } = this.#options
     await inParallel(parts, this.#options, async (tasks, signal) => {
@@ -102,8 +109,11 @@ export class Side {
       // 4,096 sums would not fit in the default of 4 MB.
       await connection.client.query(`SET work_mem = '64MB'`)
       for (const range of tasks) {
-        await throttle.pass(range.bytes, signal)
-        await ask(connection.client, range)
+        for (const piece of piecesOf(range, throttle.pieceBytesMax)) {
+          await throttle.pass(piece.bytes, signal)
+          await ask(connection.client, piece)
+        }
+        done()
       }
     })
   }

@@ -14,7 +14,7 @@ import {
   rowsAtLeast,
   type Sums,
 } from './compare.ts'
-import { bucketBits, type Buckets } from './row-hash.ts'
+import { bucketBits, type Buckets, firstBits } from './row-hash.ts'
 import { type Rows, Side } from './side.ts'
 
 export type VerifyOptions = {
@@ -100,6 +100,8 @@ type Pair = {
     Awaited<ReturnType<Side['ranges']>>,
     Awaited<ReturnType<Side['ranges']>>,
   ]
+  /** Of the key's hash, that the first look goes by. */
+  readonly bits: number
 }
 
 async function compareTable(options: VerifyOptions, rows: RowsOf, room: number): Promise<Verified> {
@@ -113,7 +115,8 @@ async function compareTable(options: VerifyOptions, rows: RowsOf, room: number):
     progress.rows += more
     options.onProgress({ table: named, rangesTotal, ...progress, same: false })
   }
-  const sums = await sumUp(pair, { bits: bucketBits, within: null, tell })
+  const { bits } = pair
+  const sums = await sumUp(pair, { bits, within: null, tell })
   const differing = differingBuckets(...sums)
   const total = totals(sums[0])
   if (differing.length === 0) {
@@ -121,7 +124,7 @@ async function compareTable(options: VerifyOptions, rows: RowsOf, room: number):
     return { ...total, differences: [], differing: 0 }
   }
   if (room === 0) return { ...total, differences: [], differing: rowsAtLeast(differing) }
-  return { ...total, ...(await lookCloser(pair, { bits: bucketBits, differing, room })) }
+  return { ...total, ...(await lookCloser(pair, { bits, differing, room })) }
 }
 
 async function openPair(options: VerifyOptions, rows: RowsOf): Promise<Pair> {
@@ -129,12 +132,15 @@ async function openPair(options: VerifyOptions, rows: RowsOf): Promise<Pair> {
   const common = { workers, throttle, signal }
   const source = new Side({ ...common, url: options.sourceUrl, snapshot: options.sourceSnapshot })
   const target = new Side({ ...common, url: options.targetUrl, snapshot: options.targetSnapshot })
+  const parts = [await source.ranges(rows), await target.ranges(rows)] as const
+  const statements = Math.max(source.statementsFor(parts[0]), target.statementsFor(parts[1]))
   return {
     rows,
     fetchedRowsMax: options.fetchedRowsMax ?? fetchedRowsMax,
     source,
     target,
-    parts: [await source.ranges(rows), await target.ranges(rows)],
+    parts,
+    bits: firstBits(statements),
   }
 }
 

@@ -1,7 +1,7 @@
 // A table in parts: whatever its size, every page is in one part, and the last part has no end.
 import { assert, integer, nat, property } from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { pageRanges } from '../../rebalancer/copy/page-ranges.ts'
+import { pageRanges, piecesOf } from '../../rebalancer/copy/page-ranges.ts'
 
 const leaf = { schema: 's', name: 't', keyIndexed: false, rowBytes: 100 }
 
@@ -34,6 +34,28 @@ describe('parts of a table', () => {
     const large = pageRanges({ ...leaf, pages: 12_800, bytes: 100 * mib }, 10 * mib)
     expect(large.map(({ bytes }) => bytes)).toEqual(Array.from({ length: 10 }, () => 10 * mib))
     expect(pageRanges({ ...leaf, pages: 0, bytes: 0 }, mib)).toMatchObject([{ from: 0, to: null }])
+  })
+
+  it('have pieces that cover the same pages, but for what an index finds', () => {
+    assert(
+      property(
+        integer({ min: 1, max: 5_000 }),
+        nat(2 ** 31),
+        nat(2 ** 20),
+        (pages, bytes, piece) => {
+          for (const range of pageRanges({ ...leaf, pages, bytes }, 2 ** 24)) {
+            const pieces = [...piecesOf(range, piece + 1)]
+            expect(pieces[0]?.from).toBe(range.from)
+            expect(pieces.at(-1)?.to).toBe(range.to)
+            for (const [at, { from }] of pieces.entries()) {
+              if (at > 0) expect(from).toBe(pieces[at - 1]?.to)
+            }
+            expect([...piecesOf({ ...range, byKey: true }, 1)]).toEqual([{ ...range, byKey: true }])
+          }
+        },
+      ),
+      { numRuns: 20 },
+    )
   })
 
   it('have few pages where values are long, at least one', () => {

@@ -8,6 +8,9 @@ import {
   verify,
   type Verified,
 } from '../../rebalancer/verify/verify.ts'
+import { systemClock } from '../../core/clock.ts'
+import { Throttle } from '../../rebalancer/throttle.ts'
+import { unlimited } from '../../rebalancer/throttle-verdict.ts'
 import { present, refusal } from '../support/clients.ts'
 import {
   all,
@@ -185,6 +188,18 @@ describe.each(moverServers())('comparing on PostgreSQL $version', (servers) => {
     expect(many.differences.length).toBeGreaterThan(0)
     expect(many.differing).toBeGreaterThan(10_000)
     expect(many.differing).toBeLessThanOrEqual(20_001)
+  })
+
+  it('names what differs also in small pieces under a bound on bytes', async () => {
+    await fixture.both('CREATE TABLE gentle (id int PRIMARY KEY, tenant_id bigint)')
+    await fixture.both('INSERT INTO gentle SELECT i, i FROM generate_series(1, 40000) i')
+    await fixture.target.client.query('UPDATE gentle SET tenant_id = 7 WHERE id = 31337')
+    const throttle = new Throttle({ ...unlimited, bytesPerSecondMax: 8_000_000 }, systemClock)
+    for (const fetchedRowsMax of [1, 100_000]) {
+      const found = await verifyNow(fixture, ['gentle'], { set: all, throttle, fetchedRowsMax })
+      expect(found).toMatchObject({ rows: 40_000, differing: 1 })
+      expect(found.differences).toMatchObject([{ key: { id: '31337' }, columns: ['tenant_id'] }])
+    }
   })
 
   it('compares values of 100 MB', async () => {
