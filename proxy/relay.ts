@@ -314,7 +314,8 @@ export class Relay implements ReplySink {
     }
     if (code === backend.commandComplete)
       this.#host.statementCompleted(decodeCommandComplete(bytes))
-    else if (code === backend.emptyQueryResponse) this.#host.statementCompleted('')
+    else if (code === backend.emptyQueryResponse || code === backend.functionCallResponse)
+      this.#host.statementCompleted('')
     else if (code === backend.portalSuspended) this.#host.statementSuspended()
     // A simple query may bring any number of replies; rows' headers and CopyOut do not end an Execute.
     if (debt === undefined || debt === 'query' || debt === 'sync') return

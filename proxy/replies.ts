@@ -2,6 +2,8 @@
 import { type PgError, pgError } from '../core/errors.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
+import type { SessionCommand } from '../router/plan.ts'
+import { noTraces } from '../router/traces.ts'
 import type { ClientOutput } from './client-output.ts'
 import type { Ride } from './execute/ride.ts'
 import type { RelayHost } from './relay.ts'
@@ -115,6 +117,34 @@ export class Replies implements RelayHost {
     const { server } = this.relay
     if (effect === undefined || effect === null || server === null) return
     this.#state.apply(effect, tag, server)
+    if (effect.command !== null || tag === 'PREPARE TRANSACTION') {
+      this.#boundary(effect.command?.kind, tag, server)
+    }
+  }
+
+  /**
+   * In the middle of a string or pipeline a transaction begins or ends: what was set before belongs to the one that
+   * begins, is kept by COMMIT whatever fails behind it, and taken back by ROLLBACK.
+   */
+  #boundary(kind: SessionCommand['kind'] | undefined, tag: string, server: ServerConnection): void {
+    const state = this.#state
+    const { transaction } = state
+    if (kind === undefined && transaction !== null) {
+      // Whatever becomes of what was prepared, the session goes on with what it has set.
+      state.settings = transaction.session
+      server.settings = transaction.session
+      this.#settingsBefore = transaction.session
+    } else if (kind === 'commit' && tag.startsWith('COMMIT')) {
+      this.#settingsBefore = state.settings
+    } else if (kind === 'begin' || kind === 'commit' || kind === 'rollback') {
+      this.#takeBackSettings(server)
+    }
+  }
+
+  #takeBackSettings(server: ServerConnection): void {
+    if (this.#state.settings === this.#settingsBefore) return
+    this.#state.settings = this.#settingsBefore
+    server.settings = this.#settingsBefore
   }
 
   /** What has run of it has left as much as if it had come to its end: its portal may never be asked for more. */
@@ -188,12 +218,19 @@ export class Replies implements RelayHost {
     if (transaction !== null) {
       if (server.transactionStatus === 'I') this.#state.endTransaction('rolledBack')
     } else if (this.relay.failed) {
-      // PostgreSQL has rolled back the settings that the failed string or pipeline made.
-      this.#state.settings = this.#settingsBefore
-      server.settings = this.#settingsBefore
+      this.#settingsFailed(server)
     }
     if (this.relay.quiet) this.#events.exchangePaused(this.relay.failed)
     else this.#events.exchangeOver()
+  }
+
+  /** PostgreSQL has rolled back what the failed string or pipeline has set, but for what a procedure has committed. */
+  #settingsFailed(server: ServerConnection): void {
+    const { settings } = this.#state
+    if (settings === this.#settingsBefore) return
+    this.#takeBackSettings(server)
+    const traces = { ...noTraces, settings: settings.customNames }
+    noteLook(this.#state, { look: 'settings', traces }, server.shard)
   }
 
   flushed(): void {

@@ -207,6 +207,11 @@ export function decodeExecute(frame: Uint8Array): { portal: string; maxRows: num
   return { portal, maxRows }
 }
 
+/** The function that a FunctionCall frame names, unsigned. */
+export function decodeFunctionCall(frame: Uint8Array): { oid: number } {
+  return { oid: readFrame(frame).i32() >>> 0 }
+}
+
 /** Text of a PasswordMessage. Bytes that are not UTF-8 give a text that matches no password. */
 export function decodePassword(frame: Uint8Array): string {
   const r = readFrame(frame)

@@ -9,6 +9,7 @@ import { frontend } from '../../wire/codes.ts'
 import type { Frame } from '../../wire/framer.ts'
 import { decodeQuery } from '../../wire/frontend.ts'
 import { type Batch, continued, factsOf, readBatch, writesOf } from '../batch.ts'
+import { effectsOfCall } from '../function-calls.ts'
 import { ownFrames, type PipelineEnd } from '../intake.ts'
 import { noRead } from '../read-facts.ts'
 import { readQuery, type SimpleQuery } from '../query.ts'
@@ -29,14 +30,12 @@ export function runSimple(session: Session, { code, bytes }: Frame): void {
   if (database.options.rules !== null) {
     return session.refuse(pgError('unsupported', ['the function call protocol']), 'sync')
   }
-  const query: SimpleQuery = {
-    where: database.home,
-    writes: true,
-    facts: noRead,
-    hintProblem: null,
-    prepared: null,
-    plans: [],
-    effects: [],
+  const shared = { writes: true, facts: noRead, hintProblem: null, prepared: null, plans: [] }
+  let query: SimpleQuery
+  try {
+    query = { ...shared, where: database.home, effects: effectsOfCall(bytes, session.state) }
+  } catch (error) {
+    return refuseHere(session, error, 'sync')
   }
   sendQuery(session, query, bytes, (owned) => runSimple(session, { code, bytes: owned }))
 }

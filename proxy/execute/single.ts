@@ -15,11 +15,12 @@ import {
 } from '../../wire/frontend.ts'
 import { Writer } from '../../wire/writer.ts'
 import { type Batch, type BatchItem, writesOf } from '../batch.ts'
-import { effectOfPortal } from '../effects.ts'
+import { effectOf, effectOfPortal } from '../effects.ts'
 import { AnswerSink, sendQuery, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
+import { noteLook } from '../session-look.ts'
 import type { Session } from '../session.ts'
-import type { ClientStatement } from '../statements.ts'
+import type { ClientStatement, Portal } from '../statements.ts'
 import { inject } from './inject.ts'
 
 // Named statements that one server keeps; the oldest are closed to make room.
@@ -108,6 +109,9 @@ export function sendBatch(
   }
   const how = { writes: writesOf(batch), writer }
   for (const item of batch.items) writeItem(session, server, item, how)
+  for (const item of batch.items) {
+    if (item.kind === 'bind' && !item.portal.begun) notePlanned(session, server, item.portal)
+  }
   if (batch.error !== null) {
     const error = new Writer(256)
     writeErrorResponse(error, batch.error)
@@ -128,6 +132,12 @@ export function sendBatch(
   server.send(writer.bytes())
   relay.pump()
   if (relay.settled) session.replies.flushed()
+}
+
+/** Planning runs functions that call themselves immutable, also for a portal that is never executed. */
+function notePlanned({ state }: Session, server: ServerConnection, portal: Portal): void {
+  const effect = effectOf(state, { ...portal, index: 0 })
+  if (effect !== null) noteLook(state, effect, server.shard)
 }
 
 /** Parse, Describe and Close of statements: nothing that a transaction could hold. */
