@@ -13,6 +13,7 @@ import {
   writeReadyForQuery,
 } from '../wire/backend.ts'
 import { Writer } from '../wire/writer.ts'
+import { closeSoon } from './close-soon.ts'
 import { Dialect } from './dialect.ts'
 import type { ReportedParameters } from './login-reports.ts'
 import type { SessionOptions } from './session-options.ts'
@@ -42,6 +43,8 @@ export class ClientOutput {
   shared: ServerConnection | null = null
   #deferred: Uint8Array | null = null
   #untold: ReportedParameters | null = null
+  /** What may be told between two messages only. */
+  #late: Uint8Array | null = null
 
   constructor({ socket, outbox, reported, database }: SessionOptions, leases: Leases) {
     this.#socket = socket
@@ -116,9 +119,16 @@ export class ClientOutput {
     else this.emit((writer) => writeErrorResponse(writer, error))
   }
 
+  /** Writes one message of our own ahead of the next ReadyForQuery: the client has a part of another now. */
+  emitLate(write: (writer: Writer) => void): void {
+    this.#late = messageOf(write)
+  }
+
   readyForQuery(status: TransactionStatus): void {
     if (this.#untold !== null) this.tellParameters(this.#untold)
     this.#untold = null
+    if (this.#late !== null) this.forward(this.#late)
+    this.#late = null
     this.forward(readyMessages[status])
   }
 
@@ -165,7 +175,7 @@ export class ClientOutput {
   end(): void {
     this.flushDeferred()
     this.#outbox.flush()
-    this.#socket.destroySoon()
+    closeSoon(this.#socket)
     this.resumeServers()
   }
 }

@@ -92,11 +92,17 @@ export class Databases {
     return { database, readOnly: false }
   }
 
+  /** One that the entry `*` stands for; null when it does not. @throws PgError 53300, 57P03 */
+  async takeAuto(name: string): Promise<Database | null> {
+    if (this.find(name) !== null || this.autoOptions(name) === null) return null
+    return (await this.take(name))?.database ?? null
+  }
+
   async #openAuto(options: DatabaseOptions): Promise<Entry> {
     const { autos, clock } = this.#context
     const all = [...this.#entries.values()].filter(({ auto }) => auto !== null)
     if (all.length + this.#opening.size >= autos.databasesMax) {
-      const idle = idleLongest(all)
+      const idle = idleLongest(all.filter((entry) => !isHeld(entry)))
       if (idle === undefined) throw pgError('tooManyDatabases')
       this.#giveUp(idle)
     }
@@ -187,7 +193,7 @@ export class Databases {
     for (const entry of Array.from(this.#entries.values())) {
       entry.database.sweep()
       if (entry.auto === null) continue
-      if (entry.clients > 0) entry.auto.usedAtMs = now
+      if (entry.clients > 0 || isHeld(entry)) entry.auto.usedAtMs = now
       else if (now - entry.auto.usedAtMs > this.#context.autos.idleMs) this.#giveUp(entry)
     }
     for (const entry of this.#givenUp) {
@@ -255,6 +261,11 @@ export class Databases {
     const intervalMs = options.loadReportIntervalMs
     chores.push(startLoadReports({ meter, url, log, clock, random: Math.random, intervalMs }))
   }
+}
+
+/** An operator's order is in force that must not be forgotten. */
+function isHeld({ database }: Entry): boolean {
+  return database.control.disabled || database.serversOf(database.home).paused
 }
 
 function templateAmong(options: readonly DatabaseOptions[]): DatabaseOptions | null {

@@ -348,7 +348,7 @@ export class Proxy {
   }
 
   get #loginsNow(): number {
-    return Math.max(0, this.#links.size - this.sessions.size)
+    return this.#policy.admission.size
   }
 
   #world(): AdminWorld {
@@ -358,6 +358,7 @@ export class Proxy {
       clock,
       fleet: this.#fleet,
       databases: () => this.#databases.all,
+      take: (name) => this.#databases.takeAuto(name),
       sessions: this.sessions,
       users: () => this.#options.users.map(({ name }) => name),
       shared: () => this.#entrance.limits,

@@ -134,6 +134,11 @@ export class Relay implements ReplySink {
     return this.#at === this.#owed.length
   }
 
+  /** True when the client has a part of a message whose rest is still to come: whatever were said now, it would read as that. */
+  get torn(): boolean {
+    return this.#server?.isInMessage === true && this.#committed && !this.#deaf
+  }
+
   /** The Sync of this exchange is ours: the client has sent a Flush and hears no ReadyForQuery. */
   quiet = false
 
@@ -265,8 +270,8 @@ export class Relay implements ReplySink {
     const repeats = this.#repeating || (!this.#isAnswered() && this.#host.repeatsAfter(null, true))
     this.#at = this.#owed.length
     if (server === null || !repeats) {
+      const { torn } = this
       this.#server = null
-      const torn = server?.isInMessage === true && this.#committed && !this.#deaf
       return this.#host.serverLost(error, torn)
     }
     if (!this.#repeating) this.#repeatsBecause = null

@@ -7,6 +7,7 @@ import { dial, type DialOptions } from '../pool/dial.ts'
 import type { Outbox } from '../pool/outbox.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import type { Framer } from '../wire/framer.ts'
+import { closeSoon } from './close-soon.ts'
 import type { Database } from './database.ts'
 import type { Credentials } from './database-options.ts'
 import type { ClientStartup } from './startup-parameters.ts'
@@ -132,6 +133,6 @@ export class ReplicationLink {
     this.#over = true
     this.#left()
     this.#outbox.flush()
-    this.#socket.destroySoon()
+    closeSoon(this.#socket)
   }
 }

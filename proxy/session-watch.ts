@@ -96,7 +96,7 @@ export class SessionWatch {
       deeds.cancelledSinceMs = beganMs
       deeds.cancelledAtMs = nowMs
       const message = `canceling statement due to query_timeout of ${session.limits.queryTimeoutMs} ms`
-      session.output.emit((writer) =>
+      session.tell((writer) =>
         writeNotice(writer, { severity: 'WARNING', sqlstate: '57014', message }),
       )
       void session.cancel()

@@ -9,6 +9,7 @@ import type { Socket } from 'node:net'
 import { type PgError, pgError, toPgError } from '../core/errors.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
 import type { Frame } from '../wire/framer.ts'
+import type { Writer } from '../wire/writer.ts'
 import { ClientOutput } from './client-output.ts'
 import type { ProxyContext } from './context.ts'
 import { CopyIntake } from './copy-intake.ts'
@@ -85,6 +86,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   /** The client takes what it has asked for again. */
   drained(): void {
     this.output.resumeServers()
+    this.state.listening?.drained()
     this.pump()
   }
 
@@ -147,7 +149,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   /** Ends the session with a FATAL error. */
   fatal(error: PgError): void {
     if (this.#phase === 'closed') return
-    this.output.error(error)
+    if (!this.relay.torn) this.output.error(error)
     this.context.metrics.errors.inc({ sqlstate: error.sqlstate })
     this.context.observation.failed(this, error)
     this.close()
@@ -269,6 +271,12 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   serverSpoke(_server: ServerConnection, _code: number, bytes: Uint8Array): void {
     this.output.forward(bytes)
+  }
+
+  /** A message that is no answer; it waits while the client has a part of another. */
+  tell(write: (writer: Writer) => void): void {
+    if (this.relay.torn) this.output.emitLate(write)
+    else this.output.emit(write)
   }
 
   serverClosed(server: ServerConnection, error: PgError): void {

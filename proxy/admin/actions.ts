@@ -75,17 +75,21 @@ type DatabaseDeed = (database: Database, shard: ShardId | null) => Promise<unkno
 
 /** `[<database> [<shard>]]`. @throws PgError 3D000 for a name that the configuration lacks */
 async function onDatabases(
-  { databases }: AdminWorld,
+  world: AdminWorld,
   [name, shardName]: readonly string[],
   deed: DatabaseDeed,
 ): Promise<readonly string[]> {
-  const all = databases()
-  const named = name === undefined ? all : all.filter(({ options }) => options.name === name)
-  if (name !== undefined && named.length === 0)
-    throw pgError('adminTargetUnknown', ['database', name])
+  const named = name === undefined ? world.databases() : [await databaseOf(world, name)]
   const targets = named.map((database) => ({ database, shard: shardIn(database, shardName) }))
   await Promise.all(targets.map(({ database, shard }) => deed(database, shard)))
   return []
+}
+
+/** Of the entry `*` only some workers may have opened it, and clients may come to the others. */
+async function databaseOf({ databases, take }: AdminWorld, name: string): Promise<Database> {
+  const database = databases().find(({ options }) => options.name === name) ?? (await take(name))
+  if (database === null) throw pgError('adminTargetUnknown', ['database', name])
+  return database
 }
 
 function shardIn({ options }: Database, name: string | undefined): ShardId | null {

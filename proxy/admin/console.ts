@@ -33,6 +33,7 @@ import {
 } from '../../wire/frontend.ts'
 import { Writer } from '../../wire/writer.ts'
 import type { Rows } from '../fleet.ts'
+import { closeSoon } from '../close-soon.ts'
 import type { AdminCommands, Asker, Outcome } from './commands.ts'
 import { boundTexts, encodeRow, fieldsOf, textOid } from './encoding.ts'
 import { type Command, commandsOf, paramCountOf } from './tokens.ts'
@@ -60,6 +61,8 @@ type Portal = Statement & {
 
 /** Unread bytes beyond which the socket is not read on while a command takes its time. */
 const unreadBytesMax = 64 * 1024
+/** Answers that have not been taken, beyond which no further question is. */
+const unsentBytesMax = 256 * 1024
 /** Of one session, and of one pipeline. */
 const statementsMax = 1_000
 const portalsMax = 1_000
@@ -82,16 +85,23 @@ export class AdminConsole {
     framer.push(chunk)
     void this.#work()
     framer.own()
-    if (this.#working && framer.bufferedBytes > unreadBytesMax) socket.pause()
+    if ((this.#working || this.#full) && framer.bufferedBytes > unreadBytesMax) socket.pause()
   }
 
-  /** Its answers are short; nobody waits for them to go out. */
-  drained(): void {}
+  drained(): void {
+    void this.#work()
+  }
+
+  /** True while the client does not take what it has asked for: it may ask for more once it does. */
+  get #full(): boolean {
+    const { outbox, socket } = this.#options
+    return outbox.pendingBytes > unsentBytesMax && socket.writableNeedDrain
+  }
 
   close(): void {
     this.#closed = true
     this.#options.outbox.flush()
-    this.#options.socket.destroySoon()
+    closeSoon(this.#options.socket)
   }
 
   /** Answers what has come in, one message after the other. */
@@ -101,7 +111,8 @@ export class AdminConsole {
     const { framer, socket } = this.#options
     try {
       for (;;) {
-        const frame = this.#closed || socket.destroyed ? undefined : framer.next()
+        const stops = this.#closed || socket.destroyed || this.#full
+        const frame = stops ? undefined : framer.next()
         if (frame === undefined) break
         // What a message says is read before the first wait: its bytes may be overwritten then.
         const answer = this.#take(frame)
@@ -113,7 +124,7 @@ export class AdminConsole {
     } finally {
       this.#working = false
     }
-    if (!socket.destroyed) socket.resume()
+    if (!socket.destroyed && !this.#full) socket.resume()
   }
 
   #take(frame: Frame): Promise<void> | undefined {

@@ -13,6 +13,8 @@ export type AdminWorld = {
   readonly clock: Clock
   readonly fleet: Fleet
   readonly databases: () => readonly Database[]
+  /** The database of that name, opened if the entry `*` stands for it; null: there is none. @throws PgError 53300, 57P03 */
+  readonly take: (name: string) => Promise<Database | null>
   readonly sessions: Sessions
   /** Names of the users that the configuration knows. */
   readonly users: () => readonly string[]

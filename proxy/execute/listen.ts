@@ -2,7 +2,7 @@
 import { pgError } from '../../core/errors.ts'
 import { ask } from '../../pool/exchange.ts'
 import type { ServerConnection } from '../../pool/server-connection.ts'
-import { Listening } from '../notify/listening.ts'
+import { hearsUtf8, Listening } from '../notify/listening.ts'
 import type { Session } from '../session.ts'
 import { noteLook } from '../session-look.ts'
 import type { SessionState } from '../session-state.ts'
@@ -17,9 +17,10 @@ export async function runListen(session: Session, unit: Unit, channel: string): 
   if (state.reads.readOnly) throw pgError('listenOnStandby')
   const encoding = session.output.parameter('client_encoding') ?? 'UTF8'
   // The hub hears UTF-8: whoever wants another encoding listens for itself.
-  if (encoding !== 'UTF8' && encoding !== 'SQL_ASCII') return listenAlone(session, unit)
-  state.listening ??= listeningOf(session)
-  await state.leases.waitFor(state.listening.prepare(channel))
+  if (!hearsUtf8(encoding)) return listenAlone(session, unit)
+  const listening = state.listening ?? listeningOf(session)
+  state.listening = listening
+  await state.leases.waitFor(listening.prepare(channel), () => listening.giveUp(channel))
   act(session, { kind: 'listen', channel })
   complete(session, unit, 'LISTEN')
 }

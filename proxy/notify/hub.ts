@@ -34,13 +34,18 @@ const pauseMsMin = 100
 const pauseMsMax = 5_000
 // Who listens again within that time finds the connection still there.
 const idleMs = 10_000
+// A channel is asked for anew so often at most, when connections are replaced one after the other.
+const askedMax = 20
+// Of clients that are tried one after the other.
+const loginsMax = 8
 // A server that says nothing for so long is gone.
 const answerMsMax = 30_000
 
 export class NotifyHub implements ServerOwner {
   readonly #context: HubContext
   readonly #waitMs: () => number
-  readonly #channels = new Map<string, Set<Listener>>()
+  /** Who listens, each with a mark of the time when it began: it may have given up, and begun again. */
+  readonly #channels = new Map<string, Map<Listener, object>>()
   /** Channels that the server has confirmed, or is asked for. */
   #asked = new Map<string, Promise<void>>()
   #server: ServerConnection | null = null
@@ -67,12 +72,14 @@ export class NotifyHub implements ServerOwner {
 
   /** Resolves once nothing that is sent to `channel` from now on is missed. @throws PgError 08001, 08006 */
   async listen(channel: string, listener: Listener): Promise<void> {
-    const listeners = this.#channels.get(channel) ?? new Set()
-    this.#channels.set(channel, listeners.add(listener))
+    const listeners = this.#channels.get(channel) ?? new Map<Listener, object>()
+    const mark = {}
+    this.#channels.set(channel, listeners.set(listener, mark))
+    const isWanted = () => this.#channels.get(channel)?.get(listener) === mark
     try {
-      await this.#ask(channel)
+      await this.#askUntilHeard(channel, isWanted)
     } catch (error) {
-      this.unlisten(channel, listener)
+      if (isWanted()) this.unlisten(channel, listener)
       throw error
     }
   }
@@ -105,6 +112,7 @@ export class NotifyHub implements ServerOwner {
   /** Listens over a new connection from now on. */
   renew(reason: string): void {
     this.#number += 1
+    this.#opening = null
     this.#server?.close(reason)
   }
 
@@ -152,8 +160,22 @@ export class NotifyHub implements ServerOwner {
 
   #heard(bytes: Uint8Array): void {
     const notification = decodeNotification(bytes)
-    for (const listener of this.#channels.get(notification.channel) ?? []) {
+    for (const listener of this.#channels.get(notification.channel)?.keys() ?? []) {
       listener.notified(notification)
+    }
+  }
+
+  /** Asks again when an operator or a failover has had the connection replaced meanwhile. @throws PgError 08001, 08006, 53300 */
+  async #askUntilHeard(channel: string, isWanted: () => boolean): Promise<void> {
+    for (let turn = 1; ; turn += 1) {
+      const number = this.#number
+      try {
+        return await this.#ask(channel)
+      } catch (error) {
+        const replaced = number !== this.#number && !this.#closed
+        const { sqlstate } = toPgError(error)
+        if (!replaced || turn === askedMax || !sqlstate.startsWith('08') || !isWanted()) throw error
+      }
     }
   }
 
@@ -169,21 +191,21 @@ export class NotifyHub implements ServerOwner {
 
   #open(): Promise<ServerConnection> {
     if (this.#server !== null) return Promise.resolve(this.#server)
-    this.#opening ??= this.#dial().finally(() => {
-      this.#opening = null
+    if (this.#opening !== null) return this.#opening
+    const opening = this.#dial().finally(() => {
+      if (this.#opening === opening) this.#opening = null
     })
-    return this.#opening
+    this.#opening = opening
+    return opening
   }
 
   async #dial(): Promise<ServerConnection> {
-    const target = this.#target()
-    if (target === null) throw pgError('serverUnreachable', ['home', 'it is not known which it is'])
     const number = this.#number
-    const server = await dial(target, this.#context.dial)
+    const server = await this.#login()
     server.owner = this
     if (server.closed || this.#closed || number !== this.#number) {
       server.close('nobody listens there any more')
-      throw pgError('serverUnreachable', [target.shard, 'it hung up'])
+      throw pgError('serverUnreachable', [server.shard, 'it hung up'])
     }
     this.#server = server
     try {
@@ -202,20 +224,41 @@ export class NotifyHub implements ServerOwner {
     return server
   }
 
+  /** As the first client that may log in: what has become of one is not to concern the others. */
+  async #login(): Promise<ServerConnection> {
+    const targets = this.#targets()
+    for (const [at, target] of targets.entries()) {
+      try {
+        return await dial(target, this.#context.dial)
+      } catch (error) {
+        const refused = toPgError(error).sqlstate.startsWith('28')
+        if (!refused || at === targets.length - 1) throw error
+      }
+    }
+    throw pgError('serverUnreachable', ['home', 'it is not known which it is'])
+  }
+
   #tellMissed(): void {
     this.#lost = false
-    const all = new Set([...this.#channels.values()].flatMap((listeners) => [...listeners]))
+    const all = new Set([...this.#channels.values()].flatMap((listeners) => [...listeners.keys()]))
     for (const listener of all) listener.missed('the connection that listens was lost')
   }
 
   #target(): ServerTarget | null {
+    return this.#targets()[0] ?? null
+  }
+
+  /** One for each login, a few of them. */
+  #targets(): readonly ServerTarget[] {
+    const found = new Map<string, ServerTarget>()
     for (const listeners of this.#channels.values()) {
-      for (const listener of listeners) {
+      for (const listener of listeners.keys()) {
         const target = listener.target()
-        if (target !== null) return target
+        if (target !== null && !found.has(target.user)) found.set(target.user, target)
+        if (found.size === loginsMax) return [...found.values()]
       }
     }
-    return null
+    return [...found.values()]
   }
 
   /** @throws PgError 53300 when the pause lasts for too long */

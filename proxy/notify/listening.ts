@@ -9,8 +9,10 @@ import type { ClientOutput } from '../client-output.ts'
 import type { Listener, NotifyHub } from './hub.ts'
 
 const channelsMax = 1_000
-// What waits for the end of a client's transaction.
+// What waits for the end of a client's transaction, or for a client that does not read.
 const waitingBytesMax = 16 * 1024 * 1024
+// What one takes beside its texts.
+const entryBytes = 128
 
 export type ListeningOptions = {
   readonly hub: NotifyHub
@@ -23,10 +25,22 @@ export type ListeningOptions = {
   readonly isOwn: (serverPid: number) => boolean
 }
 
+/** True for encodings in which a client takes the hub's UTF-8 as it comes. */
+export function hearsUtf8(encoding: string): boolean {
+  return encoding === 'UTF8' || encoding === 'SQL_ASCII'
+}
+
+/** ASCII is the same in all of PostgreSQL's encodings. */
+function isAscii({ channel, payload }: Notification): boolean {
+  return payload.every((byte) => byte < 0x80) && Buffer.byteLength(channel) === channel.length
+}
+
+type Ear = { readonly inForce: boolean }
+
 export class Listening implements Listener {
   readonly #options: ListeningOptions
-  /** True once it is in force; false from LISTEN to the commit. */
-  readonly #channels = new Map<string, boolean>()
+  /** From LISTEN on; in force from the commit on. */
+  readonly #channels = new Map<string, Ear>()
   #waiting: Notification[] = []
   #waitingBytes = 0
   #missed: string | null = null
@@ -41,7 +55,7 @@ export class Listening implements Listener {
 
   /** Channels in force. */
   get channels(): readonly string[] {
-    return [...this.#channels].flatMap(([channel, inForce]) => (inForce ? [channel] : []))
+    return [...this.#channels].flatMap(([channel, { inForce }]) => (inForce ? [channel] : []))
   }
 
   /** True when some are in force or about to be. */
@@ -58,13 +72,20 @@ export class Listening implements Listener {
   async prepare(channel: string): Promise<void> {
     if (this.#channels.has(channel)) return
     if (this.#channels.size >= channelsMax) throw pgError('tooManyChannels', [channelsMax])
-    this.#channels.set(channel, false)
+    const ear = { inForce: false }
+    this.#channels.set(channel, ear)
     try {
       await this.#options.hub.listen(channel, this)
     } catch (error) {
-      this.#channels.delete(channel)
+      // Given up, it may have been asked for again.
+      if (this.#channels.get(channel) === ear) this.#channels.delete(channel)
       throw error
     }
+  }
+
+  /** The client waits for `prepare` no more. */
+  giveUp(channel: string): void {
+    if (this.#channels.get(channel)?.inForce === false) this.#drop(channel)
   }
 
   /** COMMIT is about to be sent: from now on what comes may be for channels that it puts in force, and nothing before. */
@@ -84,8 +105,8 @@ export class Listening implements Listener {
     }
     // What was given up and asked for again stays with the hub.
     this.#keep((channel) => wanted.has(channel))
-    for (const channel of wanted) this.#channels.set(channel, true)
-    this.#waiting = this.#waiting.filter(({ channel }) => this.#channels.get(channel) === true)
+    for (const channel of wanted) this.#channels.set(channel, { inForce: true })
+    this.#waiting = this.#waiting.filter(({ channel }) => this.#channels.get(channel)?.inForce)
   }
 
   /** UNLISTEN of everything: DISCARD ALL, or the client's end. */
@@ -104,6 +125,10 @@ export class Listening implements Listener {
   /** Tells the client what waits for it; it is ready now. */
   flush(): void {
     this.#caughtUp = false
+    this.#tellWaiting()
+  }
+
+  #tellWaiting(): void {
     if (this.#missed !== null) this.#tellMissed(this.#missed)
     this.#missed = null
     const waiting = this.#waiting
@@ -117,21 +142,32 @@ export class Listening implements Listener {
   }
 
   notified(notification: Notification): void {
-    const inForce = this.#channels.get(notification.channel)
-    if (inForce === undefined || (!inForce && !this.#arming)) return
-    if (this.#options.isIdle()) return this.#tell(this.#seen(notification))
-    this.#waitingBytes += notification.payload.length + notification.channel.length
-    if (this.#waitingBytes > waitingBytesMax) {
-      this.#waiting = []
-      this.#waitingBytes = 0
-      this.#missed = 'more of them came than can wait for the end of a transaction'
+    const ear = this.#channels.get(notification.channel)
+    if (ear === undefined || (!ear.inForce && !this.#arming)) return
+    const { isIdle, output } = this.#options
+    if (this.#waiting.length === 0 && this.#missed === null && isIdle() && !output.full) {
+      return this.#tell(this.#seen(notification))
+    }
+    this.#waitingBytes += notification.payload.length + notification.channel.length + entryBytes
+    if (this.#waitingBytes <= waitingBytesMax) {
+      this.#waiting.push(this.#seen(notification))
       return
     }
-    this.#waiting.push(this.#seen(notification))
+    this.#waiting = []
+    this.#waitingBytes = 0
+    this.#missed =
+      'more of them came than can wait for the end of a transaction, or for who does not read'
+  }
+
+  /** The client takes bytes again. */
+  drained(): void {
+    if (this.#waiting.length > 0 || this.#missed !== null) {
+      if (this.#options.isIdle()) this.#tellWaiting()
+    }
   }
 
   missed(reason: string): void {
-    if (this.#options.isIdle()) this.#tellMissed(reason)
+    if (this.#options.isIdle() && !this.#options.output.full) this.#tellMissed(reason)
     else this.#missed = reason
   }
 
@@ -143,7 +179,12 @@ export class Listening implements Listener {
   }
 
   #tell(notification: Notification): void {
-    this.#options.output.emit((writer) => writeNotification(writer, notification))
+    const { output } = this.#options
+    const encoding = output.parameter('client_encoding') ?? 'UTF8'
+    if (!hearsUtf8(encoding) && !isAscii(notification)) {
+      return this.#tellMissed(`one came that is not ASCII, and client_encoding is ${encoding} now`)
+    }
+    output.emit((writer) => writeNotification(writer, notification))
   }
 
   #tellMissed(reason: string): void {
@@ -160,9 +201,12 @@ export class Listening implements Listener {
 
   #keep(keeps: (channel: string) => boolean): void {
     for (const channel of Array.from(this.#channels.keys())) {
-      if (keeps(channel)) continue
-      this.#channels.delete(channel)
-      this.#options.hub.unlisten(channel, this)
+      if (!keeps(channel)) this.#drop(channel)
     }
+  }
+
+  #drop(channel: string): void {
+    this.#channels.delete(channel)
+    this.#options.hub.unlisten(channel, this)
   }
 }

@@ -4,6 +4,7 @@ import { anyName } from '../../proxy/auto-databases.ts'
 import {
   askServer,
   connected,
+  pause,
   present,
   refusal,
   until,
@@ -83,6 +84,22 @@ describe('the entry *', () => {
       const { href } = new URL('/postgres', url)
       await askServer(href, `DROP DATABASE ${name}`)
     }
+  })
+
+  it('heeds PAUSE of a name that nobody has asked for yet, and does not forget it', async () => {
+    const running = await startAny({ shared: { autoDatabaseIdleMs: 100 } })
+    const name = await unlisted()
+    const admin = await connected({ ...running.proxy, database: 'ringfence' })
+    await admin.query(`PAUSE ${name}`)
+    await pause(2_500)
+    const answer = withClient({ ...running.proxy, database: name }, (client) =>
+      value(client, 'SELECT 1'),
+    )
+    expect(await Promise.race([answer, pause(300).then(() => 'waits')])).toBe('waits')
+    await admin.query(`RESUME ${name}`)
+    expect(await answer).toBe('1')
+    expect(await refusal(admin.query(`PAUSE ${'x'.repeat(64)}`))).toMatchObject({ code: '3D000' })
+    await admin.end()
   })
 
   it('serves so many names at once and no more, unless one is without clients', async () => {

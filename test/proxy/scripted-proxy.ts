@@ -14,7 +14,15 @@ export type ScriptedProxy = { readonly instance: Proxy; readonly place: Place }
 /** Clients log in without a password. */
 export async function startScriptedProxy(
   { port }: ScriptedServer,
-  { failoverWaitMs, poolSize = 4 }: { readonly failoverWaitMs: number; readonly poolSize?: number },
+  {
+    failoverWaitMs,
+    poolSize = 4,
+    transactionTimeoutMs = 0,
+  }: {
+    readonly failoverWaitMs: number
+    readonly poolSize?: number
+    readonly transactionTimeoutMs?: number
+  },
 ): Promise<ScriptedProxy> {
   const login = { name: 'app', password: null }
   const instance = await Proxy.start({
@@ -46,6 +54,7 @@ export async function startScriptedProxy(
         clientsMax: 100,
         pin: 'allow',
         ...usualSessions,
+        transactionTimeoutMs,
         ...usualServers,
         reads: {
           target: 'auto',
