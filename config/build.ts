@@ -91,10 +91,14 @@ function ruleOf(rule: NonNullable<FileSettings['auth']['rules']>[number]): AuthR
   const namesOrAll = (names: readonly string[]) => (names.includes('all') ? null : names)
   const { type, database, user, address, method, map } = rule
   assert(method !== 'peer', `method ${method} is refused before`)
-  const databases = namesOrAll(database)?.map((name) =>
-    name === 'sameuser' || name === 'replication' ? ({ special: name } as const) : name,
-  )
-  return { type, database: databases ?? null, user: namesOrAll(user), address, method, map }
+  // Physical replication is not a part of all databases.
+  const isAll = database.includes('all') && !database.includes('replication')
+  const databases = database.map((name) => {
+    const isSpecial = name === 'all' || name === 'sameuser' || name === 'replication'
+    return isSpecial ? ({ special: name } as const) : name
+  })
+  const ofDatabases = isAll ? null : databases
+  return { type, database: ofDatabases, user: namesOrAll(user), address, method, map }
 }
 
 function authOf(auth: FileSettings['auth'], directory: string): Config['auth'] {

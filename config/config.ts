@@ -79,7 +79,9 @@ type AuthMethod = 'trust' | 'any' | 'scram' | 'md5' | 'plain' | 'cert' | 'reject
 /** Which clients it is for, null standing for `all`, and how they log in. */
 export type AuthRule = {
   readonly type: 'all' | 'local' | 'host' | 'hostssl' | 'hostnossl'
-  readonly database: readonly (string | { readonly special: 'sameuser' | 'replication' })[] | null
+  readonly database:
+    | readonly (string | { readonly special: 'all' | 'sameuser' | 'replication' })[]
+    | null
   readonly user: readonly string[] | null
   readonly address: Network | null
   readonly method: AuthMethod

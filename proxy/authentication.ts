@@ -85,7 +85,8 @@ export class Authentication {
     const rule = policy.rules.ruleFor(wish, origin)
     const method = rule?.method ?? 'reject'
     // Who is let in under any name might choose an admin's: for the console that has to be meant.
-    const unmeant = method === 'any' && rule?.database === null && isConsole(wish.database)
+    const isMeant = rule?.database?.some((name) => typeof name === 'string' && isConsole(name))
+    const unmeant = method === 'any' && isConsole(wish.database) && isMeant !== true
     if (method === 'reject' || unmeant) {
       throw pgError('loginRejected', [address, wish.user, wish.database])
     }

@@ -118,9 +118,10 @@ function namesOf(field: Field | undefined, what: string): readonly Word[] | null
   const beside = what === aDatabase && isKeywordIn(field, 'replication')
   if (isKeywordIn(field, 'all') && !beside) return null
   for (const { text, quoted } of field) {
+    // In quotes, too: those are for what its commas and blanks would end.
+    if (text.startsWith('/')) throw unsupported(text, 'regular expressions are not read')
     if (quoted) continue
     if (text.startsWith('@')) throw unsupported(text, 'write the names into this file')
-    if (text.startsWith('/')) throw unsupported(text, 'regular expressions are not read')
     if (text.startsWith('+')) throw unsupported(text, 'members of roles are not known')
   }
   return field

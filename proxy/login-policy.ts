@@ -7,6 +7,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
 import type { DialOptions } from '../pool/dial.ts'
 import { Accounts, type UserOptions } from './accounts.ts'
+import { consoleName, isConsole } from './admin/open.ts'
 import { AuthQuery, type AuthQueryOptions, type LookupPlace } from './auth-query.ts'
 import { type AuthRuleOptions, AuthRules } from './auth-rules.ts'
 import type { UserMapEntry } from './client-certificate.ts'
@@ -110,7 +111,10 @@ export class LoginPolicy {
     this.accounts.configure(options.users)
     this.accounts.list(list)
     const { placeOf } = this.#context
-    this.#rules = new AuthRules(rules, (name) => (name === '' ? '' : (placeOf(name)?.name ?? name)))
+    this.#rules = new AuthRules(rules, (name) => {
+      if (name === '') return ''
+      return placeOf(name)?.name ?? (isConsole(name) ? consoleName : name)
+    })
     this.#userMap = auth.userMap ?? []
     this.admission.max = options.limits.loginsMax ?? loginsMaxStandard
     // What is known of failures outlives a reload that does not change how they count.

@@ -1,4 +1,5 @@
 // Where the users of a database are looked up: on the present primary of its home shard.
+import { isConsole } from './admin/open.ts'
 import type { LookupPlace } from './auth-query.ts'
 import { tlsModeAt } from './catalog-url.ts'
 import type { DatabaseOptions, ShardOptions } from './database-options.ts'
@@ -13,8 +14,8 @@ export function lookupPlace(databases: Databases, name: string): LookupPlace | n
     const primary = () => database.serversOf(database.home).primaryAddress
     return placeIn(database.options, primary)
   }
-  // The entry `*` has one server without replicas that could follow it.
-  const options = name === '' ? null : databases.autoOptions(name)
+  // The entry `*` has one server without replicas that could follow it, and the console is no database of it.
+  const options = name === '' || isConsole(name) ? null : databases.autoOptions(name)
   return options === null ? null : placeIn(options, (home) => home)
 }
 

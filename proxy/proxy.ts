@@ -98,6 +98,7 @@ export class Proxy {
   #http: HttpPort | null = null
   #sweeper: NodeJS.Timeout | null = null
   #draining = false
+  #drained: Promise<void> | null = null
 
   private constructor(options: ProxyOptions) {
     this.#options = options
@@ -149,8 +150,6 @@ export class Proxy {
       await proxy.#policy.configure(options)
       await proxy.#databases.start()
       proxy.#sockets = await ClientSockets.open(readBufferBytes)
-      const accept = (socket: Socket, way: Way) => proxy.#accept(socket, way)
-      proxy.#listener = await Listener.open(options.listen, accept, options.log)
       const { registry } = proxy.#context.metrics
       const http = {
         metrics: () => registry.metrics(),
@@ -158,6 +157,9 @@ export class Proxy {
         notReady: () => proxy.notReady,
       }
       if (options.http !== null) proxy.#http = await startHttp({ ...options.http, ...http })
+      // Last: whoever waits for the start can give orders before the first client is let in.
+      const accept = (socket: Socket, way: Way) => proxy.#accept(socket, way)
+      proxy.#listener = await Listener.open(options.listen, accept, options.log)
       proxy.#sweeper = setInterval(() => proxy.#sweep(), sweepMs)
       proxy.#sweeper.unref()
       proxy.#watch.start()
@@ -186,6 +188,7 @@ export class Proxy {
   /** What keeps it from serving; empty when it is ready. */
   get notReady(): readonly string[] {
     if (this.#draining) return ['shutting down']
+    if (this.#listener === null) return ['it does not listen yet']
     return this.#databases.all
       .filter((database) => !database.ready)
       .map(({ options }) => `database "${options.name}" has no topology yet`)
@@ -242,11 +245,17 @@ export class Proxy {
     while (this.#links.size > 0 && this.#options.clock.nowMs() < until && !this.#draining) {
       await new Promise((resolve) => setTimeout(resolve, lookMs))
     }
-    if (!this.#draining) await this.drain(drainMs)
+    // Told to drain meanwhile, it waits for the end of that.
+    if (!this.#draining || this.#drained !== null) await this.drain(drainMs)
   }
 
   /** No new logins; sessions close as soon as their transaction ends, at the deadline in any case. */
-  async drain(deadlineMs: number): Promise<void> {
+  drain(deadlineMs: number): Promise<void> {
+    this.#drained ??= this.#drain(deadlineMs)
+    return this.#drained
+  }
+
+  async #drain(deadlineMs: number): Promise<void> {
     this.#draining = true
     this.#listener?.close()
     for (const session of this.sessions) session.drain()
@@ -310,7 +319,8 @@ export class Proxy {
     const { account, startup, framer, transport } = login
     const { socket, outbox } = transport
     const named = this.#databases.find(startup.database)
-    if (named === null && isConsole(startup.database)) {
+    // By which rule a client replicates says nothing of whether it may use the console.
+    if (named === null && isConsole(startup.database) && startup.replication.size === 0) {
       const { version, consoleUsers } = this.#options
       const client = { name: account.name, isAdmin: account.admin, socket, outbox, framer }
       const console = openConsole(startup.database, client, this.#commands, consoleUsers)

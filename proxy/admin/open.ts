@@ -43,8 +43,9 @@ type ConsoleClient = {
 }
 
 const nobody: ConsoleUsers = { admins: new Set(), stats: new Set() }
-const ownName = 'ringfence'
-const names: ReadonlySet<string> = new Set([ownName, 'pgbouncer'])
+/** Rules for the console name this one. */
+export const consoleName = 'ringfence'
+const names: ReadonlySet<string> = new Set([consoleName, 'pgbouncer'])
 
 /** What the process can be told by the console. */
 export function ordersOf(
@@ -68,7 +69,7 @@ export function openConsole(
 ): AdminConsole {
   const role: Role | null = isAdmin || admins.has(name) ? 'admin' : stats.has(name) ? 'stats' : null
   if (role === null) throw pgError('adminOnly')
-  const asker = { role, exact: database !== ownName }
+  const asker = { role, exact: database !== consoleName }
   return new AdminConsole({ socket, outbox, framer, asker, commands })
 }
 

@@ -28,6 +28,9 @@ describe('auth', () => {
     expect(
       configOf(rule('database: [app, all], user: [all], method: md5')).authRules,
     ).toMatchObject([{ database: null, user: null }])
+    expect(configOf(rule('database: [all, replication], method: reject')).authRules).toMatchObject([
+      { database: [{ special: 'all' }, { special: 'replication' }] },
+    ])
   })
 
   it('reads a lookup with its defaults, and paths as relative to the file', () => {

@@ -68,6 +68,8 @@ hostnogssenc last all samehost              trust
     ['host all all 10.0.0.0/8 scram-sha-256 map=x', '"option map=x" is not supported'],
     ['host all +staff 10.0.0.0/8 md5', '"+staff" is not supported'],
     ['host all /^a 10.0.0.0/8 md5', '"/^a" is not supported'],
+    // PostgreSQL reads it as one although it stands in quotes, as expressions with a comma must.
+    ['host "/^s{1,2}$" all all reject', '"/^s{1,2}$" is not supported'],
     ['host @list all 10.0.0.0/8 md5', '"@list" is not supported'],
     ['host samerole all 10.0.0.0/8 md5', '"samerole" is not supported'],
     ['host all all db.example.com md5', '"db.example.com" is not supported'],

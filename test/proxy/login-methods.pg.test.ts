@@ -9,6 +9,7 @@ import { createVerifier } from '../../wire/scram-keys.ts'
 import {
   errorFields,
   present,
+  rawClient,
   refusal,
   until,
   untilClosed,
@@ -86,9 +87,36 @@ describe('method any', () => {
     await start({ users: admins, authRules: [{ ...rule('any'), database: ['ringfence'] }] })
     expect((await console()).rows).toHaveLength(1)
   })
+
+  it('does not open it by a rule for replication, nor by one for all and replication', async () => {
+    const admins: readonly UserOptions[] = [
+      { name: 'boss', secret: { kind: 'password', password: 'pencil' }, admin: true },
+    ]
+    const replication = { special: 'replication' } as const
+    const all = { special: 'all' } as const
+    for (const database of [[replication], [all, replication]]) {
+      await start({ users: admins, authRules: [{ ...rule('any'), database }] })
+      for (const parameters of [[['replication', 'true']], []] as const) {
+        const place = as('boss', '', { database: 'ringfence' })
+        const { greeting, connection } = await rawClient(place, { parameters })
+        expect(errorFields(greeting)['C']).toMatch(/^(28000|0A000)$/)
+        connection.destroy()
+      }
+      await stack.close()
+    }
+    await start({})
+  })
 })
 
 describe('a rule for a database', () => {
+  it('that is the console holds under both of its names', async () => {
+    const refused = { ...rule('reject'), database: ['ringfence'] }
+    await start({ users, authRules: [refused, rule('trust')] })
+    for (const database of ['ringfence', 'pgbouncer']) {
+      expect(await logIn(as('anna', '', { database }))).toMatchObject({ code: '28000' })
+    }
+  })
+
   it('holds under its other names, too', async () => {
     const refused = { ...rule('reject'), database: ['real'] }
     const database = { name: 'real', aliases: ['other'], readOnlyAlias: 'reading' }
