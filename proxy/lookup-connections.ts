@@ -60,7 +60,12 @@ export class LookupConnections {
       await this.#turn()
       try {
         if (over) throw late
-        server = this.#takeIdle() ?? (await this.#open())
+        server = this.#takeIdle()
+        if (server === null) {
+          server = await this.#open()
+          if (over) throw late
+          await ask(server, this.#setUp)
+        }
         if (over) throw late
         const { rows } = await question(server, sql, parameter)
         this.#keep(server)
@@ -119,9 +124,12 @@ export class LookupConnections {
     if (target === null) throw pgError('serverUnreachable', ['lookup', 'no primary is known'])
     const { dial: options, timeoutMs } = this.#options
     const connectTimeoutMs = Math.min(options.connectTimeoutMs, timeoutMs)
-    const server = await dial(target, { ...options, connectTimeoutMs })
-    await ask(server, setUp)
-    return server
+    return await dial(target, { ...options, connectTimeoutMs })
+  }
+
+  /** A question that nobody waits for any more ends on the server, too: else each would keep a connection there. */
+  get #setUp(): string {
+    return `${setUp}; SET statement_timeout = ${Math.ceil(this.#options.timeoutMs)}`
   }
 
   #keep(server: ServerConnection): void {

@@ -58,6 +58,11 @@ export class ScriptedServer {
     return this.#port
   }
 
+  /** Connections that are open. */
+  get connections(): number {
+    return this.#sockets.size
+  }
+
   /** Listens, at the same port as before if it did. */
   async listen(): Promise<void> {
     const server = createServer((socket) => this.#accept(socket))
