@@ -1,13 +1,16 @@
 // SASLprep (RFC 4013) of passwords, as PostgreSQL does it (src/common/saslprep.c): its checks look at
 // the text before normalization, and a password it would refuse is used as it is.
-import {
-  leftToRight,
-  mappedToNothing,
-  nonAsciiSpaces,
-  prohibited,
-  rightToLeft,
-  unassigned,
-} from './saslprep-tables.ts'
+import * as words from './saslprep-tables.ts'
+
+/** Code points from the even numbers to the odd ones behind them, in order. */
+type Ranges = readonly number[]
+
+const nonAsciiSpaces = rangesOf(words.nonAsciiSpaces)
+const mappedToNothing = rangesOf(words.mappedToNothing)
+const prohibited = rangesOf(words.prohibited)
+const unassigned = rangesOf(words.unassigned)
+const rightToLeft = rangesOf(words.rightToLeft)
+const leftToRight = rangesOf(words.leftToRight)
 
 /** The password's canonical form; itself when it has none. */
 export function saslprep(password: string): string {
@@ -41,15 +44,24 @@ function isAllowed(codes: readonly number[]): boolean {
   )
 }
 
-/** Walks the table: passwords beyond ASCII are rare, and the key derivation costs far more. */
-function contains(table: string, code: number): boolean {
+/** What a client that is nobody yet sends is looked at character by character: each look has to be short. */
+function contains(ranges: Ranges, code: number): boolean {
+  let from = 0
+  let to = ranges.length / 2
+  while (from < to) {
+    const middle = (from + to) >> 1
+    if (code > (ranges[middle * 2 + 1] ?? 0)) from = middle + 1
+    else to = middle
+  }
+  return from * 2 < ranges.length && code >= (ranges[from * 2] ?? 0)
+}
+
+function rangesOf(table: string): Ranges {
   let end = 0
-  for (const word of table.split(' ')) {
+  return table.split(' ').flatMap((word) => {
     const [gap = '', more = '0'] = word.split('+')
     const start = end + Number.parseInt(gap, 36)
-    if (code < start) return false
     end = start + Number.parseInt(more, 36)
-    if (code <= end) return true
-  }
-  return false
+    return [start, end]
+  })
 }

@@ -267,6 +267,11 @@ describe('SASLprep', () => {
   ])('%j becomes %j: %s', (password, prepared) => {
     expect(saslprep(password)).toBe(prepared)
   })
+
+  it('looks at each character of a long password for a moment only', () => {
+    const long = '\u{1d165}'.repeat(200_000)
+    expect(saslprep(long)).toBe(long.normalize('NFKC'))
+  })
 })
 
 describe('md5', () => {
