@@ -111,7 +111,7 @@ function sentence(path: Path, value: unknown): string {
 
 /** JSON is YAML; what came from the environment is not looked up again. */
 function textOf(value: unknown): string {
-  return JSON.stringify(value).replaceAll('${', '$${')
+  return JSON.stringify(value).replaceAll('${', () => '$${')
 }
 
 function valueOf(text: string): unknown {

@@ -56,11 +56,11 @@ afterEach(() => {
 
 describe('a connection that looks users up', () => {
   it.each([
-    ['says nothing any more once it is logged in', silence],
-    ['cannot be set up', refusal],
-  ])('and %s costs its own question alone', async (_what, answer) => {
+    ['says nothing any more once it is logged in', silence, 'no answer within 200 ms'],
+    ['cannot be set up', refusal, 'no such setting'],
+  ])('and %s costs its own question alone', async (_what, answer, reason) => {
     server.answers.push(answer, done, row)
-    await expect(lookups.ask('SELECT', 'anna')).rejects.toThrow()
+    await expect(lookups.ask('SELECT', 'anna')).rejects.toThrow(reason)
     expect(await lookups.ask('SELECT', 'anna')).toEqual([['anna', 'secret']])
     expect(server.connections).toBe(1)
   })
