@@ -31,7 +31,7 @@ export function resetServer(
 /** What is known of the server's session no longer holds. */
 function forget(server: ServerConnection, query: string): void {
   server.unnamed = null
-  if (/^\s*DISCARD\s+ALL\s*;?\s*$/i.test(query)) {
+  if (/^\s*DISCARD\s+ALL\s*(?:;\s*)?$/i.test(query)) {
     server.settings = SettingsProfile.empty
     server.prepared.clear()
   } else {

@@ -36,20 +36,24 @@ function fromBinary(bytes: Uint8Array): (Uint8Array | null)[] | undefined {
   return at === bytes.length ? elements : undefined
 }
 
-const bounds = /^\s*(?:\[[-+\d:]+\]\s*)+=/
-const element =
-  /\s*(?:"((?:[^"\\]|\\[^])*)"|((?:[^\s{},"\\]|\\[^])(?:[^{},"\\]|\\[^])*?))\s*([,{}])/y
+/** As array_isspace() has it: in a text of one byte per character, \s would take parts of letters. */
+const blank = String.raw`[ \t\n\r\v\f]`
+const bounds = new RegExp(String.raw`^${blank}*(?:\[[-+\d:]+\]${blank}*)+=`)
+const structure = new RegExp(String.raw`${blank}*([{},])`, 'y')
+const element = new RegExp(
+  String.raw`(?:${blank}*"((?:[^"\\]|\\[^])*)"${blank}*|((?:[^{},"\\]|\\[^])+))(?=[,{}])`,
+  'y',
+)
 
 /** `text` has one byte per character, so that UTF-8 passes through. */
 function fromText(text: string): (Uint8Array | null)[] | undefined {
-  const body = text.replace(bounds, '').trim()
+  const body = trimmed(text.replace(bounds, ''))
   if (!body.startsWith('{') || !body.endsWith('}')) return undefined
   const elements: (Uint8Array | null)[] = []
   let depth = 1
   let at = 1
   while (depth > 0) {
     if (elements.length > elementsMax) return undefined
-    const structure = /\s*([{},])/y
     structure.lastIndex = at
     const mark = structure.exec(body)
     if (mark !== null) {
@@ -60,10 +64,28 @@ function fromText(text: string): (Uint8Array | null)[] | undefined {
     element.lastIndex = at
     const match = element.exec(body)
     if (match === null) return undefined
-    const [, quoted, bare] = match
-    if (bare !== undefined && bare.toUpperCase() === 'NULL') elements.push(null)
-    else elements.push(Buffer.from((quoted ?? bare ?? '').replaceAll(/\\([^])/g, '$1'), 'latin1'))
-    at = element.lastIndex - 1
+    const [, quoted, written = ''] = match
+    const bare = trimmed(written)
+    if (quoted === undefined && bare.toUpperCase() === 'NULL') elements.push(null)
+    else elements.push(Buffer.from((quoted ?? bare).replaceAll(/\\([^])/g, '$1'), 'latin1'))
+    at = element.lastIndex
   }
-  return body.slice(at).trim() === '' ? elements : undefined
+  return trimmed(body.slice(at)) === '' ? elements : undefined
+}
+
+const isBlank = (text: string, at: number) => ' \t\n\r\v\f'.includes(text.charAt(at))
+
+/** Without blanks at both ends, but for one behind a backslash. */
+function trimmed(text: string): string {
+  let [from, to] = [0, text.length]
+  while (from < to && isBlank(text, from)) from += 1
+  while (to > from && isBlank(text, to - 1)) to -= 1
+  return text.slice(from, to < text.length && isEscape(text, to - 1) ? to + 1 : to)
+}
+
+/** True when a backslash at `at` is no letter itself, but says that what follows is one. */
+function isEscape(text: string, at: number): boolean {
+  let from = at
+  while (from >= 0 && text.charAt(from) === '\\') from -= 1
+  return (at - from) % 2 === 1
 }

@@ -57,7 +57,7 @@ export class AutoPrepare {
  * as an INTERVAL of seconds and becomes one of minutes then. Dates and UUIDs are none.
  */
 const intervalStart =
-  /^(?!\s*\d{4}-\d+-\d|[\da-f]{8}-[\da-f]{4}-)[\s@+.-]*(?:[cdhmswy][a-z]*\s*|us[a-z]*\s*)?[\s@+.-]*\d/i
+  /^(?!\s*\d{4}-\d+-\d|[\da-f]{8}-[\da-f]{4}-)[\s@+.-]*(?:(?:[cdhmswy]|us)[a-z]*[\s@+.-]*)?\d/i
 const bareNumber = /\d(?:\s*$|\s+ago\s*$|\s+[-+.\d]|[.:])/i
 const int4 = 23
 const parametersMax = 100

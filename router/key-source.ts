@@ -189,7 +189,7 @@ function readText(source: KeySource, bytes: Uint8Array, family: CastFamily): Rea
     const text = textOf(bytes).trim()
     const integer = integerOf(text)
     if (integer === undefined) {
-      return /^[-+]?[\d_]*\.?[\d_]*(e[-+]?\d+)?$/i.test(text)
+      return /^[-+]?[\d_]*(?:\.[\d_]*)?(?:e[-+]?\d+)?$/i.test(text)
         ? fraction(source, 'numeric')
         : invalid('numeric', bytes)
     }
@@ -295,8 +295,7 @@ function integerOf(text: string): bigint | undefined {
   // Far outside of 64 bits: any integer out of range stands for it.
   if (significant.length - scale > 40) return 2n ** 64n
   if (scale > 0) {
-    const zeros = significant.length - significant.replace(/0+$/, '').length
-    if (zeros < scale) return undefined
+    if (!/^0*$/.test(significant.slice(-scale))) return undefined
   }
   const kept = scale > 0 ? significant.slice(0, significant.length - scale) : significant
   const value = BigInt(kept === '' ? '0' : kept) * (scale < 0 ? 10n ** BigInt(-scale) : 1n)

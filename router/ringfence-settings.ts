@@ -28,14 +28,14 @@ export function ringfenceSetting(statement: VariableSetStmt): Route | undefined 
 }
 
 const primaryWord =
-  /^\s*SET\s+(?:(LOCAL|SESSION)\s+)?ringfence\.target(?:\s*=\s*|\s+TO\s+)primary\s*;?\s*$/i
+  /^SET\s+(?:(LOCAL|SESSION)\s+)?ringfence\.target(?:\s*=\s*|\s+TO\s+)primary\s*;?$/i
 
 /**
  * Route of SET ringfence.target = primary, without quotes: PRIMARY is a reserved word, which the grammar does not take
  * there. Only as a string's one statement; undefined for any other text.
  */
 export function setToPrimary(sql: string): Route | undefined {
-  const match = primaryWord.exec(sql)
+  const match = primaryWord.exec(sql.trim())
   if (match === null) return undefined
   const name = `${prefix}target`
   const local = match[1]?.toLowerCase() === 'local'

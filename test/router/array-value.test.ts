@@ -47,8 +47,20 @@ describe('array values', () => {
     ['{{1,2},{3,NULL}}', ['1', '2', '3', null]],
     ['[0:1]={1,2}', ['1', '2']],
     ['{null,"null",a\\"b,a b }', [null, 'null', 'a"b', 'a b']],
+    // U+00A0 ends the bytes of à, and is no blank of PostgreSQL's.
+    ['{à, à\u00a0 ,\\à}', ['à', 'à\u00a0', 'à']],
+    ['{a\\ , b\\\\ ,\\ c}', ['a ', 'b\\', ' c']],
+    [`{a${' '.repeat(300_000)},"b"${' '.repeat(300_000)}}`, ['a', 'b']],
   ])('%s', (array, elements) => {
     expect(text(array)).toEqual(elements)
+  })
+
+  it.each([
+    ['blanks', `{a${' '.repeat(300_000)}"}`],
+    ['blanks at the beginning', `{${' '.repeat(300_000)}x"}`],
+    ['letters', `{${'a'.repeat(300_000)}"}`],
+  ])('%s are not taken apart in all ways', (_, array) => {
+    expect(text(array)).toBeUndefined()
   })
 
   it.each(['', '1', '{', '}', '{1', '{1}x', '{"a}', '{a"b"}', '{1}{2}'])('%s is none', (array) => {
