@@ -3,8 +3,10 @@ import { Command } from 'commander'
 import { addServeCommand } from './commands/serve.ts'
 import { programVersion } from './version.ts'
 
-// Whoever reads our output, such as head, may stop doing so.
-process.stdout.on('error', () => process.exit())
+// Whoever reads our output, such as head, may stop doing so: what is under way is stopped as by Ctrl-C.
+process.stdout.on('error', () => {
+  if (!process.emit('SIGINT')) process.exit(1)
+})
 
 const program = new Command('ringfence')
   .description('PostgreSQL sharding and connection pooling that is never wrong')

@@ -38,6 +38,8 @@ export async function runMoves(
       start(move)
     }
     await Promise.race(running)
+    // One of them may have a fence to lift before it stops.
+    if (options.signal.aborted) await Promise.all(running)
     options.signal.throwIfAborted()
   }
   return moves.flatMap(({ id }) => results.get(id) ?? [])

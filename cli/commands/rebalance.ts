@@ -39,6 +39,13 @@ const wishes: readonly (readonly [MoveWish, string])[] = [
   ['complete', 'end a move that has switched: delete the rows on the source'],
 ]
 
+/** Options of moves that are made now: kept ones have their own. */
+const ofNewMoves: ReadonlySet<string> = new Set(
+  `--epsilon --max-bytes --max-moves --workers --rate --max-wal-retained --max-replica-lag
+   --max-latency-factor --cutover-timeout --cutover-tries --prepare-timeout --max-time --no-verify
+   --keep-source`.split(/\s+/),
+)
+
 /** commander would take null for no value. */
 const untilTold = -1
 
@@ -91,8 +98,13 @@ function addRun(group: Command): void {
       'virtual nodes, such as 0-1023,2000; those that --from owns are moved',
     )
   addRunning(addLimits(addTarget(command))).action(
-    ({ maxBytes, ...flags }: RunFlags & LimitFlags & { maxBytes?: number }) =>
-      finish(runCommand({ ...flags, maxBytes: maxBytes ?? null, limits: limitsOf(flags) }, out)),
+    ({ maxBytes, ...flags }: RunFlags & LimitFlags & { maxBytes?: number }) => {
+      const given = command.options
+        .filter((option) => command.getOptionValueSource(option.attributeName()) === 'cli')
+        .flatMap(({ long }) => (long !== undefined && ofNewMoves.has(long) ? [long] : []))
+      const limits = limitsOf(flags)
+      return finish(runCommand({ ...flags, maxBytes: maxBytes ?? null, given, limits }, out))
+    },
   )
 }
 

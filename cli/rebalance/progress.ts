@@ -1,10 +1,11 @@
 // How running moves are shown: on a terminal a line for each with a bar, redrawn; else a plain line whenever a state
 // changes and now and then while rows are copied.
 import { Listr } from 'listr2'
+import { hasEnded } from '../../catalog/move-state.ts'
 import type { Move } from '../../catalog/move-store.ts'
 import { describeSet, describeState } from './describe.ts'
 
-/** Told of every change; `end` waits until everything is shown. */
+/** Told of every change; `end`, also of a run that was cut short, leaves the terminal as it was. */
 export type ProgressView = {
   move(move: Move): void
   throttled(moveId: number, reason: string | null): void
@@ -45,42 +46,52 @@ function lineView(): ProgressView {
 
 function terminalView(moves: readonly Move[]): ProgressView {
   const rates = new Rates()
-  const tasks = new Map<number, (text: string, done: Move | null) => void>()
+  const shown = new Map(moves.map(({ id }) => [id, new ShownMove()]))
   const list = new Listr(
     moves.map((move) => ({
       title: `move ${move.id} ${move.from} → ${move.to}, ${describeSet(move)}`,
-      task: (_context, task) =>
-        new Promise<void>((resolve, reject) => {
-          tasks.set(move.id, (text, ended) => {
-            task.output = text
-            if (ended?.state === 'done') resolve()
-            else if (ended !== null) reject(new Error(describeState(ended)))
-          })
-        }),
+      task: async (_context, task) => {
+        const failure = await shown.get(move.id)?.follow((text) => (task.output = text))
+        if (failure !== undefined && failure !== null) throw new Error(failure)
+      },
     })),
-    { concurrent: true, exitOnError: false },
+    // A signal is the command's to obey: listr would wait for tasks that have no end then.
+    { concurrent: true, exitOnError: false, registerSignalListeners: false },
   )
-  const shown = list.run().catch(() => undefined)
-  const latest = new Map<number, Move>()
+  const running = list.run().catch(() => undefined)
   return {
     move(move) {
-      latest.set(move.id, move)
-      const ended = move.state === 'done' || move.state === 'aborted'
-      tasks.get(move.id)?.(
-        `${bar(move)} ${describeState(move, rates.of(move))}`,
-        ended ? move : null,
-      )
+      const text = describeState(move, rates.of(move))
+      shown.get(move.id)?.tell(`${bar(move)} ${text}`)
+      if (hasEnded(move.state)) shown.get(move.id)?.end(move.state === 'done' ? null : text)
     },
     throttled(moveId, reason) {
-      if (reason !== null) tasks.get(moveId)?.(`copying rests: ${reason}`, null)
+      if (reason !== null) shown.get(moveId)?.tell(`copying rests: ${reason}`)
     },
     async end() {
-      for (const [id, tell] of tasks) {
-        const move = latest.get(id)
-        if (move !== undefined) tell(describeState(move), move)
-      }
-      await shown
+      for (const each of shown.values()) each.end('left as it is')
+      await running
     },
+  }
+}
+
+/** What is said of a move, before and after its line is there. */
+class ShownMove {
+  readonly #ended = Promise.withResolvers<string | null>()
+  #show: (text: string) => void = () => undefined
+
+  tell(text: string): void {
+    this.#show(text)
+  }
+
+  /** Null, or why it is not done; the first call counts. */
+  end(failure: string | null): void {
+    this.#ended.resolve(failure)
+  }
+
+  follow(show: (text: string) => void): Promise<string | null> {
+    this.#show = show
+    return this.#ended.promise
   }
 }
 

@@ -34,7 +34,12 @@ export type RunFlags = MoverFlags & {
   readonly epsilon: number
   readonly maxBytes: number | null
   readonly limits: MoveOptions
+  /** Options of a plan and its moves that stand on the command line. */
+  readonly given: readonly string[]
 }
+
+/** What asks a run to stop; the last comes with a terminal that goes away. */
+const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Exit code 0 when every move is done, 1 otherwise. */
 export async function runCommand(flags: RunFlags, out: (text: string) => void): Promise<number> {
@@ -46,7 +51,7 @@ export async function runCommand(flags: RunFlags, out: (text: string) => void): 
     const planned = (await listMoves(catalog, { active: true })).filter(
       ({ state }) => state === 'planned',
     )
-    if (planned.length > 0) return planned
+    if (planned.length > 0) return keptAsTheyAre(planned, flags)
     const { moves } = await propose(database, flags)
     return moves.map(({ from, to, vnodes, keys }) => ({
       from,
@@ -71,6 +76,19 @@ export async function runCommand(flags: RunFlags, out: (text: string) => void): 
   return runAll(database, moves, flags, out)
 }
 
+/** @throws CommandFailure rather than run them otherwise than it was asked for */
+function keptAsTheyAre(
+  planned: readonly Move[],
+  { given }: Pick<RunFlags, 'given'>,
+): readonly Move[] {
+  if (given.length === 0) return planned
+  const ids = planned.map(({ id }) => id).join(', ')
+  throw new CommandFailure(
+    `${given.join(', ')} would change nothing: moves ${ids} were kept with options of their own; ` +
+      'run them without, or abort them with "ringfence rebalance abort <move>" and plan anew',
+  )
+}
+
 /** Takes up every move that has not ended. Exit code 0 when all are done or aborted as was asked. */
 export async function resumeCommand(
   flags: Pick<
@@ -80,18 +98,7 @@ export async function resumeCommand(
   out: (text: string) => void,
 ): Promise<number> {
   const database = await readMover(flags)
-  const moves = await withMoverCatalog(database, async (catalog) => {
-    const active = await listMoves(catalog, { active: true })
-    if (flags.dryRun) return active
-    for (const { id, wish: wanted } of active) if (wanted === 'pause') await wish(catalog, id, null)
-    // Through to the end: sources that were to be kept are not.
-    for (const { id, state, wish: wanted, options } of active) {
-      if (state === 'switched' && wanted === null && options.keepSourceMs === null) {
-        await wish(catalog, id, 'complete')
-      }
-    }
-    return active
-  })
+  const moves = await withMoverCatalog(database, (catalog) => listMoves(catalog, { active: true }))
   if (moves.length === 0) {
     if (flags.json) out(`${JSON.stringify({ moves: [] })}\n`)
     else out('no move is unfinished\n')
@@ -99,7 +106,18 @@ export async function resumeCommand(
   }
   if (flags.dryRun) return dryRun(database, moves, flags, out)
   await confirm(moves, flags)
+  await withMoverCatalog(database, (catalog) => wishOnwards(catalog, moves))
   return runAll(database, moves, flags, out)
+}
+
+/** Nothing rests, and sources that were to be kept are not: through to the end. */
+async function wishOnwards(catalog: Client, moves: readonly Move[]): Promise<void> {
+  for (const { id, state, wish: wanted, options } of moves) {
+    if (wanted !== null && wanted !== 'pause') continue
+    const isKept = state === 'switched' && options.keepSourceMs === null
+    if (isKept) await wish(catalog, id, 'complete')
+    else if (wanted === 'pause') await wish(catalog, id, null)
+  }
 }
 
 /** Runs moves and shows how they go. Exit code 0 when none was left unfinished or failed. */
@@ -113,7 +131,7 @@ export async function runAll(
   const controller = new AbortController()
   const interrupted = () =>
     controller.abort(new CommandFailure('interrupted; go on with: ringfence rebalance resume'))
-  process.on('SIGINT', interrupted).on('SIGTERM', interrupted)
+  for (const each of stopSignals) process.on(each, interrupted)
   try {
     const results = await runMoves(moves, {
       database,
@@ -125,7 +143,8 @@ export async function runAll(
     await view.end()
     return report(results, flags, out)
   } finally {
-    process.off('SIGINT', interrupted).off('SIGTERM', interrupted)
+    await view.end()
+    for (const each of stopSignals) process.off(each, interrupted)
   }
 }
 
@@ -211,8 +230,19 @@ async function confirm(
     const set = 'set' in move ? move.set : { vnodes: move.vnodes, keys: move.keys, except: [] }
     process.stdout.write(`${move.from} → ${move.to}: ${describeSet({ set })}\n`)
   }
-  const question = createInterface({ input: process.stdin, output: process.stdout })
-  const answer = await question.question('Run? [y/N] ')
-  question.close()
-  if (!/^y(?:es)?$/i.test(answer.trim())) throw new CommandFailure('nothing was done')
+  if (!/^y(?:es)?$/i.test((await ask('Run? [y/N] ')).trim())) {
+    throw new CommandFailure('nothing was done')
+  }
+}
+
+/** A line of the terminal; empty at Ctrl-C and Ctrl-D, which close it without an answer. */
+async function ask(question: string): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stdout })
+  const closed = new Promise<string>((resolve) => {
+    terminal.once('close', () => resolve(''))
+  })
+  const answer = await Promise.race([terminal.question(question), closed])
+  terminal.close()
+  if (answer === '') process.stdout.write('\n')
+  return answer
 }
