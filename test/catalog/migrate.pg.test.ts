@@ -23,8 +23,9 @@ describe.each(inject('servers'))('init on PostgreSQL $version', (servers) => {
       's1: shard/002-commit-record',
       's1: shard/003-sequences',
       's1: shard/004-move',
+      's1: shard/005-grants',
     ])
-    expect(applied.filter((name) => !name.startsWith('s1: '))).toHaveLength(8)
+    expect(applied.filter((name) => !name.startsWith('s1: '))).toHaveLength(10)
     const state = async () => [
       await column(home.client, 'SELECT t::text FROM ringfence.topology t'),
       await column(home.client, 'SELECT v::text FROM ringfence.vnode v ORDER BY vnode'),
@@ -51,7 +52,7 @@ describe.each(inject('servers'))('init on PostgreSQL $version', (servers) => {
     fixture = await openFixture(servers)
     const { shards } = fixture
     const runs = await Promise.all([1, 2, 3].map(() => initialise({ shards, rules })))
-    expect(runs.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 0, 15])
+    expect(runs.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 0, 18])
   })
 
   it('finishes what a run that was cut short has begun', async () => {
@@ -61,8 +62,22 @@ describe.each(inject('servers'))('init on PostgreSQL $version', (servers) => {
     const [, , third] = shards
     await third.client.query('CREATE SCHEMA ringfence')
     const { applied } = await initialise({ shards, rules })
-    expect(applied).toHaveLength(8)
+    expect(applied).toHaveLength(10)
     expect(await initialise({ shards, rules })).toEqual({ applied: [] })
+  })
+
+  it('lets clients run its functions where PUBLIC may run none by default', async () => {
+    fixture = await openFixture(servers)
+    const { shards } = fixture
+    for (const { client } of shards) {
+      await client.query('ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC')
+    }
+    await initialise({ shards, rules })
+    const [, second] = shards
+    const sql = `SELECT p.oid::regprocedure::text FROM pg_proc p
+      WHERE p.pronamespace = 'ringfence'::regnamespace
+        AND NOT EXISTS (SELECT FROM aclexplode(p.proacl) WHERE grantee = 0)`
+    expect(await column(second.client, sql)).toEqual([])
   })
 
   it('gives ringfence.vnode() the key hash for every key type, inlined by the planner', async () => {
