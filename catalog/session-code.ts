@@ -6,11 +6,26 @@ import type { Ask } from './schema-loader.ts'
 
 /** What in a function's text may outlive its transaction; EXECUTE runs what only it knows. */
 const says = [
-  String.raw`\m(set_config|execute|advisory|setseed|dblink\w*|pg_temp|temp|temporary)\M`,
+  String.raw`\m(set_config|execute|advisory|setseed|dblink\w*|pg_temp|temp|temporary|deallocate)\M`,
   String.raw`pg_(try_)?advisory_lock`,
   String.raw`(^|;|\mbegin\M|\mthen\M|\melse\M|\mloop\M)\s*(set|reset|load|listen|prepare|discard)\M`,
   String.raw`with\s+hold`,
 ].join('|')
+
+/** What nobody can look up: settings whose names the text makes up, and what is in no view. */
+const unknowable = [
+  String.raw`set_config\s*\(\s*[^'\s]`,
+  String.raw`'\s*set\s+(session\s+)?(%|["a-z0-9_.]*'+\s*\|\|)`,
+  String.raw`\mexecute\s+\$[0-9]`,
+  String.raw`\m(setseed|dblink_connect\w*|pg_backup_start|pg_(create|copy)_(logical|physical)_replication_slot)\M`,
+  String.raw`\mset\s+(session\s+)?seed\M`,
+  String.raw`(^|;|\mbegin\M|\mthen\M|\melse\M|\mloop\M)\s*load\M`,
+].join('|')
+
+/** A string constant for whatever standard_conforming_strings says. */
+function quoted(pattern: string): string {
+  return ` E'${pattern.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+}
 
 /** System functions that do the same by themselves, in a view or a default. */
 const systemFunctions = '^(set_config|setseed|pg_(try_)?advisory_lock.*|(query|cursor)_to_xml.*)$'
@@ -29,14 +44,15 @@ const harmless = [
 const sql = `
 WITH RECURSIVE bodies AS MATERIALIZED (
   SELECT p.oid, pg_catalog.lower(p.proname) AS name, l.lanname AS language, p.provolatile,
-    pg_catalog.lower(COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc, '')) AS body
+    pg_catalog.lower(COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc, '')) AS body,
+    pg_catalog.lower(pg_catalog.array_to_string(p.proargnames, '|')) AS arguments
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_language l ON l.oid = p.prolang
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'ringfence')
 ), direct AS MATERIALIZED (
-  SELECT b.oid, b.name, b.body FROM bodies b
-  WHERE CASE WHEN b.language IN ('sql', 'plpgsql') THEN b.body ~ '${says}'
+  SELECT b.oid, b.name, b.body, b.arguments FROM bodies b
+  WHERE CASE WHEN b.language IN ('sql', 'plpgsql') THEN b.body ~${quoted(says)}
     WHEN b.language IN ('c', 'internal') THEN b.provolatile = 'v' AND NOT EXISTS (
       SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
       WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = b.oid
@@ -66,11 +82,12 @@ WITH RECURSIVE bodies AS MATERIALIZED (
     SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, pg_catalog.pg_get_triggerdef(oid)
     FROM pg_catalog.pg_trigger WHERE tgqual::pg_catalog.text ~ s.calls
   ) tree
-), starts(class, oid, body) AS MATERIALIZED (
-  SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, oid, body FROM direct
-  UNION ALL SELECT class, oid, body FROM trees
+), starts(class, oid, body, arguments) AS MATERIALIZED (
+  SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, oid, body, arguments FROM direct
+  UNION ALL SELECT class, oid, body, '' FROM trees
 ), things(class, oid, unknowable) AS (
-  SELECT class, oid, body ~ 'set_config\\s*\\(\\s*[^''\\s]' FROM starts
+  SELECT class, oid, body ~${quoted(unknowable)} OR (arguments <> ''
+    AND body ~ (${quoted(String.raw`\mexecute\s+(`)} || arguments ||${quoted(String.raw`)\M`)})) FROM starts
   UNION
   SELECT next.class, next.oid, t.unknowable FROM things t CROSS JOIN LATERAL (
     SELECT d.classid AS class, d.objid AS oid FROM pg_catalog.pg_depend d
@@ -119,14 +136,14 @@ UNION SELECT 'anywhere', '' FROM things t WHERE t.class IN ('pg_catalog.pg_opera
 UNION SELECT 'ddl', '' FROM pg_catalog.pg_event_trigger e JOIN things t ON t.oid = e.evtfoid
 WHERE t.class = 'pg_catalog.pg_proc'::pg_catalog.regclass
 UNION SELECT 'setting', m[1] FROM starts s, pg_catalog.regexp_matches(s.body,
-  '([a-z_][a-z0-9_$]*(?:\\.[a-z_][a-z0-9_$]*)+)', 'g') m
+  ${quoted(String.raw`([a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)+)`)}, 'g') m
 UNION SELECT 'unknowable', COALESCE(p.proname, c.relname) FROM things t
 LEFT JOIN pg_catalog.pg_proc p ON t.class = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = t.oid
 LEFT JOIN pg_catalog.pg_class c ON t.class = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = t.oid
 WHERE t.unknowable AND COALESCE(p.oid, c.oid) IS NOT NULL`
 
-// Compiling the query takes a hundred times as long as running it.
-const uncompiled = 'SET LOCAL jit = off;'
+// Compiling the query takes a hundred times as long as running it. Names must come as we read them.
+const uncompiled = "SET LOCAL jit = off;SET LOCAL client_encoding = 'UTF8';"
 
 /** Not for the middle of a transaction, whose `jit` it would change. @throws what `ask` throws */
 export async function loadSessionCode(ask: Ask): Promise<SessionCode> {

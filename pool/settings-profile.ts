@@ -61,6 +61,11 @@ export class SettingsProfile {
     return [...this.#statements.keys()].filter((name) => name.includes('.'))
   }
 
+  /** Settings that the server lists, by name; without who the session acts as. */
+  get listed(): readonly (readonly [name: string, sql: string])[] {
+    return [...this.#statements].filter(([name]) => !name.includes('.') && !isIdentity(name))
+  }
+
   /** Settings by name with the SQL that puts each in force, in the order in which they were made. */
   static of(settings: Iterable<readonly [name: string, sql: string]>): SettingsProfile {
     const statements = new Map<string, string>()

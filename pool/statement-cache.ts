@@ -44,9 +44,14 @@ export class StatementCache {
       this.hits += 1
       return known
     }
-    this.#count += 1
-    const entry = { name: `ringfence_${this.#count}`, sql: Uint8Array.from(sql), paramTypes }
+    const entry = this.alone(sql, paramTypes)
     this.#byContent.set(key, entry)
     return entry
+  }
+
+  /** An entry that nobody else shares: what its constants are read by is not known. */
+  alone(sql: Uint8Array, paramTypes: readonly number[]): CachedStatement {
+    this.#count += 1
+    return { name: `ringfence_${this.#count}`, sql: Uint8Array.from(sql), paramTypes }
   }
 }

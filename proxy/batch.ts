@@ -19,7 +19,7 @@ import { refusePin } from './effects.ts'
 import { endsFailure } from './query.ts'
 import { isRepeatable, noRead, type ReadFacts, suitsReplica } from './read-facts.ts'
 import type { SessionState } from './session-state.ts'
-import { scopeNow } from './statement-scope.ts'
+import { internNow, mayChangeReading } from './statement-scope.ts'
 import { ClientStatement, type Portal } from './statements.ts'
 import { type Where, mergeWhere, whereOf } from './where.ts'
 
@@ -75,10 +75,12 @@ export type Batch = {
 export function readBatch(frames: readonly Frame[], state: SessionState): Batch {
   const items: BatchItem[] = []
   let where: Where = '(nowhere)'
+  let unsure = isUnderWay(state)
   for (const frame of frames) {
     try {
-      const item = readItem(frame, state)
+      const item = readItem(frame, state, unsure)
       items.push(item)
+      unsure ||= item.kind === 'execute' && mayChangeReading(item.portal.prepared, state)
       where = mergeWhere(where, itemWhere(item, state))
     } catch (error) {
       const known = toPgError(error)
@@ -89,10 +91,16 @@ export function readBatch(frames: readonly Frame[], state: SessionState): Batch 
   return { items, where: settleBegin(items, where), error: null }
 }
 
-function readItem({ code, bytes }: Frame, state: SessionState): BatchItem {
+/** What a Flush has sent ahead is not answered yet. */
+function isUnderWay({ leases }: SessionState): boolean {
+  for (const { server } of leases) if (server.exchangesOwed > 0) return true
+  return false
+}
+
+function readItem({ code, bytes }: Frame, state: SessionState, unsure: boolean): BatchItem {
   switch (code) {
     case frontend.parse:
-      return readParse(bytes, state)
+      return readParse(bytes, state, unsure)
     case frontend.bind:
       return readBind(bytes, state)
     case frontend.describe: {
@@ -137,22 +145,23 @@ function readDescribe(
   return foreign(frame, 'describe', state) ?? unknown(what, name)
 }
 
-function readParse(frame: Uint8Array, state: SessionState): BatchItem {
+function readParse(frame: Uint8Array, state: SessionState, unsure: boolean): BatchItem {
   const { name, sql, paramTypes } = decodeParse(frame)
   if (name !== '' && state.statements.has(name)) {
     throw state.failure === 'none' ? pgError('preparedStatementExists', [name]) : state.aborted
   }
-  const { router, statements } = state.database
+  const { router } = state.database
   const { reading } = state
   const prepared = router.statements(sql, reading.context)
   if (prepared.statements.length > 1) throw pgError('multipleCommandsPrepared')
   refusePin(prepared, state)
   // What differs in its hints alone is one statement on the servers.
   const plain = prepared.hints === null ? sql : blankHints(sql, prepared.hintSpans)
-  const cached = statements.intern(plain, paramTypes, scopeNow(state))
+  const text = { sql: plain, types: paramTypes }
+  const cached = internNow(state, text, unsure && name !== '')
   const statement = new ClientStatement(name !== '', cached, prepared, reading)
   refuseInFailed(statement, state)
-  state.define(name, statement)
+  state.define(name, statement, unsure)
   return { kind: 'parse', frame, statement, prepared }
 }
 
@@ -176,7 +185,9 @@ function readBind(frame: Uint8Array, state: SessionState): BatchItem {
   const plan = state.plan(prepared, 0, params)
   if (plan.kind === 'refuse' && state.failure !== 'server') throw plan.error
   const bound = { statement, prepared, params, plan, bindFrame: frame }
-  const portal: Portal = { ...bound, shard: null, begun: false }
+  const before = message.portal === '' ? null : (state.portals.get(message.portal) ?? null)
+  const hides = before?.hides ?? before
+  const portal: Portal = { ...bound, shard: null, begun: false, hides }
   state.portals.set(message.portal, portal)
   return { kind: 'bind', frame, name: message.portal, portal }
 }

@@ -4,6 +4,8 @@ import type { PinReason, Plan } from '../router/plan.ts'
 import type { BoundParams, Prepared } from '../router/router.ts'
 import { lookFor, noTraces, type SessionCode } from '../router/traces.ts'
 import { mayLeaveState } from './dialect.ts'
+import type { Lease } from './leases.ts'
+import { noteLook } from './session-look.ts'
 import type { SessionState } from './session-state.ts'
 import type { Effect, Portal } from './statements.ts'
 
@@ -18,7 +20,7 @@ export function effectOf(
   const command = plan.kind === 'session' ? plan.command : null
   const { sql, traces } = statement
   const look = traces === noTraces ? 'none' : lookFor(traces, knownCode(state))
-  const ddl = statement.command === 'ddl'
+  const ddl = statement.command === 'ddl' || traces.ddl
   const pin = statement.pin !== null && pinsAtOnce.has(statement.pin) ? statement.pin : null
   const doubted = state.dialect.differs && state.dialect.doubts(prepared)
   if (doubted)
@@ -35,11 +37,45 @@ export function effectOf(
  * run since: what is in force then is looked up.
  */
 export function effectOfPortal(state: SessionState, portal: Portal, writes = false): Effect | null {
-  const { prepared, plan, params, begun } = portal
+  const { prepared, plan, params, begun, hides } = portal
   const effect = effectOf(state, { prepared, index: 0, plan, params }, writes)
   portal.begun = true
+  if (hides !== null) return eitherOf(effect, hides, writes)
   if (!begun || effect === null || effect.command === null) return effect
   return { ...effect, command: null, look: 'settings' }
+}
+
+/** Servers that a planned statement is about to run on are looked at behind it, as far as its traces ask for that. */
+export function noteLooks(state: SessionState, planned: Planned, leases: readonly Lease[]): void {
+  const effect = effectOf(state, planned)
+  if (effect === null) return
+  for (const { server } of leases) noteLook(state, effect, server.shard)
+}
+
+/** Of a portal that only its server knows: nobody here has seen what it runs. */
+export function effectOfForeign(writes: boolean): Effect {
+  return { ...unseen, writes }
+}
+
+const unseen: Effect = {
+  command: null,
+  sql: '',
+  params: null,
+  pin: null,
+  look: 'settings',
+  traces: { ...noTraces, opaque: true },
+  ddl: false,
+  writes: true,
+}
+
+/** Where the Bind has failed for its name, what runs is the portal that had it before. */
+function eitherOf(effect: Effect | null, { prepared }: Portal, writes: boolean): Effect {
+  const before = prepared.statements[0]
+  const traces = before?.traces ?? noTraces
+  const settings = [...traces.settings, ...(effect?.traces.settings ?? [])]
+  const known = effect ?? { ...unseen, sql: before?.sql ?? '', writes }
+  const pin = known.pin ?? before?.pin ?? null
+  return { ...known, pin, look: 'settings', traces: { ...traces, opaque: true, settings } }
 }
 
 /** Of a text in which its server may see more than we do: it is looked at as one that could not be read. */
@@ -75,7 +111,8 @@ const preparesTransaction = /^\s*prepare\s+transaction\b/i
 
 /** True for PREPARE TRANSACTION. */
 export function isPrepare(sql: string): boolean {
-  return /\bprepare\b[^]*\btransaction\b/i.test(sql)
+  const at = sql.search(/\bprepare\b/i)
+  return at >= 0 && /\btransaction\b/i.test(sql.slice(at))
 }
 
 /**

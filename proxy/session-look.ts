@@ -43,15 +43,20 @@ UNION ALL SELECT 'PREPARE', NULL, NULL WHERE EXISTS (
   SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)
 UNION ALL SELECT 'LISTEN', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())`
 
-function settingsSql(names: readonly string[]): string {
+function settingsSql(names: readonly string[], before: SettingsProfile): string {
   const list = names.map(quoteLiteral).join(', ')
+  const listed = before.listed.map(([name]) => quoteLiteral(name)).join(', ')
   return `
 UNION ALL SELECT 'setting', name, setting FROM pg_catalog.pg_settings
 WHERE source = 'session' AND name !~ ${passing}
 UNION ALL SELECT 'own setting', n, pg_catalog.current_setting(n, true)
 FROM pg_catalog.unnest(ARRAY[${list}]::pg_catalog.text[]) n
 UNION ALL SELECT 'setting', n, pg_catalog.current_setting(n)
-FROM pg_catalog.unnest(ARRAY['session_authorization', 'role']) n`
+FROM pg_catalog.unnest(ARRAY['session_authorization', 'role']) n
+UNION ALL SELECT 'hidden', n, NULL FROM pg_catalog.unnest(ARRAY[${listed}]::pg_catalog.text[]) n
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) = n)
+UNION ALL SELECT 'prepared', pg_catalog.count(*)::pg_catalog.text, NULL
+FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql`
 }
 
 /** What both want to know. */
@@ -92,10 +97,13 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
       ...(coded?.settings ?? []),
       ...server.settings.customNames,
     ])
-    const rows = await question(deep ? thingsSql + settingsSql([...custom]) : thingsSql)
+    const rows = await question(
+      deep ? thingsSql + settingsSql([...custom], server.settings) : thingsSql,
+    )
     lease.look = null
     const [thing] = rows.flatMap(([kind]) => (isPin(kind) ? [kind] : []))
     if (deep) adopt(state, lease, rows)
+    if (deep) countPrepared(server, rows)
     const unknowable = look.ran.some((name) => coded?.unknowable.has(name) === true)
     if (unknowable) lease.pinned = 'session state'
     if (lease.pinned === null || isPin(lease.pinned)) lease.pinned = thing ?? null
@@ -108,6 +116,12 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
   }
   const { pin } = state.database.options
   if (lease.pinned !== null && pin === 'refuse') throw pgError('pinRefused', [lease.pinned])
+}
+
+/** Code may have done away with what its server is known to have. */
+function countPrepared(server: ServerConnection, rows: readonly Row[]): void {
+  const count = rows.find(([kind]) => kind === 'prepared')?.[1]
+  if (Number(count ?? 0) < server.prepared.size) server.forgetPrepared()
 }
 
 /** A cancel request may still have been on its way for the statement before. */
@@ -143,7 +157,10 @@ function adopt(state: SessionState, { server }: Lease, rows: readonly Row[]): vo
   const before = server.settings
   let settings = SettingsProfile.empty
   for (const [kind, name = null, value = null] of rows) {
-    if (name === null || value === null) continue
+    if (name === null) continue
+    // Not shown to whom the session acts as.
+    if (kind === 'hidden') settings = settings.with(name, before.get(name) ?? '')
+    if (value === null) continue
     if (
       kind === 'setting' ||
       (kind === 'own setting' && (value !== '' || before.get(name) !== undefined))
@@ -155,8 +172,17 @@ function adopt(state: SessionState, { server }: Lease, rows: readonly Row[]): vo
   }
   const found = settings.withOwnOf(state.settings)
   if (found.equals(before)) return
-  state.settings = found
+  state.settings = withStartup(found, state.startup)
   server.settings = found
+}
+
+/** What code has reset goes back to what the startup packet has asked for, which the server never heard of. */
+function withStartup(found: SettingsProfile, startup: SettingsProfile): SettingsProfile {
+  let settings = found
+  for (const [name, sql] of startup.listed) {
+    if (settings.get(name) === undefined) settings = settings.with(name, sql)
+  }
+  return settings
 }
 
 function isDefault(name: string, value: string, user: string): boolean {

@@ -5,8 +5,8 @@ import type { ShardId } from '../core/ids.ts'
 import { LateMap } from '../core/late.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
-import { quoteLiteral, type SettingsProfile } from '../pool/settings-profile.ts'
-import type { Plan, SessionCommand, SetConfigCall } from '../router/plan.ts'
+import type { SettingsProfile } from '../pool/settings-profile.ts'
+import type { Plan, SessionCommand } from '../router/plan.ts'
 import type { BoundParams, Prepared, RouterContext } from '../router/router.ts'
 import type { Schema } from '../router/schema.ts'
 import type { Topology } from '../router/topology.ts'
@@ -20,7 +20,7 @@ import { ownNames, sessionIdsOf } from './own-settings.ts'
 import { noteLook } from './session-look.ts'
 import { SessionReads } from './session-reads.ts'
 import type { ClientStatement, Effect, Portal, Reading } from './statements.ts'
-import { scalar } from './scalar.ts'
+import { localChange, type SettingMade, settingOf } from './setting-made.ts'
 import { planInSnapshot } from './snapshot.ts'
 import { readsOnly, refuseOnStandby, Transaction, undecided } from './transaction.ts'
 
@@ -30,7 +30,12 @@ type CachedContext = {
   readonly ownSchema: Schema | null
   readonly context: RouterContext
 }
-type JournalEntry = { readonly name: string; readonly before: ClientStatement | undefined }
+type JournalEntry = {
+  readonly name: string
+  readonly before: ClientStatement | undefined
+  /** Read by settings that are known only once it is confirmed. */
+  readonly unsure: ClientStatement | null
+}
 type Single = Extract<Plan, { kind: 'single' }>
 type Begin = Extract<SessionCommand, { kind: 'begin' }>
 
@@ -159,18 +164,21 @@ export class SessionState {
     return this.transaction?.schemaChanged === true && !this.transaction.failed
   }
 
-  define(name: string, statement: ClientStatement): void {
-    this.#journal.push({ name, before: this.statements.get(name) })
+  /** `unsure`: what is under way on its server may change the settings by which it is read. */
+  define(name: string, statement: ClientStatement, unsure = false): void {
+    const before = this.statements.get(name)
+    this.#journal.push({ name, before, unsure: unsure ? statement : null })
     this.statements.set(name, statement)
   }
 
   undefine(name: string): void {
-    this.#journal.push({ name, before: this.statements.get(name) })
+    this.#journal.push({ name, before: this.statements.get(name), unsure: null })
     this.statements.delete(name)
   }
 
   /** The oldest definition or removal that was not confirmed yet has taken effect. */
   confirmDefinition(): void {
+    this.#journal[this.#confirmed]?.unsure?.readBy(this.effective)
     this.#confirmed += 1
   }
 
@@ -316,7 +324,7 @@ export class SessionState {
         this.begin(sql, command)
         // What came along with it has gone by that already.
         this.transaction?.routedBy(this.routedBy ?? this.database.topology)
-        this.transaction?.participants.set(server.shard, effect.writes)
+        this.#joins(server.shard, effect.writes)
         break
       case 'commit':
       case 'rollback':
@@ -351,7 +359,7 @@ export class SessionState {
         if (command.name === null) server.prepared.clear()
         break
       case 'setConfig':
-        for (const call of command.calls) this.#setConfig(call, effect.params, server)
+        for (const call of command.calls) this.#setConfig(settingOf(call, effect.params), server)
         break
       default:
     }
@@ -368,6 +376,12 @@ export class SessionState {
     server.settings = this.settings
   }
 
+  /** A BEGIN too many takes nothing back. */
+  #joins(shard: ShardId, writes: boolean): void {
+    const participants = this.transaction?.participants
+    participants?.set(shard, writes || participants.get(shard) === true)
+  }
+
   #ended(tag: string, chain: boolean, server: ServerConnection): void {
     const before = this.transaction
     this.endTransaction(tag.startsWith('COMMIT') ? 'committed' : 'rolledBack')
@@ -376,23 +390,11 @@ export class SessionState {
     this.transaction?.participants.set(server.shard, false)
   }
 
-  #setConfig(call: SetConfigCall, params: BoundParams | null, server: ServerConnection): void {
-    const name = scalar(call.name, params)?.toLowerCase()
-    const value = scalar(call.value, params)
-    if (name === undefined || name === null) return
-    // What is of the transaction alone ends with it, whatever the call says.
-    const ofTransaction = name.startsWith('transaction_')
-    const local = ofTransaction || /^(t|true|y|yes|on|1)$/i.test(scalar(call.local, params) ?? '')
-    const setting = value === null ? 'NULL' : quoteLiteral(value)
-    const sql = `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${setting}, ${local})`
+  #setConfig(setting: SettingMade | null, server: ServerConnection): void {
+    if (setting === null) return
+    const { name, sql, local } = setting
     const change = (settings: SettingsProfile) => settings.with(name, sql)
     if (local) this.transaction?.setLocal(sql, change)
     else this.set(sql, change, server)
   }
-}
-
-/** SET LOCAL search_path decides how names are read from then on. */
-function localChange(sql: string): ((settings: SettingsProfile) => SettingsProfile) | undefined {
-  if (!/^\s*SET\s+LOCAL\s+search_path\b/i.test(sql)) return undefined
-  return (settings) => settings.with('search_path', sql)
 }

@@ -120,7 +120,14 @@ export class ClientStatement {
 
   /** False when a server that lacks it would read its constants otherwise than its client has meant them. */
   meansTheSame({ literals }: SettingsProfile): boolean {
-    return !this.named || literals === this.#reading.settings.literals
+    if (!this.named || literals === this.#reading.settings.literals) return true
+    return !readsConstants(this.#cached.sql)
+  }
+
+  /** Its server has read it by these settings, which were not known when its client sent it. */
+  readBy(settings: SettingsProfile): void {
+    const { context, settings: before } = this.#reading
+    this.#reading = { context, settings: before.readingAs(settings) }
   }
 
   /** Settings under which a server must parse it so that it means what it meant to its client. */
@@ -128,6 +135,18 @@ export class ClientStatement {
     return settings.readingAs(this.#reading.settings)
   }
 }
+
+/** True for a text whose meaning depends on how constants are read, or on whether `= NULL` is a comparison. */
+export function readsConstants(sql: Uint8Array): boolean {
+  const text = Buffer.from(sql.buffer, sql.byteOffset, sql.length)
+  return (
+    text.includes(quote) || text.includes(dollarQuote) || nullCompared.test(text.toString('latin1'))
+  )
+}
+
+const quote = "'"
+const dollarQuote = '$$'
+const nullCompared = /=\s*null|null\s*=|\$\w+\$/i
 
 /** PostgreSQL compares these; where the columns come from does not count. */
 function columnsIn(description: Uint8Array): string {
@@ -149,6 +168,8 @@ export type Portal = {
   shard: ShardId | null
   /** It was executed before. */
   begun: boolean
+  /** Portal that has had its name: the Bind may fail for that, and leave it where it was. */
+  readonly hides: Portal | null
 }
 
 /** What is left to note once a statement has been completed by a server. */

@@ -5,6 +5,7 @@ import { pgError } from '../core/errors.ts'
 import { channelsFunction } from './channel-calls.ts'
 import { castTarget, namesOf } from './names.ts'
 import type { PinReason, ScalarSource, SessionCommand, SetConfigCall } from './plan.ts'
+import { settingName } from './setting-value.ts'
 import {
   isRingfence,
   ringfenceCalls,
@@ -142,13 +143,15 @@ function transaction(statement: TransactionStmt, sharded: boolean): SessionShape
   }
 }
 
-function setting(statement: VariableSetStmt, sharded: boolean): SessionShape {
+/** Undefined for what no statement can be replayed for: the value that a transaction has now. */
+function setting(statement: VariableSetStmt, sharded: boolean): SessionShape | undefined {
   const { kind, is_local: local = false } = statement
-  const name = (statement.name ?? '').toLowerCase()
+  const name = settingName(statement.name ?? '')
   if (kind === 'VAR_RESET_ALL') return session({ kind: 'resetAll' })
   if (kind === 'VAR_SET_MULTI') return severalSettings(statement, name, sharded)
   const ours = ringfenceSetting(statement)
   if (ours !== undefined) return { route: ours, pin: null }
+  if (kind === 'VAR_SET_CURRENT' && !local) return undefined
   const refusal = sharded ? refusedSetting(statement, name, local) : null
   if (refusal !== null) return refusedSession(refusal)
   const modes = kind === 'VAR_RESET' ? undefined : modesOfSetting(statement)

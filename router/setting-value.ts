@@ -4,7 +4,7 @@ import { isTrue } from './transaction-modes.ts'
 const leading = String.raw`^(?:\s|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)*`
 const value = String.raw`(?:'([^'\\]*)'|"?(\w+)"?)`
 const set = new RegExp(
-  String.raw`${leading}SET\s+(?:SESSION\s+)?\w+\s*(?:=|\sTO\s)\s*${value}\s*;?\s*$`,
+  String.raw`${leading}SET\s+(?:SESSION\s+)?\w+\s*(?:=|\sTO\s)\s*${value}\s*(?:;\s*)?$`,
   'i',
 )
 const setConfig = new RegExp(
@@ -12,7 +12,7 @@ const setConfig = new RegExp(
   'i',
 )
 const characteristics = new RegExp(
-  String.raw`${leading}SET\s+SESSION\s+CHARACTERISTICS\s+AS\s+TRANSACTION\s+READ\s+ONLY\s*;?\s*$`,
+  String.raw`${leading}SET\s+SESSION\s+CHARACTERISTICS\s+AS\s+TRANSACTION\s+READ\s+ONLY\s*(?:;\s*)?$`,
   'i',
 )
 
@@ -26,4 +26,16 @@ export function isOn(sql: string): boolean {
   if (characteristics.test(sql)) return true
   const match = set.exec(sql) ?? setConfig.exec(sql)
   return isTrue(match?.[1] ?? match?.[2])
+}
+
+/** Names of before, which PostgreSQL still takes (guc.c). */
+const renamed = new Map([
+  ['sort_mem', 'work_mem'],
+  ['vacuum_mem', 'maintenance_work_mem'],
+])
+
+/** The name by which a session keeps a setting. */
+export function settingName(name: string): string {
+  const lower = name.toLowerCase()
+  return renamed.get(lower) ?? lower
 }

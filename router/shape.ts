@@ -35,7 +35,10 @@ export function shapeOf(node: Node, context: ShapeContext): Shape {
 }
 
 function tracesIn(node: Node, { route, command }: RoutedShape, sql: string): Traces {
-  return route.kind === 'session' ? noTraces : tracesOf(node, sql, command === 'ddl')
+  if (route.kind !== 'session') return tracesOf(node, sql, command === 'ddl')
+  // Its arguments may call anything; and there is CREATE TEMPORARY TABLE … AS EXECUTE.
+  if (route.command.kind === 'execute') return tracesOf(node, sql, 'CreateTableAsStmt' in node)
+  return noTraces
 }
 
 function routedShape(node: Node, context: ShapeContext): RoutedShape {
@@ -179,7 +182,8 @@ function explainRouting(node: Node, context: ShapeContext): RoutedShape | undefi
   if (options.length > 1) {
     return base('explain', refused(pgError('unsupported', ['EXPLAIN (ROUTE) with other options'])))
   }
-  const sql = context.sql.replace(/^[^]*?\bexplain\s*\([^)]*\)\s*/i, '')
+  const opened = context.sql.search(/\bexplain\s*\(/i)
+  const sql = context.sql.slice(context.sql.indexOf(')', opened) + 1).trimStart()
   const route: Route = { kind: 'session', command: { kind: 'explainRoute', sql } }
   return {
     ...base('explain', route),

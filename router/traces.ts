@@ -16,6 +16,8 @@ export type Traces = {
   readonly remembers: boolean
   /** It runs code that is not in the catalogs: DO, a query in a string. */
   readonly opaque: boolean
+  /** It has operators, casts or comparisons, which may be somebody's own. */
+  readonly computes: boolean
   /** Names of functions that it calls and of relations that it reads or writes, without their schemas. */
   readonly functions: readonly string[]
   readonly relations: readonly string[]
@@ -49,6 +51,7 @@ export const noTraces: Traces = {
   takesBack: false,
   remembers: false,
   opaque: false,
+  computes: false,
   functions: [],
   relations: [],
   ddl: false,
@@ -63,7 +66,7 @@ const unlocks = /^pg_advisory_unlock/
 /** They are what nobody can look up, or what ends with the session. */
 const lasting =
   /^(?:setseed|dblink_connect(?:_u)?|pg_(?:create|copy)_(?:logical|physical)_replication_slot|pg_replication_origin_session_(?:setup|reset)|pg_backup_start)$/
-const dotted = /[a-z_][\w$]*(?:\.[a-z_][\w$]*)+/gi
+const dotted = /(?<![\w$])[a-z_][\w$]*(?:\.[a-z_][\w$]*)+/gi
 const namesMax = 64
 
 /** True for a system function whose effect on its session can neither be looked up nor replayed. */
@@ -78,6 +81,7 @@ export function tracesOf(node: Node, sql: string, ddl: boolean): Traces {
   const names = (pattern: RegExp) => [...functions].some((name) => pattern.test(name))
   let temporary = false
   let dropped = false
+  let computes = false
   let unknowable = 'DoStmt' in node && setsUnknown.test(sql)
   const visit = (part: object): void => {
     if (isNode(part) && 'FuncCall' in part) {
@@ -85,7 +89,12 @@ export function tracesOf(node: Node, sql: string, ddl: boolean): Traces {
       functions.add(name)
       unknowable ||= name === 'set_config' && !isConstant(part.FuncCall.args?.[0])
     }
+    // What it calls is no node of its own.
+    if (isNode(part) && 'CallStmt' in part) {
+      functions.add(namesOf(part.CallStmt.funccall?.funcname).at(-1) ?? '')
+    }
     if ('relname' in part && typeof part.relname === 'string') relations.add(part.relname)
+    computes ||= computing.some((tag) => tag in part)
     temporary ||= isTemporary(part)
     dropped ||= Object.values(part).includes('ONCOMMIT_DROP')
     for (const child of childrenOf(part)) visit(child)
@@ -93,12 +102,14 @@ export function tracesOf(node: Node, sql: string, ddl: boolean): Traces {
   visit(node)
   const rows = rowNodes.some((tag) => tag in node) && !/\binto\b/i.test(sql)
   const thing = temporary && !dropped && !rows ? ('temporary table' as const) : holds(node)
-  const opaque = 'DoStmt' in node || names(opaqueFunctions)
+  // SET … FROM CURRENT takes the value that a transaction has, wherever it comes from.
+  const opaque = 'DoStmt' in node || 'VariableSetStmt' in node || names(opaqueFunctions)
   return {
     leaves: unknowable ? 'session state' : (thing ?? (names(locks) ? 'advisory lock' : null)),
     takesBack: takingBack.some((tag) => tag in node) || names(unlocks),
     remembers: names(remembered),
     opaque,
+    computes,
     functions: [...functions],
     relations: [...relations],
     ddl,
@@ -107,12 +118,15 @@ export function tracesOf(node: Node, sql: string, ddl: boolean): Traces {
 }
 
 /** A setting whose name is not written there: of the user's own ones no catalog tells. */
-const setsUnknown = /\bset_config\s*\(\s*[^'\s]/i
+const setsUnknown =
+  /\bset_config\s*\(\s*[^'\s]|'\s*set\s+(?:session\s+)?(?:%|["\w.]*'+\s*\|\|)|\bset\s+(?:session\s+)?seed\b|\bsetseed\b/i
 
 function isConstant(node: Node | undefined): boolean {
   if (node !== undefined && 'TypeCast' in node) return isConstant(node.TypeCast.arg)
   return node !== undefined && 'A_Const' in node
 }
+
+const computing = ['A_Expr', 'TypeCast', 'SubLink', 'CaseExpr', 'MinMaxExpr'] as const
 
 const rowNodes = ['SelectStmt', 'InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt'] as const
 const takingBack = ['ClosePortalStmt', 'DropStmt', 'DiscardStmt'] as const
@@ -139,9 +153,9 @@ function settingsIn(sql: string): readonly string[] {
 
 /** How the session must be looked at behind the statement; `code` null: nothing is known of the database's code. */
 export function lookFor(traces: Traces, code: SessionCode | null): Look {
-  const { leaves, takesBack, opaque, functions, relations, ddl } = traces
+  const { leaves, takesBack, opaque, computes, functions, relations, ddl } = traces
   if (opaque) return 'settings'
-  const runs = functions.length > 0 || relations.length > 0 || ddl
+  const runs = computes || functions.length > 0 || relations.length > 0 || ddl
   const knows =
     code === null
       ? runs

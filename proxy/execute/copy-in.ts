@@ -14,6 +14,7 @@ import { decodeCopyFail, writeCopyData, writeCopyDone, writeCopyFail } from '../
 import { int8FromText, intFromBinary, uuidFromBinary, uuidFromText } from '../../wire/values.ts'
 import { Writer } from '../../wire/writer.ts'
 import { type Answer, ask } from '../../pool/exchange.ts'
+import { noteLooks } from '../effects.ts'
 import type { Session } from '../session.ts'
 import { joinShard } from './join-shard.ts'
 import { untilUnheld } from './lease.ts'
@@ -172,7 +173,9 @@ class CopyInput {
     const other = state.transaction?.everywhere === true ? undefined : state.transaction?.written
     const elsewhere = other?.find((written) => written !== shard)
     if (elsewhere !== undefined) throw pgError('secondShardWritten', [shard, elsewhere])
-    const { server } = await joinShard(this.#session, shard, true)
+    const lease = await joinShard(this.#session, shard, true)
+    const { server } = lease
+    noteLooks(state, this.#unit, [lease])
     if (!(await this.#stillOn(shard))) throw pgError('vnodesHeld', ['have moved meanwhile'])
     this.#keys = []
     this.#server = server

@@ -7,6 +7,7 @@ import { advisoryLocks } from '../../catalog/connection.ts'
 import { strideSequencesSql } from '../../catalog/sequences.ts'
 import type { Plan } from '../../router/plan.ts'
 import { ask } from '../../pool/exchange.ts'
+import { noteLooks } from '../effects.ts'
 import type { Lease } from '../leases.ts'
 import type { Session } from '../session.ts'
 import { Transaction } from '../transaction.ts'
@@ -30,6 +31,7 @@ export async function runEverywhere(session: Session, unit: Unit, plan: Everywhe
   for (const shard of plan.shards) leases.push(await joinShard(session, shard, true))
   const [home, ...others] = leases
   if (home === undefined) return
+  noteLooks(state, unit, leases)
   if (plan.what === 'reference') await ask(home.server, queueSql)
   const rows = plan.once === null ? [] : (await ask(home.server, plan.once.sql)).rows
   const sql = plan.once?.rewrite(rows)

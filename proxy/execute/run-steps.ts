@@ -26,5 +26,7 @@ export async function runSteps(
   // The transaction that PostgreSQL puts around a string or a pipeline ends with it.
   const over = isOver()
   if (over || failure !== null) failure = await finishImplicit(session, failure)
+  // Flush asks for what there is; PostgreSQL tells it too before it is committed.
+  else session.output.flushDeferred()
   return { failure, end: over ? 'sync' : 'flush' }
 }

@@ -30,6 +30,8 @@ export function runSimple(session: Session, { code, bytes }: Frame): void {
   if (database.options.rules !== null) {
     return session.refuse(pgError('unsupported', ['the function call protocol']), 'sync')
   }
+  // A server that does not know of the failure would run it.
+  if (session.state.failure === 'local') return session.refuse(session.state.aborted, 'sync')
   const shared = { writes: true, facts: noRead, hintProblem: null, prepared: null, plans: [] }
   let query: SimpleQuery
   try {
@@ -133,7 +135,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   const { state, relay } = session
   if (state.needsOwnSchema && frames.length > 0 && relay.server === null) {
     const owned = ownFrames(frames)
-    return session.work(() => runBatchSteps(session, owned), end)
+    return session.work(() => runBatchSteps(session, owned, end), end)
   }
   const batch = readBatch(frames, state)
   const known = factsOf(batch)
@@ -163,7 +165,7 @@ export function runBatch(session: Session, frames: readonly Frame[], end: Pipeli
   if (batch.where === '(steps)' || batch.where === '(nowhere)') {
     state.undoDefinitions()
     const owned = ownFrames(frames)
-    return session.work(() => runBatchSteps(session, owned), end)
+    return session.work(() => runBatchSteps(session, owned, end), end)
   }
   const shard = shardOf(session, batch.where)
   if (end === 'sync' && session.ride.takeBatch(batch, frames, shard, runKept)) return

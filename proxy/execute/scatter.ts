@@ -8,6 +8,7 @@ import type { Plan } from '../../router/plan.ts'
 import { writeCommandComplete, writeNotice } from '../../wire/backend.ts'
 import type { Lease } from '../leases.ts'
 import { ownNames } from '../own-settings.ts'
+import { noteLooks } from '../effects.ts'
 import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import { isHeld } from '../where.ts'
@@ -27,6 +28,7 @@ export async function runScatter(session: Session, unit: Unit, plan: Scatter): P
   const facts = unitFacts(unit)
   const rewritten = withoutHidden(session, unit, plan)
   const leases = await leaseAll(session, plan.shards, unit)
+  noteLooks(state, unit, leases)
   // Heard of nothing while it waited for servers: what it would read may be another shard's by now.
   if (isHeld(plan, session.state)) throw pgError('vnodesHeld', ['the catalog cannot be reached'])
   const outcomes: Outcome[] = []

@@ -15,7 +15,7 @@ import {
 } from '../../wire/frontend.ts'
 import { Writer } from '../../wire/writer.ts'
 import { type Batch, type BatchItem, writesOf } from '../batch.ts'
-import { effectOf, effectOfPortal } from '../effects.ts'
+import { effectOf, effectOfForeign, effectOfPortal } from '../effects.ts'
 import { AnswerSink, sendQuery, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import { noteLook } from '../session-look.ts'
@@ -197,7 +197,7 @@ function writeItem(
     case 'foreign':
       writer.raw(item.frame)
       if (item.owes === 'describe') session.replies.describes.push(null)
-      if (item.owes === 'execute') session.replies.addEffect(null)
+      if (item.owes === 'execute') session.replies.addEffect(effectOfForeign(writes))
       return relay.expect(item.owes)
   }
 }

@@ -5,21 +5,22 @@ import { ask, ServerError, shiftPosition } from '../../pool/exchange.ts'
 import type { ReplySink, ServerConnection } from '../../pool/server-connection.ts'
 import { quoteLiteral } from '../../pool/settings-profile.ts'
 import type { CachedStatement } from '../../pool/statement-cache.ts'
-import type { SessionCommand } from '../../router/plan.ts'
+import type { ScalarSource, SessionCommand } from '../../router/plan.ts'
 import {
   executedName,
   prepareParts,
   type PrepareText,
   type Span,
 } from '../../router/prepare-text.ts'
+import { noTraces } from '../../router/traces.ts'
 import { backend } from '../../wire/codes.ts'
 import { writeParse, writeSync } from '../../wire/frontend.ts'
 import { effectOf, refusePin } from '../effects.ts'
 import { noRead } from '../read-facts.ts'
 import type { Session } from '../session.ts'
 import { noteLook } from '../session-look.ts'
-import { scopeNow } from '../statement-scope.ts'
-import { ClientStatement } from '../statements.ts'
+import { internNow } from '../statement-scope.ts'
+import { ClientStatement, type Effect } from '../statements.ts'
 import { joinShard } from './join-shard.ts'
 import { acknowledge, complete } from './local-replies.ts'
 import { refuseChannels } from './own-channels.ts'
@@ -34,7 +35,7 @@ const resultTypeChanged = 'cached plan must not change result type'
 /** @throws PgError what the server says of the statement, 42P05 for a name that is taken */
 export async function runPrepare(session: Session, unit: Unit, { name }: Prepare): Promise<void> {
   const { state } = session
-  const { router, statements } = state.database
+  const { router } = state.database
   const { server } = await joinShard(session, joinedShard(session), false)
   const parts = prepareParts(unit.sql)
   if (parts === null) throw pgError('unsupported', ['this PREPARE'])
@@ -43,7 +44,7 @@ export async function runPrepare(session: Session, unit: Unit, { name }: Prepare
   const body = Buffer.from(parts.body)
   const prepared = router.statements(body, reading.context)
   refusePin(prepared, state)
-  const cached = statements.intern(body, types, scopeNow(state))
+  const cached = internNow(state, { sql: body, types }, false)
   const statement = new ClientStatement(true, cached, prepared, reading, parts.bodyAt)
   const { definitions } = state.database
   statement.told(await describeFresh(session, server, statement))
@@ -65,13 +66,14 @@ export async function runExecute(session: Session, unit: Unit, command: Execute)
   refusePin(prepared, state)
   refuseChannels(state, { prepared, index: 0 })
   const [inner] = prepared.statements
-  const writes = inner?.isReadOnly !== true
+  const outer = unit.prepared.statements[unit.index]
+  const writes = inner?.isReadOnly !== true || outer?.traces.ddl === true
   const lease = await joinShard(session, joinedShard(session), writes, noRead)
   const { server } = lease
   const plan = state.plan(prepared, 0, null)
   const effects = [
     effectOf(state, unit),
-    effectOf(state, { prepared, index: 0, plan, params: null }),
+    withoutValues(effectOf(state, { prepared, index: 0, plan, params: null })),
   ]
   for (const effect of effects) if (effect !== null) noteLook(state, effect, server.shard)
   await proveResult(session, server, statement)
@@ -86,6 +88,21 @@ export async function runExecute(session: Session, unit: Unit, command: Execute)
   if (error !== null) throw error
   for (const effect of effects) if (effect !== null) state.apply(effect, tag, server)
   if (end !== null) session.output.defer(end)
+}
+
+/** EXECUTE has the values of set_config(): what it has set is looked up, and kept where it is when even the name is not known. */
+function withoutValues(effect: Effect | null): Effect | null {
+  if (effect?.command?.kind !== 'setConfig') return effect
+  const { calls } = effect.command
+  if (calls.every((call) => [call.name, call.value, call.local].every(isWritten))) return effect
+  const names = calls.flatMap(({ name }) => ('constant' in name ? [name.constant ?? ''] : []))
+  const settings = names.filter((name) => name.includes('.'))
+  const pin = names.length < calls.length ? ('session state' as const) : effect.pin
+  return { ...effect, command: null, pin, look: 'settings', traces: { ...noTraces, settings } }
+}
+
+function isWritten(source: ScalarSource): boolean {
+  return 'constant' in source
 }
 
 /** @throws PgError 0A000 when it gives other columns now than when it was prepared, as PostgreSQL does */

@@ -12,6 +12,7 @@ import {
 import { type BatchItem, readBatch } from '../batch.ts'
 import { effectOf, refusePin } from '../effects.ts'
 import { ask, ServerError, shiftPosition } from '../../pool/exchange.ts'
+import type { PipelineEnd } from '../intake.ts'
 import { endsFailure } from '../query.ts'
 import { unitFacts } from '../read-facts.ts'
 import type { Session } from '../session.ts'
@@ -63,7 +64,11 @@ export async function runQuerySteps(session: Session, sql: Uint8Array): Promise<
 }
 
 /** Runs the messages of a pipeline. @throws PgError what the client is told; the rest is skipped. */
-export async function runBatchSteps(session: Session, frames: readonly Frame[]): Promise<void> {
+export async function runBatchSteps(
+  session: Session,
+  frames: readonly Frame[],
+  end: PipelineEnd,
+): Promise<void> {
   const { state } = session
   if (state.needsOwnSchema) await loadOwnSchema(session)
   let batch = readBatch(frames, state)
@@ -73,7 +78,9 @@ export async function runBatchSteps(session: Session, frames: readonly Frame[]):
   }
   const { items, error } = batch
   const executes = items.filter((item) => item.kind === 'execute').length
-  if (executes > 1 || (executes > 0 && error !== null)) openImplicit(session)
+  // Behind a Flush more of the same transaction may come.
+  const more = executes > 1 || error !== null || end === 'flush'
+  if (executes > 0 && more) openImplicit(session)
   for (let at = 0; at < items.length; at += 1) {
     if (session.closed) return
     at += await runItem(session, items, at)
