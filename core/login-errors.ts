@@ -9,6 +9,13 @@ export const loginErrors = {
     meaning: 'The client took too long to send its startup packet or its password.',
     retry: 'safe',
   },
+  loginAbandoned: {
+    sqlstate: '08006',
+    severity: 'FATAL',
+    message: 'the connection has closed before the login was over',
+    meaning: 'The client has left, or was refused, while a server was waited for; nobody is told.',
+    retry: 'safe',
+  },
   passwordWrong: {
     sqlstate: '28P01',
     severity: 'FATAL',

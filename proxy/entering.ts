@@ -32,15 +32,24 @@ export class Entering {
   /** Who takes the connection over. @throws PgError refusal */
   async enter(found: Found, login: LoggedIn): Promise<Receiver> {
     const { entrance, databases } = this.#options
-    const { account, startup } = login
+    const { account, startup, transport } = login
     const { database } = found
     entrance.enter(database, startup.database, account.name)
+    let inside = true
+    // Its place is for others at once, not when the server comes that nobody waits for any more.
+    const leave = () => {
+      if (inside) entrance.leave(database, account.name)
+      inside = false
+    }
+    transport.socket.once('close', leave)
     try {
       if (startup.replication.size > 0) return await this.#replicate(found, login)
       return await this.#begin(found, login)
     } catch (error) {
-      entrance.leave(database, account.name)
+      leave()
       throw databases.meaningOf(database, toPgError(error))
+    } finally {
+      transport.socket.off('close', leave)
     }
   }
 
@@ -54,6 +63,7 @@ export class Entering {
     const { settings, reported: known } = await database.reports.atLogin(asked, client)
     // A driver that looks for a standby (target_session_attrs) goes by these.
     const reported = readOnly ? new Map([...known, ['in_hot_standby', 'on']]) : known
+    if (socket.destroyed) throw pgError('loginAbandoned')
     if (isDraining()) throw pgError('notAccepting')
     const key = sessions.newKey(startup.minor)
     const whose = { database, client, startup: settings, readOnly, reported, limits }
@@ -73,6 +83,10 @@ export class Entering {
     const { mode } = limitsOf(database.options, entrance.limits.users.get(account.name))
     const wish = { socket, outbox, framer, database, client: account.login, startup }
     const link = await replications.connect(wish, mode === 'session' && !readOnly)
+    if (socket.destroyed) {
+      link.close()
+      throw pgError('loginAbandoned')
+    }
     welcome(outbox, link.server.parameters, sessions.newKey(startup.minor))
     let inside = true
     const receiver: Receiver = {

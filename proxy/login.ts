@@ -50,6 +50,7 @@ type State =
   | { readonly kind: 'startup' }
   | { readonly kind: 'securing' }
   | { readonly kind: 'authenticating'; readonly authentication: Authentication }
+  | { readonly kind: 'opening' }
   | { readonly kind: 'done' }
 
 type Encryption = 'SSL' | 'GSSAPI encryption'
@@ -90,6 +91,8 @@ export class Login {
       if (this.#state.kind === 'startup') this.#collect(chunk)
       // Nothing but the handshake may read now.
       else if (this.#state.kind === 'securing') this.#transport.socket.destroy()
+      // Who has asked to cancel, or was refused, has nothing more to say.
+      else if (this.#state.kind === 'done') return
       else {
         this.#framer.push(chunk)
         this.#pump()
@@ -254,7 +257,7 @@ export class Login {
   #accept(account: Account, startup: ClientStartup): void {
     const { enter } = this.#options
     const transport = this.#transport
-    this.#state = { kind: 'done' }
+    this.#state = { kind: 'opening' }
     // What comes before ReadyForQuery waits in the socket.
     transport.socket.pause()
     this.#framer.own()
@@ -264,7 +267,10 @@ export class Login {
         this.#context.metrics.logins.inc({ outcome: 'ok' })
         transport.socket.resume()
       },
-      (error: unknown) => this.refuse(toPgError(error)),
+      (error: unknown) => {
+        // Who is gone has been counted.
+        if (!transport.socket.destroyed) this.refuse(toPgError(error))
+      },
     )
   }
 

@@ -10,6 +10,7 @@ import {
   refusal,
   until,
   value,
+  withClient,
   withClients,
 } from '../support/clients.ts'
 import { type Stack, type StackOptions, startStack } from '../support/stack.ts'
@@ -44,6 +45,28 @@ describe('client connections', () => {
   it('of the whole proxy are limited by max_client_conn', async () => {
     const running = await start({ shared: { clientsMax: 3 } })
     expect(await refusedThenFree(running, 3)).toMatchObject({ code: '53300', severity: 'FATAL' })
+  })
+
+  it('are not counted any more when their login was given up while a server was waited for', async () => {
+    const running = await start({
+      shared: { clientsMax: 3 },
+      pool: { size: 1, queryWaitTimeoutMs: 20_000 },
+      limits: { loginTimeoutMs: 300 },
+    })
+    await withClient(running.proxy, async (holder) => {
+      await holder.query('BEGIN')
+      await holder.query('SELECT 1')
+      const asking = (options: string) => refusal(connected({ ...running.proxy, options }))
+      const refused = await Promise.all([asking('-c work_mem=1MB'), asking('-c work_mem=2MB')])
+      expect(refused).toMatchObject([{ code: '08006' }, { code: '08006' }])
+      await until('there is room again', async () => {
+        const client = await connected(running.proxy).catch(() => null)
+        await client?.end()
+        return client !== null
+      })
+    })
+    const [database] = running.instance.databases.values()
+    await until('nobody is counted', () => present(database).clients === 0)
   })
 
   it('of one user are limited over all databases, by a limit of his own if he has one', async () => {
