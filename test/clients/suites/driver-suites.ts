@@ -4,36 +4,70 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cachedDirectory } from '../../../demo/cache-dir.ts'
 import { runCommand } from '../../../demo/process.ts'
+import { prepareNodePostgres, runNodePostgres } from './node-suite.ts'
+import { prepareDbdPg, runDbdPg } from './perl-suite.ts'
 import { preparePgjdbc, runPgjdbc } from './pgjdbc-suite.ts'
+import { preparePython, runPytest, runUnittest } from './python-suites.ts'
+import { prepareTokioPostgres, runTokioPostgres } from './rust-suite.ts'
 import type { Side } from './sides.ts'
 import { postgresSources } from './sources.ts'
-import { environmentOf, runIn, suiteDatabase, type TestResult } from './suite-process.ts'
+import { environmentOf, outcomeOf, runIn, suiteDatabase, type TestResult } from './suite-process.ts'
 
 export type DriverSuite = {
   readonly name: string
   /** Gets and builds it; gives its directory. */
   readonly prepare: () => Promise<string>
   readonly run: (side: Side, dir: string) => Promise<ReadonlyMap<string, TestResult>>
+  /** Its tests keep something in their directory. */
+  readonly alone?: boolean
 }
 
-const versions = { psycopg2: '2.9.13', asyncpg: '0.32.0', pgx: 'v5.12.0', pq: 'v1.12.3' }
+const versions = { pgx: 'v5.12.0', pq: 'v1.12.3' }
+const psycopg2 = {
+  ...{ name: 'psycopg2', version: '2.9.13', binary: 'psycopg2-binary' },
+  tests: 'tests',
+} as const
+const asyncpg = { name: 'asyncpg', version: '0.32.0', needs: ['distro'], tests: 'tests' } as const
+const pygresql = { name: 'pygresql', version: '6.2.3', tests: 'tests' } as const
+const pg8000 = {
+  ...{ name: 'pg8000', version: '1.31.6', tests: 'test' },
+  needs: ['pytest', 'pytest-mock', 'pytest-timeout', 'pytz'],
+} as const
+/** They need a server that asks for other kinds of passwords; a web page; a program that measures. */
+const pg8000LeftOut = ['auth', 'test_readme.py', 'test_benchmarks.py']
 
 /** In the order of their running time. */
 export const driverSuites: readonly DriverSuite[] = [
   { name: 'libpq_pipeline', prepare: preparePipeline, run: runPipeline },
   {
     name: 'psycopg2',
-    prepare: () => preparePython('psycopg2', 'psycopg2-binary', versions.psycopg2),
+    prepare: () => preparePython(psycopg2),
     run: (side, dir) => {
       const main = "import tests, unittest; unittest.main('tests', 'test_suite', verbosity=2)"
-      return runPython(side, dir, ['-c', main])
+      return runUnittest(side, dir, ['-c', main])
     },
   },
   {
     name: 'asyncpg',
-    prepare: () => preparePython('asyncpg', 'asyncpg', versions.asyncpg),
-    run: (side, dir) => runPython(side, dir, ['-m', 'unittest', 'discover', '-v', '-t', '.']),
+    prepare: () => preparePython(asyncpg),
+    run: (side, dir) => runUnittest(side, dir, ['-m', 'unittest', 'discover', '-v', '-t', '.']),
   },
+  {
+    name: 'pg8000',
+    prepare: () => preparePython(pg8000),
+    run: (side, dir) => {
+      const leftOut = pg8000LeftOut.map((name) => `--ignore-glob=*/${name}`)
+      return runPytest(side, dir, ['test', ...leftOut])
+    },
+  },
+  {
+    name: 'PyGreSQL',
+    prepare: () => preparePython(pygresql),
+    run: (side, dir) => runUnittest(side, dir, ['-m', 'unittest', 'discover', '-v', '-t', '.']),
+  },
+  { name: 'node-postgres', prepare: prepareNodePostgres, run: runNodePostgres },
+  { name: 'tokio-postgres', prepare: prepareTokioPostgres, run: runTokioPostgres },
+  { name: 'DBD::Pg', prepare: prepareDbdPg, run: runDbdPg, alone: true },
   {
     name: 'pgx',
     prepare: () => prepareGo('github.com/jackc/pgx/v5', versions.pgx),
@@ -59,7 +93,8 @@ async function runPipeline(side: Side, dir: string): Promise<ReadonlyMap<string,
   for (const test of (await runCommand(program, ['tests'])).trim().split('\n')) {
     const trace = join(traces, test)
     const argv = ['-r', '700', '-t', trace, test, `dbname=${suiteDatabase}`]
-    const { code } = await runIn(dir, program, argv, environmentOf(side))
+    const env = environmentOf(side)
+    const { code } = await runIn({ side, dir: traces, command: program, argv, env })
     // Where requests and replies cross each other on the way, their order is nobody's promise.
     const ordered = !['pipelined_insert', 'uniqviol'].includes(test)
     const text = ordered ? withoutSource(await readFile(trace, 'utf8').catch(() => '')) : ''
@@ -71,43 +106,6 @@ async function runPipeline(side: Side, dir: string): Promise<ReadonlyMap<string,
 /** Our own errors come from no file of PostgreSQL. */
 function withoutSource(trace: string): string {
   return trace.replaceAll(/ F "SSSS" L "SSSS" R "SSSS"/g, '').replaceAll(/^B\t(\d+|NN)/gm, 'B')
-}
-
-/** The driver as a binary package, its tests from the source package of the same version. */
-function preparePython(name: string, binary: string, version: string): Promise<string> {
-  return cachedDirectory(`suites-${name}-${version}-1`, async (dir) => {
-    await runCommand('python3', ['-m', 'venv', join(dir, 'venv')])
-    const pip = join(dir, 'venv/bin/pip')
-    await runCommand(pip, ['-q', 'install', `${binary}==${version}`, 'tzdata', 'distro'])
-    const options = ['-q', '--no-deps', '--no-binary', name, '-d', dir]
-    await runCommand(pip, ['download', ...options, `${name}==${version}`])
-    const archive = join(dir, `${name}-${version}.tar.gz`)
-    const tests = `${name}-${version}/tests`
-    await runCommand('tar', ['xzf', archive, '-C', dir, '--strip-components=1', tests])
-  })
-}
-
-async function runPython(
-  side: Side,
-  dir: string,
-  argv: readonly string[],
-): Promise<ReadonlyMap<string, TestResult>> {
-  const env = { ...environmentOf(side), PSYCOPG2_TESTDB: suiteDatabase }
-  const { said } = await runIn(dir, join(dir, 'venv/bin/python'), argv, env)
-  const results = new Map<string, TestResult>()
-  // A test's own output may stand between its name and its outcome.
-  const pattern =
-    /^(test\w*) \(([\w.]+)\)[^\n]*?(?:\n(?!test\w* \()[^\n]*?)*?\.\.\. [^]*?(ok|FAIL|ERROR|skipped|expected failure)\b/gm
-  for (const [, test = '', place = '', word] of said.matchAll(pattern)) {
-    const name = place.endsWith(test) ? place : `${place}.${test}`
-    results.set(name, { outcome: outcomeOf(word) })
-  }
-  return results
-}
-
-function outcomeOf(word: string | undefined): TestResult['outcome'] {
-  if (word === 'skipped' || word === 'skip') return 'skipped'
-  return word === 'ok' || word === 'pass' || word === 'expected failure' ? 'passed' : 'failed'
 }
 
 function prepareGo(module: string, version: string): Promise<string> {
@@ -138,7 +136,7 @@ async function runGo(
 ): Promise<ReadonlyMap<string, TestResult>> {
   const argv = ['test', '-count=1', '-p=1', '-json', '-timeout=14m', './...']
   const env = { ...environmentOf(side), ...more }
-  const { said } = await runIn(join(dir, 'module'), 'go', argv, env)
+  const { said } = await runIn({ side, dir: join(dir, 'module'), command: 'go', argv, env })
   const results = new Map<string, TestResult>()
   for (const line of said.split('\n')) {
     const event = eventIn(line)

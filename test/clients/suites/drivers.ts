@@ -1,14 +1,19 @@
-// Drivers' own test suites, on plain PostgreSQL and through Ringfence: node test/clients/suites/drivers.ts [name …]
+// Drivers' own test suites, on plain PostgreSQL and through Ringfence: node test/clients/suites/drivers.ts [--together] [name …]
 // Every test must end alike on both sides, but for what known/drivers.json explains. Exit code 1 on any other difference.
+// With --together both sides run at once, but for those whose tests cannot.
 import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
 import { Client } from 'pg'
 import { driverSuites } from './driver-suites.ts'
-import { openSides } from './sides.ts'
+import { openSides, type Side } from './sides.ts'
 import { suiteDatabase, type TestResult } from './suite-process.ts'
 
 type Results = ReadonlyMap<string, TestResult>
 
-const names = process.argv.slice(2)
+const { values, positionals: names } = parseArgs({
+  options: { together: { type: 'boolean', default: false } },
+  allowPositionals: true,
+})
 const say = (line: string) => process.stdout.write(`${line}\n`)
 const known = await readKnown()
 let unexplained = 0
@@ -22,9 +27,9 @@ for (const suite of driverSuites) {
     prepare: prepareDatabase,
   })
   const results = new Map<string, Results>()
-  for (const side of opened.sides) {
-    results.set(side.name, await suite.run(side, dir))
-  }
+  const runOn = async (side: Side) => results.set(side.name, await suite.run(side, dir))
+  if (values.together && suite.alone !== true) await Promise.all(opened.sides.map(runOn))
+  else for (const side of opened.sides) await runOn(side)
   unexplained += report(suite.name, results.get('direct'), results.get('proxy'))
 }
 process.exitCode = unexplained === 0 ? 0 : 1

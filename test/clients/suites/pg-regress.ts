@@ -50,6 +50,9 @@ export async function createDatabase(serverUrl: string, suite: SuiteName): Promi
   }
 }
 
+/** In seconds: a test that cancels its own server by its number waits that long, twice, where the number is nobody's. */
+const waits = { PG_TEST_TIMEOUT_DEFAULT: '20' }
+
 /** Runs the tests, in the database that is there, one after the other; `say` hears each line of pg_regress. */
 export async function runSuite(options: RunOptions, say: (line: string) => void): Promise<Results> {
   const { suite, side, sources, binDir, tests, dir } = options
@@ -73,7 +76,7 @@ export async function runSuite(options: RunOptions, say: (line: string) => void)
   const child = spawn(join(sources.programs, program), argv, {
     ...serverUser(),
     cwd: dir,
-    env: { PATH: `${binDir}:/usr/bin:/bin`, PGPASSWORD: side.password, LC_ALL: 'C' },
+    env: { ...waits, PATH: `${binDir}:/usr/bin:/bin`, PGPASSWORD: side.password, LC_ALL: 'C' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const log = createWriteStream(join(dir, 'log'))

@@ -3,19 +3,30 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cachedDirectory } from '../../../demo/cache-dir.ts'
 import { runCommand } from '../../../demo/process.ts'
+import { readJunitReport } from './junit-report.ts'
 import type { Side } from './sides.ts'
 import { runIn, suiteDatabase, type TestResult } from './suite-process.ts'
 
 const version = '42.7.7'
 const launcherVersion = '1.12.2'
 /**
- * They need a server with certificates of theirs; are tens of thousands; are of no connection and slow; write without end until
- * the process that they were told at login is terminated, which behind a pooler is nobody's.
+ * They need a server with certificates of theirs; are tens of thousands; dial an address elsewhere; are of no connection and slow; write
+ * without end until the process that they were told at login is terminated, which behind a pooler is nobody's.
  */
 const leftOut = [
   '--exclude-package=org.postgresql.test.ssl',
-  '--exclude-classname=.*\\.(AutoRollback|AsciiStringInterner|BigDecimalByteConverter|PasswordUtil)Test',
+  '--exclude-classname=.*\\.(AutoRollback|ConnectTimeout|AsciiStringInterner)Test',
+  '--exclude-classname=.*\\.(BigDecimalByteConverter|PasswordUtil)Test',
   '--exclude-methodname=.*lockReleaseOnCancelFailure.*',
+]
+/** What runs at once: a part that hangs should not take the others along. */
+const parts: readonly (readonly string[])[] = [
+  optionsFor('exclude-package', ['jdbc2', 'jdbc3', 'jdbc4', 'jdbc42']),
+  optionsFor('include-package', ['jdbc3', 'jdbc4', 'jdbc42']),
+  ...['[A-C]', '[D-P]', '[Q-Z]'].map((letters) => [
+    ...optionsFor('include-package', ['jdbc2']),
+    `--include-classname=.*\\.${letters}[\\w$]*`,
+  ]),
 ]
 
 /** Gives the directory of the compiled tests. @throws when something cannot be had */
@@ -35,6 +46,10 @@ export function preparePgjdbc(): Promise<string> {
   })
 }
 
+function optionsFor(option: string, packages: readonly string[]): readonly string[] {
+  return packages.map((name) => `--${option}=org.postgresql.test.${name}`)
+}
+
 async function copyArtifact(dir: string, artifact: string): Promise<void> {
   await runMaven(dir, ['dependency:copy', `-Dartifact=${artifact}`, `-DoutputDirectory=${dir}`])
 }
@@ -45,17 +60,39 @@ async function runMaven(dir: string, argv: readonly string[]): Promise<void> {
 
 /** What became of every test, by class and name. */
 export async function runPgjdbc(side: Side, dir: string): Promise<ReadonlyMap<string, TestResult>> {
-  const reports = join(dir, `reports-${process.pid}-${side.name}`)
-  await mkdir(reports)
-  try {
-    await runIn(dir, 'java', await javaArguments(side, dir, reports), {})
-    const results = new Map<string, TestResult>()
-    for (const file of await readdir(reports)) {
-      readReport(await readFile(join(reports, file), 'utf8'), results)
+  const results = new Map<string, TestResult>()
+  // A test of the first part takes a port of its own: where both sides run at once, they begin at different ends.
+  const inOrder = side.name === 'direct' ? parts : parts.toReversed()
+  for (const [number, part] of inOrder.entries()) {
+    const at = join(dir, `reports-${process.pid}-${side.name}-${number}`)
+    await mkdir(at)
+    try {
+      await runPart({ side, dir, part, at }, results)
+    } finally {
+      await rm(at, { recursive: true })
     }
-    return results
-  } finally {
-    await rm(reports, { recursive: true })
+  }
+  return results
+}
+
+type Part = {
+  readonly side: Side
+  readonly dir: string
+  readonly part: readonly string[]
+  /** Where the reports go. */
+  readonly at: string
+}
+
+async function runPart(
+  { side, dir, part, at }: Part,
+  results: Map<string, TestResult>,
+): Promise<void> {
+  const argv = [...(await javaArguments(side, dir, at)), ...part]
+  const { code } = await runIn({ side, dir, command: 'java', argv })
+  // Reports are written when all is over.
+  if (code === null) throw new Error(`pgjdbc ${part.join(' ')}: came to no end`)
+  for (const file of await readdir(at)) {
+    readJunitReport(await readFile(join(at, file), 'utf8'), results, 'org.postgresql.')
   }
 }
 
@@ -66,6 +103,8 @@ async function javaArguments(side: Side, dir: string, reports: string): Promise<
     'test.url.PGHOST': host,
     'test.url.PGPORT': String(port),
     'test.url.PGDBNAME': suiteDatabase,
+    // Reading from a socket is not interrupted by a test's time limit.
+    'test.url.socketTimeout': '150',
     user,
     password,
     privilegedUser: user,
@@ -78,31 +117,12 @@ async function javaArguments(side: Side, dir: string, reports: string): Promise<
     '-Xmx1g',
     ...Object.entries(properties).map(([name, value]) => `-D${name}=${value}`),
     ...['-cp', [launcher, ...classes, libraries].join(':')],
-    ...['org.junit.platform.console.ConsoleLauncher', 'execute', '--details=none'],
+    ...['org.junit.platform.console.ConsoleLauncher', 'execute'],
+    ...['--details=verbose', '--disable-ansi-colors'],
     '--config=junit.jupiter.extensions.autodetection.enabled=true',
     '--config=junit.jupiter.execution.timeout.default=2m',
     '--scan-classpath=target/test-classes',
     ...leftOut,
     `--reports-dir=${reports}`,
   ]
-}
-
-function readReport(xml: string, results: Map<string, TestResult>): void {
-  const cases =
-    /<testcase name="([^"]*)" classname="org\.postgresql\.([^"]*)"[^>]*>([^]*?)<\/testcase>/g
-  for (const [, test = '', place = '', inside = ''] of xml.matchAll(cases)) {
-    const said = inside.replaceAll(/<!\[CDATA\[[^]*?\]\]>/g, '')
-    const failed = /<(?:failure|error)\b/.test(said)
-    const skipped = /<skipped\b/.test(said)
-    // Tests of a template differ by their number only, or by what they are given.
-    const name = nameOf(`${place}.${test}`, results)
-    results.set(name, { outcome: failed ? 'failed' : skipped ? 'skipped' : 'passed' })
-  }
-}
-
-function nameOf(test: string, results: ReadonlyMap<string, TestResult>): string {
-  for (let number = 2, name = test; ; number += 1) {
-    if (!results.has(name)) return name
-    name = `${test} #${number}`
-  }
 }

@@ -81,15 +81,17 @@ export async function openSides(options: SidesOptions): Promise<Sides> {
 }
 
 function configOf(server: PostgresServer, { databases, poolSize = 20 }: SidesOptions): string {
-  const entries = databases.map(
-    (name) => `  ${name}:
-    shards: [{ id: s1, primary: "${server.url(name)}" }]
+  const entries = [...databases, '*'].map(
+    (name) => `  "${name}":
+    shards: [{ id: s1, primary: "${server.url(name === '*' ? 'postgres' : name)}" }]
     pool: { size: ${poolSize} }
 `,
   )
   return `listen: { host: 127.0.0.1, port: 0 }
 http: { host: 127.0.0.1, port: 0 }
 users: [{ name: ${user}, password: "${server.password}", admin: true }]
+auth:
+  query: { user: ${user}, password: "${server.password}", cache: 0 }
 log: { level: info }
 databases:
 ${entries.join('')}`

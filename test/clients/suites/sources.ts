@@ -1,9 +1,9 @@
-// PostgreSQL's own tests in source, as Debian packages them: fetched with apt, built once and kept in the cache. The list of
-// package sources is one of ours, so that the machine's own configuration stays as it is.
-import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises'
+// PostgreSQL's own tests in source, as Debian packages them: fetched with apt, built once and kept in the cache.
+import { copyFile, mkdir, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { cachedDirectory } from '../../../demo/cache-dir.ts'
 import { runCommand } from '../../../demo/process.ts'
+import { fetchSource } from './debian-source.ts'
 import { findBlockedByName } from './isolation-patch.ts'
 
 /** Everything that the suites of one PostgreSQL need, built. */
@@ -16,9 +16,6 @@ export type PostgresSources = {
   readonly programs: string
 }
 
-const suite = 'bookworm'
-const archive = 'http://deb.debian.org/debian'
-const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg'
 /** Grows when what follows builds something else. */
 const revision = 2
 
@@ -43,7 +40,7 @@ async function build(version: number, dir: string): Promise<void> {
   const release = await packageVersion(version)
   const tree = join(dir, 'tree')
   await mkdir(tree)
-  await fetchSource(`postgresql-${version}=${release}`, dir)
+  await fetchSource('bookworm', `postgresql-${version}=${release}`, dir)
   await runCommand('sh', ['-c', `tar xjf ${dir}/*.orig.tar.bz2 -C ${tree} --strip-components=1`])
   await fetchHeaders(`postgresql-server-dev-${version}=${release}`, dir)
   const headers = join(dir, 'headers/usr/include/postgresql')
@@ -54,20 +51,6 @@ async function build(version: number, dir: string): Promise<void> {
   await buildLibraries(version, { dir, tree, includes })
   await buildPrograms(version, { dir, tree, includes })
   await runCommand('sh', ['-c', `rm -rf ${dir}/*.orig.tar.* ${dir}/*.debian.tar.* ${dir}/*.dsc`])
-}
-
-async function fetchSource(name: string, dir: string): Promise<void> {
-  const list = join(dir, 'sources.list')
-  const lists = join(dir, 'lists')
-  await mkdir(join(lists, 'partial'), { recursive: true })
-  await writeFile(list, `deb-src [signed-by=${keyring}] ${archive} ${suite} main\n`)
-  const options = { 'Dir::Etc::sourcelist': list, 'Dir::Etc::sourceparts': '-' }
-  const argv = Object.entries({ ...options, 'Dir::State::lists': lists }).flatMap(
-    ([option, value]) => ['-o', `${option}=${value}`],
-  )
-  await runCommand('apt-get', [...argv, 'update'], { cwd: dir })
-  await runCommand('apt-get', [...argv, 'source', '--download-only', name], { cwd: dir })
-  await runCommand('rm', ['-rf', lists])
 }
 
 /** Unpacked beside the sources, not installed. */

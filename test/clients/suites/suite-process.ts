@@ -1,5 +1,7 @@
 // Programs that run a driver's tests, and what becomes of the tests.
 import { spawn } from 'node:child_process'
+import { createWriteStream } from 'node:fs'
+import { join } from 'node:path'
 import type { Side } from './sides.ts'
 
 /** `text`: what a test said, where that must be the same, too. */
@@ -19,27 +21,44 @@ export function environmentOf({ host, port, user, password }: Side): Record<stri
   return { ...login, PGDATABASE: suiteDatabase, PGSSLMODE: 'disable' }
 }
 
+type Program = {
+  readonly side: Side
+  /** Where it runs. What it says is written to `<side>.log` there. */
+  readonly dir: string
+  readonly command: string
+  readonly argv: readonly string[]
+  /** What its environment has besides. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
 type Ran = { readonly said: string; readonly code: number | null }
 
-/** Runs a suite to its end. Its exit code is an answer, no error: some tests fail on both sides. */
-export async function runIn(
-  dir: string,
-  command: string,
-  argv: readonly string[],
-  env: Readonly<Record<string, string>>,
-): Promise<Ran> {
+/** Runs a suite to its end, `timeoutMs` at most. Its exit code is an answer, no error: some tests fail on both sides. */
+export async function runIn({ side, dir, command, argv, env }: Program): Promise<Ran> {
   const child = spawn(command, argv, {
     cwd: dir,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: timeoutMs,
   })
+  const log = createWriteStream(join(dir, `${side.name}.log`))
   const chunks: Buffer[] = []
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  const hear = (chunk: Buffer) => {
+    chunks.push(chunk)
+    log.write(chunk)
+  }
+  child.stdout.on('data', hear)
+  child.stderr.on('data', hear)
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', resolve)
   })
+  log.end()
   return { said: Buffer.concat(chunks).toString(), code }
+}
+
+/** What a test runner's word for an outcome means; any other word is a failure. */
+export function outcomeOf(word: string | undefined): TestResult['outcome'] {
+  if (word === 'skipped' || word === 'skip') return 'skipped'
+  return word === 'ok' || word === 'pass' || word === 'expected failure' ? 'passed' : 'failed'
 }

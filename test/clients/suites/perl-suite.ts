@@ -1,0 +1,41 @@
+// DBD::Pg's own tests, out of Debian's source package of it, on the driver that they come with.
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { cachedDirectory } from '../../../demo/cache-dir.ts'
+import { runCommand } from '../../../demo/process.ts'
+import { unpackOriginal } from './debian-source.ts'
+import type { Side } from './sides.ts'
+import { runIn, suiteDatabase, type TestResult } from './suite-process.ts'
+
+const version = '3.18.0'
+
+/** Gives the directory of the driver, built. @throws when something cannot be had */
+export function prepareDbdPg(): Promise<string> {
+  return cachedDirectory(`suites-dbd-pg-${version}-1`, async (dir) => {
+    await unpackOriginal('trixie', `libdbd-pg-perl=${version}-1`, dir)
+    await runCommand('perl', ['Makefile.PL'], { cwd: dir })
+    await runCommand('make', [], { cwd: dir })
+  })
+}
+
+/** What became of every test, by file, number and name. */
+export async function runDbdPg(side: Side, dir: string): Promise<ReadonlyMap<string, TestResult>> {
+  const { host, port, user, password } = side
+  const dsn = `dbi:Pg:dbname=${suiteDatabase};host=${host};port=${port};sslmode=disable`
+  const env = { DBI_DSN: dsn, DBI_USER: user, DBI_PASS: password }
+  // The tests' memory of the server that they have found.
+  await rm(join(dir, 'README.testdatabase'), { force: true })
+  const argv = ['--blib', '--verbose', '--timer', 't/']
+  const { said } = await runIn({ side, dir, command: 'prove', argv, env })
+  const results = new Map<string, TestResult>()
+  let file = ''
+  for (const line of said.split('\n')) {
+    file = /^(?:\[[\d:]+\] )?t\/([\w.]+\.t) \.+/.exec(line)?.[1] ?? file
+    const [, not, number, name] = /^(not )?ok (\d+)(?: - (.*))?/.exec(line) ?? []
+    if (number === undefined) continue
+    const skipped = /# (?:skip|TODO)/i.test(line)
+    const outcome = skipped ? 'skipped' : not === undefined ? 'passed' : 'failed'
+    results.set(`${file} ${number} ${name ?? ''}`.trimEnd(), { outcome })
+  }
+  return results
+}
