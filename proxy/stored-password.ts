@@ -6,6 +6,7 @@ import {
   deriveKeys,
   fitsVerifier,
   parseVerifier,
+  scramIterationsMax,
   type ScramVerifier,
   verifierOf,
 } from '../wire/scram-keys.ts'
@@ -40,10 +41,14 @@ export class StoredPassword {
     return new StoredPassword({ kind: 'plain', password, salt: mock.salt }, mock)
   }
 
-  /** `SCRAM-SHA-256$…`, `md5…`, or a password in plain; '' is none, as in PgBouncer. */
+  /**
+   * `SCRAM-SHA-256$…`, `md5…`, or a password in plain; '' is none, as in PgBouncer. What begins like a verifier and cannot
+   * be used is none either: it is no password that somebody has chosen, and whoever has seen it could log in with it.
+   */
   static read(text: string, mock: ScramVerifier): StoredPassword {
     const verifier = parseVerifier(text)
     if (verifier !== undefined) return new StoredPassword({ kind: 'scram', verifier }, mock)
+    if (text.startsWith('SCRAM-SHA-256$')) return StoredPassword.none(mock)
     if (md5Pattern.test(text)) return new StoredPassword({ kind: 'md5', hash: text }, mock)
     return text === '' ? StoredPassword.none(mock) : StoredPassword.plain(text, mock)
   }
@@ -85,7 +90,10 @@ export class StoredPassword {
 
   /** True when that is the password; takes the time of a SCRAM verifier for all of them. */
   async fits(user: string, password: string): Promise<boolean> {
-    const fitsScram = await fitsVerifier(password, this.scram)
+    const { scram } = this
+    // A role may have stored one that would keep a thread busy for minutes.
+    if (scram.iterations > scramIterationsMax) return false
+    const fitsScram = await fitsVerifier(password, scram)
     const hash = createHash('md5').update(password).update(user).digest('hex')
     const fitsHash = timingSafeEqual(Buffer.from(`md5${hash}`), Buffer.from(this.md5Hash ?? noHash))
     return this.md5Hash === null ? fitsScram : fitsHash

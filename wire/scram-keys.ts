@@ -21,10 +21,12 @@ export type ScramKeys = {
 
 /** Bytes of a key, a signature, a proof. */
 export const scramKeyBytes = 32
-/** A hostile peer could otherwise keep this process computing for minutes. */
+/** Most that we compute ourselves: a hostile peer could otherwise keep this process busy for minutes. */
 export const scramIterationsMax = 1_000_000
 const iterationsDefault = 4096
-const verifierPattern = /^SCRAM-SHA-256\$(\d{1,7}):([^:$]*)\$([^:$]*):([^:$]*)$/
+/** Of a verifier, as PostgreSQL's scram_iterations: the client does the work. */
+const storedIterationsMax = 2 ** 31 - 1
+const verifierPattern = /^SCRAM-SHA-256\$(\d{1,10}):([^:$]*)\$([^:$]*):([^:$]*)$/
 
 /** Verifier text as PostgreSQL stores it: `SCRAM-SHA-256$4096:salt$StoredKey:ServerKey`. */
 export function createVerifier(
@@ -47,7 +49,7 @@ export function parseVerifier(text: string): ScramVerifier | undefined {
   const serverKey = fromBase64(match[4] ?? '')
   if (salt === undefined || storedKey?.length !== scramKeyBytes) return undefined
   if (serverKey?.length !== scramKeyBytes) return undefined
-  if (iterations < 1 || iterations > scramIterationsMax || salt.length === 0) return undefined
+  if (iterations < 1 || iterations > storedIterationsMax || salt.length === 0) return undefined
   return { iterations, salt, storedKey, serverKey }
 }
 
