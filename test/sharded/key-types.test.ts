@@ -40,6 +40,9 @@ const texts = [
   'x\ty',
   '$1',
   'ä',
+  // Its last byte is A0.
+  'à',
+  'à\u00a0',
   'a\u0308',
   'ß',
   '€uro',
@@ -182,6 +185,27 @@ describe.each(inject('servers'))('shard keys on PostgreSQL $version', (servers) 
       await assert(property, { ...parameters(300), endOnFailure: true })
       process.stdout.write(`${keyType} keys: seed ${runSeed}: ${JSON.stringify(counts)}\n`)
       expect(counts.same).toBeGreaterThan(counts.failed)
+    })
+
+    it.runIf(keyType === 'text')('are found in a list, whatever bytes they end with', async () => {
+      await pair.settle()
+      const keys = Array.from(
+        { length: 48 },
+        (_, at) => `${at % 8}${'àáÀ\u00a0\u0085…'.charAt(at >> 3)}`,
+      )
+      for (const [at, key] of keys.entries()) {
+        const sql = `INSERT INTO notes (owner, id) VALUES ('${key}', ${at + 100})`
+        expect(await pair.run({ sql, params: null })).toMatchObject({ kind: 'same' })
+      }
+      for (const [at, key] of keys.entries()) {
+        const next = keys[at + 1] ?? 'none'
+        for (const list of [`{${key}}`, `{ ${key} ,"${next}"}`]) {
+          const sql = `SELECT id FROM notes WHERE owner = ANY ('${list}')`
+          expect({ sql, ...(await pair.run({ sql, params: null })) }).toMatchObject({
+            kind: 'same',
+          })
+        }
+      }
     })
   })
 })
