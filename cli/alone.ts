@@ -8,6 +8,7 @@ import type { Service, Surroundings } from './service.ts'
 import { programVersion } from './version.ts'
 import { LocalFleet } from './workers/local-fleet.ts'
 import { freeSlots, type Estate } from './workers/estate.ts'
+import { bequeathed, type Order } from './workers/standing-orders.ts'
 
 /** The proxy, in this process. @throws PgError 57P03, or the system's error */
 export async function startAlone(version: Version, around: Surroundings): Promise<Service> {
@@ -20,7 +21,7 @@ export async function startAlone(version: Version, around: Surroundings): Promis
     setLevel(next.log.level)
     around.configured(next)
   })
-  const fleet = new LocalFleet(around.cancelElsewhere)
+  const fleet = new LocalFleet({ cancel: around.cancelElsewhere, formerly: around.formerly })
   const optionsOf = (wanted: Config): ProxyOptions => {
     const options = proxyOptions(wanted, programVersion(), log)
     return {
@@ -37,19 +38,37 @@ export async function startAlone(version: Version, around: Surroundings): Promis
     }
   }
   const proxy = await Proxy.start(optionsOf(config))
-  return new Alone(proxy, slot, reload)
+  for (const { name, args } of inherited?.standing ?? []) {
+    // PAUSE ends once every connection is back: nobody waits for that here.
+    fleet.everywhere(name, args).catch((error: unknown) => {
+      log.warn(
+        { command: name, args, error },
+        'what the process before had in force was not taken over',
+      )
+    })
+  }
+  const left = () => ({
+    slots: [slot, ...around.formerSlots()],
+    standing: bequeathed(fleet.standing),
+  })
+  return new Alone(proxy, { fleet, reload, left })
+}
+
+type Belongings = {
+  readonly fleet: LocalFleet
+  readonly reload: ConfigReload
+  /** What a next process is told of besides sockets. */
+  readonly left: () => Pick<Estate, 'slots' | 'standing'>
 }
 
 class Alone implements Service {
   readonly workers = 1
   readonly #proxy: Proxy
-  readonly #slot: number
-  readonly #reload: ConfigReload
+  readonly #around: Belongings
 
-  constructor(proxy: Proxy, slot: number, reload: ConfigReload) {
+  constructor(proxy: Proxy, around: Belongings) {
     this.#proxy = proxy
-    this.#slot = slot
-    this.#reload = reload
+    this.#around = around
   }
 
   get port(): number {
@@ -61,7 +80,7 @@ class Alone implements Service {
   }
 
   get estate(): Estate {
-    return { ...this.#proxy.descriptors, port: this.port, slots: [this.#slot] }
+    return { ...this.#proxy.descriptors, port: this.port, ...this.#around.left() }
   }
 
   adopt(): void {
@@ -73,11 +92,15 @@ class Alone implements Service {
   }
 
   reload(): Promise<readonly string[]> {
-    return this.#reload.run()
+    return this.#around.reload.run()
   }
 
   cancel(pid: number, secret: string): Promise<void> {
     return this.#proxy.sessions.cancel(pid, Buffer.from(secret, 'hex'))
+  }
+
+  order({ name, args }: Order): Promise<readonly string[]> {
+    return this.#around.fleet.everywhere(name, args)
   }
 
   retire(deadlineMs: number, drainMs: number): Promise<void> {

@@ -42,7 +42,10 @@ export function shownSettings(inForce: unknown): Rows {
  * needs a restart, 22023 for what is no value
  */
 export function settingChanged(inForce: unknown, key: string, text: string): unknown {
-  const path = (otherNames.get(key) ?? key).split('.')
+  // Names of databases and users are as they are written; settings are small, whoever shouts them.
+  const exact = (otherNames.get(key.toLowerCase()) ?? key).split('.')
+  const isKnown = aboutOf(schemaAt(fileSchema, exact)) !== undefined
+  const path = isKnown ? exact : exact.map((name) => name.toLowerCase())
   const about = aboutOf(schemaAt(fileSchema, path))
   if (about?.applies !== 'reload') throw pgError('adminSettingFixed', [key])
   return withValue(inForce, path, valueOf(key, text))
@@ -60,7 +63,7 @@ function valueOf(key: string, text: string): unknown {
   try {
     const value: unknown = parse(text)
     // PgBouncer's way of saying yes and no.
-    if (otherNames.has(key) && (value === 0 || value === 1)) return value === 1
+    if (otherNames.has(key.toLowerCase()) && (value === 0 || value === 1)) return value === 1
     return value
   } catch {
     throw pgError('adminValueInvalid', [key, `"${text}"`])

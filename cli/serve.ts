@@ -5,9 +5,11 @@ import type { Config } from '../config/config.ts'
 import { createAdjustableLog, type Log } from '../core/log.ts'
 import { CommandFailure, readConfig } from './load-config.ts'
 import { readVersion, type Version } from './reload.ts'
-import type { Ending, Service, Surroundings } from './service.ts'
+import { type End, Ends } from './ends.ts'
+import type { Service, Surroundings } from './service.ts'
 import { inherited } from './workers/estate.ts'
-import { Predecessor, Successor } from './workers/generations.ts'
+import { type Kin, Predecessor, Successor } from './workers/generations.ts'
+import type { Order } from './workers/standing-orders.ts'
 import { workerCount } from './workers/shares.ts'
 
 // Transactions may end, but not for ever: a supervisor's own patience is usually 30 s.
@@ -17,6 +19,8 @@ const watchMs = 1_000
 const readyMs = 30_000
 const readyLookMs = 50
 const awakeMs = 60_000
+/** As long as a timer can be: SHUTDOWN WAIT_FOR_CLIENTS has no deadline. */
+const clientsMsMax = 2 ** 31 - 1
 
 /** Serves until a signal; a second signal stops at once. Resolves with the exit code. */
 export async function serve(configFile: string): Promise<number> {
@@ -31,9 +35,6 @@ export async function serve(configFile: string): Promise<number> {
   }
 }
 
-/** How serving ends: asked to, or because another process has taken over. */
-type End = { readonly kind: 'told'; readonly ending: Ending } | { readonly kind: 'replaced' }
-
 class Serving {
   readonly #predecessor: Predecessor | null
   #successor: Successor | null = null
@@ -41,11 +42,13 @@ class Serving {
   #service: Service | null = null
   #config: Config | null = null
   #log: Log | null = null
-  #end: (end: End) => void = () => {}
+  readonly #ends = new Ends()
 
-  constructor(predecessor: ((kin: { cancel: Service['cancel'] }) => Predecessor) | null) {
-    const cancel = async (pid: number, secret: string) => this.#service?.cancel(pid, secret)
-    this.#predecessor = predecessor === null ? null : predecessor({ cancel })
+  constructor(predecessor: ((kin: Kin) => Predecessor) | null) {
+    const cancel = async (pid: number, secret: string) => {
+      await Promise.all([this.#service?.cancel(pid, secret), this.#successor?.cancel(pid, secret)])
+    }
+    this.#predecessor = predecessor === null ? null : predecessor({ cancel, order: refuseOrder })
   }
 
   async failed(error: unknown): Promise<void> {
@@ -58,17 +61,16 @@ class Serving {
     const { log } = adjustable
     this.#log = log
     this.#config = config
-    const ended = new Promise<End>((resolve) => {
-      this.#end = resolve
-    })
     const service = await startService(version, {
       ...adjustable,
       inherited: estate,
+      formerSlots: () => (this.#predecessor?.isThere === true ? (estate?.slots ?? []) : []),
       cancelElsewhere: (pid, secret) => this.#cancelElsewhere(pid, secret),
+      formerly: (order) => this.#formerly(order),
       configured: (next) => this.#configured(next, file),
       reload: () => this.#reload(),
       upgrade: () => this.#upgrade(),
-      shutdown: async (ending) => this.#end({ kind: 'told', ending }),
+      shutdown: async (ending) => this.#ends.tell(ending),
     })
     this.#service = service
     process.on('SIGHUP', () => void this.#reload().catch(() => undefined))
@@ -79,12 +81,13 @@ class Serving {
     this.#configured(config, file)
     const { port, httpPort: http, workers } = service
     log.info({ port, http, ...(workers > 1 ? { workers } : {}) }, 'ready')
-    const stopped = untilStopped((signal) => log.info({ signal }, 'draining: no new logins'))
-    const told = stopped.then((): End => ({ kind: 'told', ending: 'servers' }))
-    const end = await Promise.race([ended, told])
+    void untilStopped((signal) => log.info({ signal }, 'draining: no new logins')).then(() => {
+      this.#ends.tell('servers')
+    })
+    const end = await this.#ends.first
     unwatchFile(file)
     await autos?.close()
-    await this.#stop(service, end, stopped)
+    await this.#stop(service, end)
     removePidFile(config.pidFile)
     log.info('stopped')
     return 0
@@ -103,20 +106,24 @@ class Serving {
     await this.#predecessor?.serving()
   }
 
-  /** A signal, or one more of them, has what would take its time end earlier. */
-  async #stop(service: Service, end: End, told: Promise<void>): Promise<void> {
-    const clientsMs = this.#config?.drainTimeoutMs ?? 0
+  /** A signal, or one more of them, or a later SHUTDOWN, has what would take its time end earlier. */
+  async #stop(service: Service, end: End): Promise<void> {
+    const { soon, now } = this.#ends
     const drain = () => {
-      const atOnce = untilStopped(() => this.#log?.warn('stopping at once'))
+      const again = untilStopped(() => this.#log?.warn('stopping at once'))
+      const atOnce = Promise.race([again, now])
       return Promise.race([service.drain(drainMs), atOnce.then(() => service.close())])
     }
-    if (end.kind === 'replaced') {
+    const retire = (ms: number) => Promise.race([service.retire(ms, drainMs), soon.then(drain)])
+    if (end === 'replaced') {
       this.#log?.info('another process has taken over: going on with the clients that are here')
-      await Promise.race([service.retire(clientsMs, drainMs), told.then(drain)])
+      await retire(this.#config?.drainTimeoutMs ?? 0)
+      // Cancel requests for its clients come through this process.
+      await Promise.race([this.#predecessor?.ended, soon])
       this.#successor?.release()
-    } else if (end.ending === 'now') await service.close()
-    else if (end.ending === 'servers') await drain()
-    else await Promise.race([service.retire(clientsMs, drainMs), told.then(drain)])
+    } else if (end === 'now') await service.close()
+    else if (end === 'servers') await drain()
+    else await retire(clientsMsMax)
   }
 
   /** @throws what is wrong with the file; the log has it already */
@@ -141,15 +148,28 @@ class Serving {
     if (this.#upgrading) throw new CommandFailure('an upgrade is under way already')
     this.#upgrading = true
     try {
-      const cancel = (pid: number, secret: string) => service.cancel(pid, secret)
-      this.#successor = await Successor.start(service.estate, { cancel }, log)
-      this.#end({ kind: 'replaced' })
+      const cancel = async (pid: number, secret: string) => {
+        await Promise.all([service.cancel(pid, secret), this.#predecessor?.cancel(pid, secret)])
+      }
+      const order = (given: Order) => service.order(given)
+      this.#successor = await Successor.start(service.estate, { cancel, order }, log)
+      this.#ends.tell('replaced')
       return [`process ${this.#successor.pid} serves now`]
     } catch (error) {
       this.#upgrading = false
       const reason = error instanceof Error ? error.message : String(error)
       log.error({ reason }, 'upgrade: this process goes on')
       throw error
+    }
+  }
+
+  /** The process before this one hands it on to the one before that. */
+  async #formerly(order: Order): Promise<void> {
+    try {
+      await this.#predecessor?.order(order)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#log?.warn({ ...order, reason }, 'the process before this one has not done it')
     }
   }
 
@@ -196,6 +216,9 @@ async function startAutos(config: Config, log: Log): Promise<{ close(): Promise<
   const { startAutos: start } = await import('./auto.ts')
   return start(config, log)
 }
+
+/** Orders go to older processes, never back. */
+async function refuseOrder(): Promise<void> {}
 
 /** Unless another process has written its own number there. */
 function removePidFile(file: string | null): void {

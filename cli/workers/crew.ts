@@ -40,6 +40,7 @@ const steadyMs = 60_000
 const pausesMs = [0, 500, 1_000, 2_000, 5_000] as const
 // After what it was given to end by itself.
 const patienceMs = 5_000
+const timerMsMax = 2 ** 31 - 1
 
 /** All workers. */
 export class Crew {
@@ -98,7 +99,7 @@ export class Crew {
     await Promise.all(
       this.#members.map(async ({ child }) => {
         if (child === null) return
-        const killer = setTimeout(() => child.kill(), deadlineMs + patienceMs)
+        const killer = setTimeout(() => child.kill(), Math.min(deadlineMs + patienceMs, timerMsMax))
         child.channel.call(method, given, null).catch(() => undefined)
         await child.ended
         clearTimeout(killer)

@@ -3,6 +3,7 @@
 // is told in the environment.
 import { z } from 'zod'
 import { firstInherited } from './child.ts'
+import type { Order } from './standing-orders.ts'
 
 /** Descriptors are numbers of the process that has the estate. */
 export type Estate = {
@@ -12,6 +13,8 @@ export type Estate = {
   readonly http: number | null
   /** Of processes that are still there: their cancel keys name them. */
   readonly slots: readonly number[]
+  /** Orders in force, such as PAUSE. */
+  readonly standing: readonly Order[]
 }
 
 const variable = 'RINGFENCE_INHERITS'
@@ -22,6 +25,7 @@ const told = z.object({
   unix: z.boolean(),
   http: z.boolean(),
   slots: z.array(z.number()),
+  standing: z.array(z.object({ name: z.string(), args: z.array(z.string()) })),
 })
 
 /** How a child is told of it. */
@@ -29,7 +33,7 @@ export function bequeath(estate: Estate): {
   readonly inherits: readonly number[]
   readonly env: Readonly<Record<string, string>>
 } {
-  const { tcp, port, unix, http, slots } = estate
+  const { tcp, port, unix, http, slots, standing } = estate
   const single = [unix, http].filter((fd) => fd !== null)
   const text: z.input<typeof told> = {
     tcp: tcp.length,
@@ -37,6 +41,7 @@ export function bequeath(estate: Estate): {
     unix: unix !== null,
     http: http !== null,
     slots: [...slots],
+    standing: standing.map(({ name, args }) => ({ name, args: [...args] })),
   }
   return { inherits: [...tcp, ...single], env: { [variable]: JSON.stringify(text) } }
 }
@@ -46,7 +51,7 @@ export function inherited(env: NodeJS.ProcessEnv): Estate | null {
   const text = env[variable]
   delete env[variable]
   if (text === undefined) return null
-  const { tcp: count, port, unix, http, slots } = told.parse(JSON.parse(text))
+  const { tcp: count, port, unix, http, slots, standing } = told.parse(JSON.parse(text))
   const tcp = Array.from({ length: count }, (_, at) => firstInherited + at)
   const next = firstInherited + count
   return {
@@ -55,6 +60,7 @@ export function inherited(env: NodeJS.ProcessEnv): Estate | null {
     unix: unix ? next : null,
     http: http ? next + Number(unix) : null,
     slots,
+    standing,
   }
 }
 

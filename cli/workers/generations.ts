@@ -7,6 +7,8 @@ import { CommandFailure } from '../load-config.ts'
 import { Channel, type Offered } from './channel.ts'
 import { Child } from './child.ts'
 import { bequeath, type Estate } from './estate.ts'
+import { namedCall } from './messages.ts'
+import type { Order } from './standing-orders.ts'
 
 const startMs = 60_000
 const callMs = 10_000
@@ -15,8 +17,10 @@ const reasonText = z.object({ reason: z.string() })
 
 /** What a newer process and an older one want of this one. */
 export type Kin = {
-  /** Hexadecimal digits of the secret; false when the key is nobody's here. */
+  /** Hexadecimal digits of the secret; a key that is nobody's here is heeded by nobody. */
   readonly cancel: (pid: number, secret: string) => Promise<void>
+  /** Carries out what the newer one's console was told. @throws PgError why it was not done */
+  readonly order: (order: Order) => Promise<unknown>
 }
 
 const key = z.object({ pid: z.number(), secret: z.string() })
@@ -27,6 +31,7 @@ function offeredBy(kin: Kin): Offered {
       const { pid, secret } = key.parse(given)
       await kin.cancel(pid, secret)
     },
+    order: async (given) => kin.order(namedCall.parse(given)),
   }
 }
 
@@ -80,14 +85,26 @@ export class Successor {
 /** The older process, for as long as it has clients. */
 export class Predecessor {
   readonly #channel: Channel
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>
 
   /** It has started this one and listens. */
   constructor(kin: Kin) {
     this.#channel = new Channel((message) => process.send?.(message), offeredBy(kin))
     process.on('message', (message) => this.#channel.received(message))
-    process.on('disconnect', () => this.#channel.close())
+    const { promise: ended, resolve } = Promise.withResolvers<void>()
+    this.ended = ended
+    process.on('disconnect', () => {
+      this.#channel.close()
+      resolve()
+    })
     // It may take long; that it is there does not keep this process alive.
     process.channel?.unref()
+  }
+
+  /** False once it has ended. */
+  get isThere(): boolean {
+    return !this.#channel.closed
   }
 
   async serving(): Promise<void> {
@@ -98,6 +115,11 @@ export class Predecessor {
   async failed(error: unknown): Promise<void> {
     const reason = error instanceof Error ? error.message : String(error)
     await this.#channel.call('failed', { reason }, callMs)
+  }
+
+  /** Resolves once it is carried out. @throws PgError why it was not done, 57P01 when the process has ended */
+  async order({ name, args }: Order): Promise<void> {
+    if (!this.#channel.closed) await this.#channel.call('order', { name, args }, null)
   }
 
   async cancel(pid: number, secret: string): Promise<void> {

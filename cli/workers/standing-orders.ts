@@ -6,26 +6,35 @@
 export type Order = { readonly name: string; readonly args: readonly string[] }
 
 /** As the admin console calls them. */
-const endedBy: ReadonlyMap<string, string> = new Map([
-  ['admin resume', 'admin pause'],
-  ['admin enable', 'admin disable'],
-  ['admin pause', 'admin resume'],
-  ['admin disable', 'admin enable'],
-  ['admin reload', 'admin set'],
+const endedBy: ReadonlyMap<string, readonly string[]> = new Map([
+  ['admin resume', ['admin pause', 'admin suspend']],
+  ['admin enable', ['admin disable']],
+  ['admin reload', ['admin set']],
 ])
 /** What a command leaves behind where it is not the command itself. */
 const standsAs: ReadonlyMap<string, string> = new Map([['admin kill', 'admin pause']])
-const standing = new Set(['admin pause', 'admin disable', 'admin set'])
+const standing = new Set(['admin pause', 'admin suspend', 'admin disable', 'admin set'])
+
+const ofDatabases = new Set(
+  ['pause', 'resume', 'reconnect', 'wait_close', 'kill', 'suspend', 'disable', 'enable'].map(
+    (name) => `admin ${name}`,
+  ),
+)
+
+/** True for what concerns all clients and servers of a database, also those of a process that was replaced. */
+export function isOfDatabases({ name }: Order): boolean {
+  return ofDatabases.has(name)
+}
 
 /** Orders in force after `order` has been carried out. */
 export function afterOrder(inForce: readonly Order[], given: Order): readonly Order[] {
   const { args } = given
   const name = standsAs.get(given.name) ?? given.name
-  const ended = endedBy.get(name)
-  if (ended === undefined && !standing.has(name)) return inForce
+  const ended = endedBy.get(name) ?? []
+  if (ended.length === 0 && !standing.has(name)) return inForce
   const about = name === 'admin set' ? args.slice(0, 1) : args
   const kept = inForce.filter((each) => {
-    return !(hasPrefix(each.args, about) && (each.name === ended || each.name === name))
+    return !(hasPrefix(each.args, about) && (ended.includes(each.name) || each.name === name))
   })
   return standing.has(name) ? [...kept, { name, args }] : kept
 }
@@ -46,6 +55,11 @@ export function afterFailure(
   if (own.some((each) => !has(inForce, each))) return inForce
   const ended = before.filter((each) => !has(tried, each))
   return [...inForce.filter((each) => !has(own, each)), ...ended]
+}
+
+/** Of `inForce`, what a new process goes on with: it has read the file anew. */
+export function bequeathed(inForce: readonly Order[]): readonly Order[] {
+  return afterOrder(inForce, { name: 'admin reload', args: [] })
 }
 
 function isSame(a: Order, b: Order): boolean {

@@ -5,6 +5,7 @@ import { closeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Config } from '../../config/config.ts'
 import { pgError } from '../../core/errors.ts'
+import { wantedSetting } from '../../proxy/admin/actions.ts'
 import { type HttpPort, startHttp } from '../../proxy/http.ts'
 import { slotCount, slotOf } from '../../proxy/sessions.ts'
 import { bindUnixSocket, adoptUnixSocket, type UnixSocket } from '../../proxy/unix-socket.ts'
@@ -19,7 +20,13 @@ import { type Estate, freeSlots } from './estate.ts'
 import { cancelKey, cells, namedCall, sentences } from './messages.ts'
 import { workerCount } from './shares.ts'
 import { bindPath, bindShared, type SharedSockets } from './sockets.ts'
-import { afterFailure, afterOrder, type Order } from './standing-orders.ts'
+import {
+  afterFailure,
+  afterOrder,
+  bequeathed,
+  isOfDatabases,
+  type Order,
+} from './standing-orders.ts'
 
 const snapshotMs = 2_000
 const entry = besideThis(new URL('./worker.ts', import.meta.url))
@@ -46,7 +53,7 @@ class Supervisor implements Service {
   #unixName: UnixSocket | null
   #config: Config
   #text: string
-  #standing: readonly Order[] = []
+  #standing: readonly Order[]
   #http: HttpPort | null = null
   #stopping = false
   #left = false
@@ -60,6 +67,7 @@ class Supervisor implements Service {
     this.#around = around
     this.#config = config
     this.#text = text
+    this.#standing = around.inherited?.standing ?? []
     this.#sockets = sockets
     this.#unixName = unixName
     this.workers = workerCount(config)
@@ -129,7 +137,14 @@ class Supervisor implements Service {
 
   get estate(): Estate {
     const { tcp, port, unix } = this.#sockets
-    return { tcp, port, unix, http: this.#http?.descriptor ?? null, slots: this.#slots }
+    return {
+      tcp,
+      port,
+      unix,
+      http: this.#http?.descriptor ?? null,
+      slots: [...this.#slots, ...this.#around.formerSlots()],
+      standing: bequeathed(this.#standing),
+    }
   }
 
   adopt(): void {
@@ -173,6 +188,10 @@ class Supervisor implements Service {
 
   async cancel(pid: number, secret: string): Promise<void> {
     await this.#crew.callSlot(slotOf(pid), 'cancel', { pid, secret })
+  }
+
+  order(order: Order): Promise<readonly string[]> {
+    return this.#everywhere(order)
   }
 
   async retire(deadlineMs: number, drainMs: number): Promise<void> {
@@ -229,11 +248,16 @@ class Supervisor implements Service {
     if (name === 'admin reload') return await this.#explained(() => this.#around.reload())
     if (name === 'admin upgrade') return await this.#around.upgrade()
     if (name === 'admin shutdown') return await this.#shutdown(args)
+    const wanted = name === 'admin set' ? wantedSetting(args) : null
+    // Some of what is set is this process's own to heed.
+    if (wanted?.ignored === false) return await this.#reload.set(wanted.key, wanted.value)
     const before = this.#standing
     // A worker that starts meanwhile begins with it.
     this.#standing = afterOrder(before, order)
     try {
+      const former = isOfDatabases(order) ? this.#around.formerly(order) : undefined
       const answers = await this.#crew.tell('run', order)
+      await former
       return [...new Set(answers.flatMap(({ value }) => sentences.parse(value)))]
     } catch (error) {
       this.#standing = afterFailure(this.#standing, before, order)
@@ -258,7 +282,8 @@ class Supervisor implements Service {
     ])
     const ending = endings.get(word.toLowerCase())
     if (ending === undefined) throw pgError('adminCommandUnknown', [`SHUTDOWN ${word}`])
-    await this.#around.shutdown(ending)
+    // The answer goes out first.
+    setImmediate(() => void this.#around.shutdown(ending))
     return []
   }
 

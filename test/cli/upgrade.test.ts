@@ -2,6 +2,7 @@
 // connected stays, and a new process that does not come up changes nothing.
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import type { Client } from 'pg'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { connected, present, refusal, until, value } from '../support/clients.ts'
 import { cancelThroughPort } from './cancel-through-port.ts'
@@ -87,6 +88,51 @@ describe.each([1, 2])('an upgrade of %i process(es)', { timeout: patienceMs }, (
     expect(await value(await connected(serving.place), 'SELECT 1')).toBe('1')
   })
 })
+
+describe.each([1, 2])(
+  'two upgrades of %i process(es) in a row',
+  { timeout: patienceMs },
+  (workers) => {
+    it('leave nobody whom a cancel request does not find, and orders in force', async () => {
+      pooler = await createPooler(servers, { lines: `workers: ${workers}` })
+      const serving = await pooler.serve()
+      const first = await connected(serving.place)
+      const orders = await connected(serving.admin)
+      await orders.query('DISABLE app')
+      await orders.query('PAUSE app')
+      await orders.end()
+      expect((await upgrade(serving)).code).toBe(0)
+      expect(await refusal(connected(serving.place))).toMatchObject({ code: '57P03' })
+      const later = await connected(serving.admin)
+      await later.query('ENABLE app')
+      // Nothing is known of the server yet: the login waits for it already.
+      const enters = connected(serving.place)
+      expect(await Promise.race([enters, pauseMs(300).then(() => 'waits')])).toBe('waits')
+      await later.query('RESUME app')
+      await later.end()
+      const second = await enters
+      // Orders go to the process that was replaced, too.
+      expect(await value(first, 'SELECT 1')).toBe('1')
+      expect((await upgrade(serving)).code).toBe(0)
+      const third = await connected(serving.place)
+      await found(serving, [first, second, third])
+      await second.end()
+      await found(serving, [first, third])
+      await Promise.all([first.end(), third.end()])
+      await until('the first process has ended', () => !isAlive(serving.program.pid))
+    })
+  },
+)
+
+/** A cancel request finds each of them, whichever process answers. */
+async function found({ place }: Serving, clients: readonly Client[]): Promise<void> {
+  for (const client of clients) {
+    const asleep = refusal(client.query('SELECT pg_sleep(20)'))
+    await pauseMs(100)
+    await cancelThroughPort(place, client)
+    expect(await asleep).toMatchObject({ code: '57014' })
+  }
+}
 
 describe('an upgrade', { timeout: patienceMs }, () => {
   it('that fails says why, and changes nothing', async () => {
