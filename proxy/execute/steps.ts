@@ -2,11 +2,13 @@
 // pipelines whose statements belong to different places. Statement by statement, each awaited; off the hot
 // path. A string or pipeline with several statements is one transaction, as in PostgreSQL.
 import { type PgError, pgError, toPgError } from '../../core/errors.ts'
-import type { Plan } from '../../router/plan.ts'
+import type { Plan, SessionCommand } from '../../router/plan.ts'
 import type { BoundParams, Prepared } from '../../router/router.ts'
 import {
+  writeBindComplete,
   writeCloseComplete,
   writeEmptyQueryResponse,
+  writeNoData,
   writeParseComplete,
 } from '../../wire/backend.ts'
 import { type BatchItem, readBatch } from '../batch.ts'
@@ -20,6 +22,7 @@ import type { StatementClass } from '../traffic.ts'
 import { Transaction } from '../transaction.ts'
 import { noteLook } from '../session-look.ts'
 import { isHeld } from '../where.ts'
+import { decodeExecute } from '../../wire/frontend.ts'
 import type { Frame } from '../../wire/framer.ts'
 import { runCommand } from './commands.ts'
 import { commitTransaction, rollbackTransaction } from './commit.ts'
@@ -110,9 +113,11 @@ async function runItem(session: Session, items: readonly BatchItem[], at: number
       return 0
     case 'bind':
       return runPortal(session, items, at)
-    case 'foreign':
     case 'describePortal':
     case 'execute':
+      await runBound(session, item)
+      return 0
+    case 'foreign':
       throw pgError('unsupported', ['a portal that stays open over several shards'])
     case undefined:
       return 0
@@ -134,6 +139,11 @@ async function runPortal(
   const { prepared, params } = portal
   const text = prepared.statements[0]?.sql ?? ''
   const plan = session.state.plan(prepared, 0, params)
+  if (!execute && isOurs(plan)) {
+    session.output.emit(writeBindComplete)
+    if (describe) session.output.emit(writeNoData)
+    return describe ? 1 : 0
+  }
   if (!execute || (last.maxRows > 0 && mayStayOpen(plan, text))) {
     throw pgError('unsupported', ['a portal that stays open over several shards'])
   }
@@ -148,6 +158,41 @@ async function runPortal(
     extended: { portal, portalName: name, bind: true, describe, execute, maxRows },
   })
   return describe ? 2 : 1
+}
+
+/** Of a portal that was bound ahead of a Flush. */
+async function runBound(
+  session: Session,
+  item: Extract<BatchItem, { kind: 'describePortal' | 'execute' }>,
+): Promise<void> {
+  const { portal } = item
+  const { prepared, params, shard } = portal
+  const plan = session.state.plan(prepared, 0, params)
+  if (shard !== null || !isOurs(plan)) {
+    throw pgError('unsupported', ['a portal that stays open over several shards'])
+  }
+  if (item.kind === 'describePortal') return session.output.emit(writeNoData)
+  const { portal: portalName, maxRows } = decodeExecute(item.frame)
+  await runStep(session, {
+    plan,
+    prepared,
+    index: 0,
+    params,
+    sql: prepared.statements[0]?.sql ?? '',
+    extended: { portal, portalName, bind: false, describe: false, execute: true, maxRows },
+  })
+}
+
+const withRowsOfOurs: ReadonlySet<SessionCommand['kind']> = new Set<SessionCommand['kind']>([
+  'execute',
+  'listeningChannels',
+  'explainRoute',
+  'showRingfence',
+])
+
+/** True for commands without rows: nobody needs a server to bind or to describe them. */
+function isOurs(plan: Plan): boolean {
+  return plan.kind === 'session' && !withRowsOfOurs.has(plan.command.kind)
 }
 
 /** Commands that give no rows: PostgreSQL runs them to their end, however few rows are asked for. */
