@@ -90,6 +90,8 @@ export class ServerConnection {
   readonly tls: ServerTls | null
   /** Last reported value of every GUC_REPORT parameter. */
   readonly parameters: Map<string, string>
+  /** The same as its login found them. */
+  readonly defaults: ReadonlyMap<string, string>
   readonly connectedAtMs: number
   /** Settings that outlive the transaction, as they are in force on the server. */
   settings = SettingsProfile.empty
@@ -140,6 +142,7 @@ export class ServerConnection {
     this.secret = identity.secret
     this.tls = identity.tls
     this.parameters = identity.parameters
+    this.defaults = new Map(identity.parameters)
     this.connectedAtMs = identity.connectedAtMs
     socket.on('drain', () => {
       const resume = this.#drained

@@ -18,12 +18,18 @@ type Beginning = {
   readonly reported: ReportedParameters
 }
 
+/** What servers have answered, which had these values before any setting was made. */
+type Answered = {
+  readonly reported: ReportedParameters
+  readonly defaults: ReportedParameters
+}
+
 const profileEntriesMax = 1_000
 
 export class LoginReports {
   readonly #poolFor: (client: Credentials) => Pool
   readonly #sharded: boolean
-  readonly #reported = new Map<string, ReportedParameters>()
+  readonly #reported = new Map<string, Answered>()
   readonly #reporting = new Map<string, Promise<ReportedParameters>>()
   /** By user and settings, application_name included. */
   readonly #beginnings = new Map<string, Beginning & { readonly known: ReportedParameters }>()
@@ -69,7 +75,15 @@ export class LoginReports {
     // Where all clients are one user to the servers, they are told the same.
     const key = `${pool.user}\0${settings.key}`
     const known = this.#reported.get(key)
-    if (known !== undefined) return known
+    const { defaults } = newestOf(pool) ?? {}
+    if (known !== undefined) {
+      if (defaults === undefined || defaults === known.defaults) return known.reported
+      const answered = underDefaults(known, defaults, settings)
+      if (answered !== null) {
+        this.#reported.set(key, answered)
+        return answered.reported
+      }
+    }
     // Clients that come all at once ask once.
     const asked = this.#reporting.get(key)
     if (asked !== undefined) return asked
@@ -98,7 +112,8 @@ export class LoginReports {
       const reported = new Map(server.parameters)
       if (reported.has('in_hot_standby')) reported.set('in_hot_standby', 'off')
       if (this.#reported.size >= profileEntriesMax) this.#reported.clear()
-      this.#reported.set(key, reported)
+      // Of one that was opened before its defaults were changed it is asked once, not by each login.
+      this.#reported.set(key, { reported, defaults: (newestOf(pool) ?? server).defaults })
       return reported
     } finally {
       pool.release(server)
@@ -114,4 +129,29 @@ export class LoginReports {
       throw error
     }
   }
+}
+
+function newestOf(pool: Pool): ServerConnection | undefined {
+  let newest: ServerConnection | undefined
+  for (const server of pool.connections) newest = server
+  return newest
+}
+
+/**
+ * The same answer of a server that begins with `defaults`, as after ALTER DATABASE … SET or with another version; null when
+ * it has to be asked.
+ */
+function underDefaults(
+  { reported, defaults: before }: Answered,
+  defaults: ReportedParameters,
+  settings: SettingsProfile,
+): Answered | null {
+  const changed = [...defaults].filter(
+    ([name, value]) => before.get(name) !== value && name !== 'in_hot_standby',
+  )
+  if (changed.length === 0) return { reported, defaults }
+  const set = (name: string) => settings.get(name.toLowerCase()) !== undefined
+  if (['role', 'session_authorization'].some(set)) return null
+  if (changed.some(([name]) => set(name))) return null
+  return { reported: new Map([...reported, ...changed]), defaults }
 }

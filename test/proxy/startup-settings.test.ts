@@ -2,7 +2,14 @@
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { SettingsProfile } from '../../pool/settings-profile.ts'
 import { readStartup } from '../../proxy/startup-parameters.ts'
-import { errorFields, present, rawClient, rowsOf, untilReady } from '../support/clients.ts'
+import {
+  askServer,
+  errorFields,
+  present,
+  rawClient,
+  rowsOf,
+  untilReady,
+} from '../support/clients.ts'
 import { textBytes } from '../support/frontend-bytes.ts'
 import type { Endpoint } from '../support/raw-connection.ts'
 import { type Stack, startStack } from '../support/stack.ts'
@@ -69,6 +76,34 @@ describe.each(inject('servers'))('PostgreSQL $version, a startup packet', (serve
     expect(await said(running.proxy, parameters, statement)).toEqual(direct)
     // Whoever comes next has the same server.
     expect(await said(running.proxy, [['work_mem', '2MB']], 'SHOW work_mem')).toEqual([[['2MB']]])
+  })
+
+  it('is answered with the defaults that servers have by now', async () => {
+    const running = await startStack(servers, { shards: 1, pool: { size: 1 } })
+    stack = running
+    const told = async (name: string, options = '') => {
+      const { connection, greeting } = await rawClient(running.proxy, {
+        parameters: [['options', options]],
+      })
+      connection.destroy()
+      const texts = greeting.map(({ bytes }) => bytes.subarray(5).toString().split('\0'))
+      return texts.findLast(([first]) => first === name)?.[1]
+    }
+    expect(await told('DateStyle')).toBe('ISO, MDY')
+    expect(await told('DateStyle', '-c datestyle=german')).toBe('German, DMY')
+    const [url = ''] = running.shardUrls
+    const name = new URL(url).pathname.slice(1)
+    await askServer(url, `ALTER DATABASE "${name}" SET datestyle = 'SQL, DMY'`)
+    await askServer(url, `ALTER DATABASE "${name}" SET timezone = 'Asia/Tokyo'`)
+    const [database] = running.instance.databases.values()
+    for (const server of present(database).pools.flatMap(({ connections }) => [...connections])) {
+      server.close('its lifetime is over')
+    }
+    expect(await said(running.proxy, [], 'SHOW datestyle')).toEqual([[['SQL, DMY']]])
+    expect(await told('DateStyle')).toBe('SQL, DMY')
+    expect(await told('TimeZone')).toBe('Asia/Tokyo')
+    expect(await told('DateStyle', '-c datestyle=german')).toBe('German, DMY')
+    expect(await told('TimeZone', '-c datestyle=german')).toBe('Asia/Tokyo')
   })
 
   it('with pg_temp in its search_path leaves no tables to others', async () => {
