@@ -85,7 +85,7 @@ async function liftOn(url: string, move: Move, catalog: CatalogConnection): Prom
 async function countTriggers(url: string, moveId: number): Promise<number> {
   const shard = await openCatalogConnection(url, queryTimeoutMs)
   try {
-    return (await fenceTriggers(shard.client, moveId)).length
+    return (await fenceTriggers(shard.client, moveId)).filter(({ enabled }) => enabled).length
   } finally {
     await shard.end()
   }

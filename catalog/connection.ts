@@ -41,6 +41,17 @@ export function moverSession(move: { readonly cluster: string; readonly id: numb
 export const durableCommitsSql = `SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
   WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
 
+/**
+ * Whatever the database or the role has set for clients: statements here have limits of their own, what is written is the
+ * catalog alone, and times come as pg reads them. Settings that the server's version lacks are left out.
+ */
+const ownLimitsSql = `SELECT pg_catalog.set_config(w.name, w.setting, false)
+  FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_timeout', '0'),
+    ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
+    ('default_transaction_read_only', 'off'), ('DateStyle', 'ISO, MDY'), ('extra_float_digits', '1'),
+    ('default_transaction_isolation', 'read committed')) AS w (name, setting)
+  WHERE EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE s.name = w.name)`
+
 const connectTimeoutMs = 5_000
 const endTimeoutMs = 1_000
 
@@ -79,7 +90,7 @@ async function openOnce(config: UrlConfig, queryTimeoutMs: number): Promise<Cata
   client.on('error', destroy)
   try {
     await client.connect()
-    await client.query(durableCommitsSql)
+    await client.query(`${ownLimitsSql}; ${durableCommitsSql}`)
     return { client, end, destroy }
   } catch (cause) {
     destroy()

@@ -25,6 +25,8 @@ const lockNotAvailable = '55P03'
 const deadlock = '40P01'
 const tryMsMin = 20
 const tryMsMax = 200
+/** Nobody waits for triggers to go: those who read and write go first. */
+const dropPauseMs = 500
 
 /**
  * Fences the set on a shard; gives the end of its log, behind which no row of the set is written any more. Idempotent.
@@ -48,29 +50,48 @@ export async function placeFence(client: Client, options: FenceOptions): Promise
   return lsn
 }
 
-/** Takes the fence of a move away, if there is one. @throws pg's error 55P03 when its tables are in use for too long */
-export async function liftFence(
-  client: Client,
-  options: Pick<FenceOptions, 'moveId' | 'timeoutMs' | 'now'>,
-): Promise<void> {
+type LiftOptions = Pick<FenceOptions, 'moveId' | 'timeoutMs' | 'now'>
+
+/**
+ * Lets writers through again, if there is a fence. Its triggers stay, switched off: taking them away would wait for whoever
+ * reads the table, a dump for instance, and clients would wait with it. @throws pg's error 55P03 when writers do not let go
+ */
+export async function liftFence(client: Client, options: LiftOptions): Promise<void> {
   const triggers = await fenceTriggers(client, options.moveId)
-  const ddl = triggers.map(
-    ({ schema, table, name }) =>
-      `DROP TRIGGER IF EXISTS ${escapeIdentifier(name)} ON ${escapeIdentifier(schema)}.${escapeIdentifier(table)}`,
-  )
   // Table by table: each lock is held for a moment only.
-  for (const sql of ddl) await inShortTries(client, [sql], options)
+  for (const { named, name } of triggers.filter(({ enabled }) => enabled)) {
+    await inShortTries(client, [`ALTER TABLE ${named} DISABLE TRIGGER ${name}`], options)
+  }
+}
+
+/** Takes the triggers of a fence away, on or off. @throws pg's error 55P03 when their tables are in use for too long */
+export async function dropFence(client: Client, options: LiftOptions): Promise<void> {
+  for (const { named, name } of await fenceTriggers(client, options.moveId)) {
+    const sql = `DROP TRIGGER IF EXISTS ${name} ON ${named}`
+    await inShortTries(client, [sql], { ...options, pauseMsMin: dropPauseMs })
+  }
+}
+
+/** On the topmost parent of a table. */
+type FenceTrigger = {
+  /** The table, as SQL. */
+  readonly named: string
+  /** As SQL: digits and small letters. */
+  readonly name: string
+  /** False once the fence is lifted. */
+  readonly enabled: boolean
 }
 
 /** Triggers of a fence; without `moveId` of all fences. */
 export async function fenceTriggers(
   client: Client,
   moveId?: number,
-): Promise<readonly { readonly schema: string; readonly table: string; readonly name: string }[]> {
-  const { rows } = await client.query<{ schema: string; table: string; name: string }>(
-    `SELECT n.nspname AS schema, c.relname AS table, t.tgname AS name
+): Promise<readonly FenceTrigger[]> {
+  const { rows } = await client.query<FenceTrigger>(
+    `SELECT format('%I.%I', n.nspname, c.relname) AS named, t.tgname::text AS name,
+            t.tgenabled <> 'D' AS enabled
      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE t.tgparentid = 0 AND t.tgname ~ $1 ORDER BY 1, 2, 3`,
+     WHERE t.tgparentid = 0 AND t.tgname ~ $1 ORDER BY 1, 2`,
     [moveId === undefined ? '^ringfence_fence_[0-9]+_' : `^ringfence_fence_${moveId}_`],
   )
   return rows
@@ -95,7 +116,11 @@ const giveWaySql = `SELECT pg_catalog.set_config('deadlock_timeout', '10', true)
 async function inShortTries(
   client: Client,
   ddl: readonly string[],
-  { timeoutMs, now }: Pick<FenceOptions, 'timeoutMs' | 'now'>,
+  {
+    timeoutMs,
+    now,
+    pauseMsMin = 0,
+  }: Pick<FenceOptions, 'timeoutMs' | 'now'> & { readonly pauseMsMin?: number },
 ): Promise<void> {
   const untilMs = now() + timeoutMs
   for (let tryMs = tryMsMin; ; tryMs = Math.min(tryMs * 2, tryMsMax)) {
@@ -111,7 +136,7 @@ async function inShortTries(
       const inUse = sqlstate === lockNotAvailable || sqlstate === deadlock
       if (!inUse || now() >= untilMs) throw error
       // Who queued behind the try gets its turn.
-      await new Promise((resolve) => setTimeout(resolve, tryMs / 2))
+      await new Promise((resolve) => setTimeout(resolve, Math.max(pauseMsMin, tryMs / 2)))
     }
   }
 }

@@ -35,7 +35,8 @@ export type MoveProgress = {
   readonly cutoverTries?: number
   /** Wait at the switch, from the fence's publication to the new owner's. */
   readonly heldMs?: number
-  /** Fences were published at; wall clock of the runner, milliseconds since 1970. */
+  /** Begun and fences published at; wall clock of the runner, milliseconds since 1970. */
+  readonly begunAt?: number
   readonly fencedAt?: number
   readonly rowsDeleted?: number
   readonly rolledBack?: boolean

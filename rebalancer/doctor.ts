@@ -2,7 +2,7 @@
 // on. Finds only; `mend` removes what belongs to moves that have ended. Rows are never removed here.
 import { type Client, escapeIdentifier } from 'pg'
 import { moveLock } from '../catalog/connection.ts'
-import { fenceTriggers, liftFence } from '../catalog/fence.ts'
+import { dropFence, fenceTriggers } from '../catalog/fence.ts'
 import { hasEnded, isFenced } from '../catalog/move-state.ts'
 import { listMoves, type Move } from '../catalog/move-store.ts'
 import { listProxies, silentMs } from '../catalog/proxy-registry.ts'
@@ -184,17 +184,17 @@ async function fences(
   moves: readonly Move[],
 ): Promise<readonly Found[]> {
   const found: Found[] = []
-  for (const { schema, table, name } of await fenceTriggers(client)) {
+  for (const { named, name, enabled } of await fenceTriggers(client)) {
     const id = Number(/^ringfence_fence_(\d+)_/.exec(name)?.[1])
     const move = moves.find((each) => each.id === id)
-    if (move !== undefined && mayBeFenced(move, shard)) continue
+    if (move !== undefined && mayBeFenced(move, shard, enabled)) continue
     found.push({
       where: shard,
-      what: `trigger "${name}" on ${schema}.${table} rejects writes for no move under way`,
+      what: `trigger "${name}" on ${named} ${enabled ? 'rejects writes for' : 'belongs to'} no move under way`,
       remedy: 'ringfence rebalance doctor --fix',
       fixable: true,
       mend: (mending) =>
-        liftFence(mending, {
+        dropFence(mending, {
           moveId: id,
           timeoutMs: liftTimeoutMs,
           now: () => systemClock.nowMs(),
@@ -204,9 +204,10 @@ async function fences(
   return found
 }
 
-/** The source from the switch on, both while a fence is up, and whoever is being cleaned. */
-function mayBeFenced({ state, from, to }: Move, shard: ShardId): boolean {
+/** The source from the switch on, both while a fence is up, and whoever is being cleaned; what is lifted stays to the end. */
+function mayBeFenced({ state, from, to }: Move, shard: ShardId, enabled: boolean): boolean {
   if (hasEnded(state) || (shard !== from && shard !== to)) return false
+  if (!enabled) return true
   return isFenced(state) || ['switched', 'completing', 'aborting'].includes(state)
 }
 

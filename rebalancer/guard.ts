@@ -64,11 +64,12 @@ async function reasonToStop(runner: MoveRunner, move: Move): Promise<Error | nul
   )
 }
 
-/** After the switch there is no way back but the operator's. */
-function tooLate({ state, options, createdAt }: Move, wallMs: number): MoveProblem | null {
+/** After the switch there is no way back but the operator's. A plan that was kept for later has not begun. */
+function tooLate({ state, options, progress }: Move, wallMs: number): MoveProblem | null {
   const { maxMs } = options
   if (maxMs === null || isSwitched(state) || state === 'aborting') return null
-  if (wallMs - createdAt.getTime() <= maxMs) return null
+  const { begunAt = wallMs } = progress
+  if (wallMs - begunAt <= maxMs) return null
   return new MoveProblem('takesTooLong', `the move has taken longer than ${maxMs} ms`, {
     hint: 'Move fewer virtual nodes at once, or raise --max-time.',
   })

@@ -1,6 +1,7 @@
 // What a move creates on its shards besides rows: publications, slots, replica identities, replication origins. Every name
 // begins with `ringfence_`, so that doctor can tell what was left behind.
 import { type Client, escapeIdentifier, escapeLiteral } from 'pg'
+import { sqlstateOf } from '../catalog/connection.ts'
 import { assert } from '../core/assert.ts'
 import { type Lsn, parseLsn } from '../core/lsn.ts'
 import type { Move } from '../catalog/move-store.ts'
@@ -37,6 +38,9 @@ export async function createStream(
   return lsn
 }
 
+/** Clients wait behind it. */
+const identityLockMs = 300
+const lockNotAvailable = '55P03'
 const dropTriesMax = 50
 const dropPauseMs = 100
 
@@ -93,12 +97,27 @@ export async function setIdentity(client: Client, table: string, identity: strin
   )
   // A partition may have been dropped since.
   if (rows[0]?.present !== true) return
-  await client.query(`SET lock_timeout = '1s'`)
+  await client.query(`SET lock_timeout = ${identityLockMs}`)
   try {
     await client.query(`ALTER TABLE ${table} REPLICA IDENTITY ${clause}`)
+  } catch (cause) {
+    throw sqlstateOf(cause) === lockNotAvailable ? await inUse(client, table, cause) : cause
   } finally {
     await client.query('SET lock_timeout = 0').catch(() => undefined)
   }
+}
+
+/** Another try may succeed: `cause` says so. */
+async function inUse(client: Client, table: string, cause: unknown): Promise<Error> {
+  const { rows } = await client.query<{ pid: number }>(
+    `SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+     WHERE d.datname = current_database() AND l.relation = to_regclass($1) AND l.granted
+       AND l.pid <> pg_backend_pid() ORDER BY 1 LIMIT 10`,
+    [table],
+  )
+  const holders = rows.map(({ pid }) => pid).join(', ')
+  const message = `the replica identity of table ${table} cannot be changed while transactions use it`
+  return new Error(holders === '' ? message : `${message}: processes ${holders}`, { cause })
 }
 
 /** Positions and origins of a move on one shard. */

@@ -220,6 +220,12 @@ function remedyOf(problem: string): string | null {
   if (problem.includes('belongs to role')) return 'let our login own the table, or join that role'
   if (problem.includes('row-level security')) return 'ALTER ROLE … BYPASSRLS for our login'
   if (problem.endsWith('no primary key')) return 'ALTER TABLE … ADD PRIMARY KEY on every shard'
+  if (problem.includes('is deferrable')) return 'make the primary key NOT DEFERRABLE on every shard'
+  if (problem.includes('WITHOUT OVERLAPS') || problem.endsWith('is generated')) {
+    return 'give the table a primary key of ordinary columns on every shard'
+  }
+  if (problem.includes('is no key of type')) return 'ALTER TABLE … ALTER its type on every shard'
+  if (problem.includes('subscription')) return 'ALTER SUBSCRIPTION … DROP PUBLICATION, or drop it'
   if (problem.includes('is unlogged')) return 'ALTER TABLE … SET LOGGED'
   if (problem.includes('is ENABLE')) return 'ALTER TABLE … ENABLE it for ordinary sessions only'
   return null

@@ -10,7 +10,7 @@ import {
   type Transition,
 } from '../catalog/move-store.ts'
 import { moverSession } from '../catalog/connection.ts'
-import { liftFence, placeFence } from '../catalog/fence.ts'
+import { dropFence, liftFence, placeFence } from '../catalog/fence.ts'
 import { hasEnded } from '../catalog/move-state.ts'
 import { listProxies, silentMs } from '../catalog/proxy-registry.ts'
 import { readEpoch } from '../catalog/topology-query.ts'
@@ -350,11 +350,16 @@ export class ServersWorld implements MoveWorld {
 
   async liftFence(move: Move, side: Side): Promise<void> {
     await using shard = await this.#shards.open(move, side)
-    await liftFence(shard.client, {
-      moveId: move.id,
-      timeoutMs: liftTimeoutMs,
-      now: () => this.nowMs(),
-    })
+    await liftFence(shard.client, this.#lifting(move))
+  }
+
+  async dropFence(move: Move, side: Side): Promise<void> {
+    await using shard = await this.#shards.open(move, side)
+    await dropFence(shard.client, this.#lifting(move))
+  }
+
+  #lifting({ id: moveId }: Move) {
+    return { moveId, timeoutMs: liftTimeoutMs, now: () => this.nowMs() }
   }
 
   async position(move: Move, side: Side): Promise<Position> {

@@ -51,6 +51,14 @@ const binarySafe = (type: string) => `
          AND p.atttypid NOT IN (SELECT oid FROM plain)))
    FROM last l JOIN pg_type t ON t.oid = l.oid)`
 
+/** What a type is made of, through all domains, as format_type() names it. */
+const baseOf = (type: string) => `
+  (WITH RECURSIVE down (oid, base) AS (
+     SELECT t.oid, t.typbasetype FROM pg_type t WHERE t.oid = ${type}
+     UNION ALL SELECT t.oid, t.typbasetype FROM down d JOIN pg_type t ON t.oid = d.base
+   )
+   SELECT format_type(d.oid, NULL) FROM down d WHERE d.base = 0)`
+
 /** Names of the tables alone: asked while clients wait. */
 export const namesSql = `
 SELECT n.nspname AS schema, c.relname AS name
@@ -73,6 +81,7 @@ SELECT n.nspname AS schema, c.relname AS name, c.oid::int8::text AS oid,
       'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by_default'
                   ELSE 'none' END,
       'notNull', a.attnotnull,
+      'base', ${baseOf('a.atttypid')},
       'binary', ${binarySafe('a.atttypid')}) ORDER BY a.attnum), '[]')
    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
 FROM tree t
@@ -81,7 +90,7 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE t.oid = t.root
 ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
 
-/** One row per relation that holds rows of a table. */
+/** One row per relation that holds rows of a table, and one for its topmost parent where that holds none. */
 export const leavesSql = `
 WITH RECURSIVE ${tree}
 SELECT t.root::int8::text AS root, n.nspname AS schema, c.relname AS name, c.oid::int8::text AS oid,
@@ -95,11 +104,12 @@ SELECT t.root::int8::text AS root, n.nspname AS schema, c.relname AS name, c.oid
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) END
     AS "identityColumns",
   CASE WHEN c.relkind = 'r' THEN pg_table_size(c.oid) ELSE 0 END::text AS bytes,
-  coalesce(pg_get_expr(c.relpartbound, c.oid), '') AS bound
+  coalesce(pg_get_expr(c.relpartbound, c.oid), '') AS bound,
+  c.relkind IN ('r', 'f') AS "hasRows"
 FROM tree t
 JOIN pg_class c ON c.oid = t.oid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'f')
+WHERE c.relkind IN ('r', 'f') OR c.oid = t.root
 ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
 
 const named = `format('%I.%I', n.nspname, c.relname)`
@@ -125,6 +135,14 @@ SELECT DISTINCT f.root::int8::text AS root, f.fault COLLATE "C" AS fault FROM (
   UNION ALL
   SELECT m.root, format('%s uses the access method %s, not heap', m.named, a.amname)
   FROM member m JOIN pg_am a ON a.oid = m.relam WHERE m.relkind = 'r' AND a.amname <> 'heap'
+  UNION ALL
+  SELECT m.root, CASE WHEN x.indisexclusion THEN 'its primary key is WITHOUT OVERLAPS'
+                 ELSE 'its primary key is deferrable, so that rows may share it' END
+  FROM member m JOIN pg_index x ON x.indrelid = m.root AND x.indisprimary
+  WHERE m.oid = m.root AND (x.indisexclusion OR NOT x.indimmediate)
+  UNION ALL
+  SELECT m.root, m.named || ' is written by a subscription, which no fence holds'
+  FROM member m WHERE EXISTS (SELECT FROM pg_subscription_rel r WHERE r.srrelid = m.oid)
   UNION ALL
   SELECT m.root, m.named || ' has row-level security, which hides rows from our login'
   FROM member m WHERE row_security_active(m.oid)

@@ -1,7 +1,7 @@
 // Which tables a move takes rows from, what of them the mover has to know, and what keeps one from
 // being moved. Both shards are read and compared before anything is changed.
 import type { Client } from 'pg'
-import type { ShardingRules } from '../router/schema.ts'
+import type { KeyType, ShardingRules } from '../router/schema.ts'
 import { MoveProblem } from './move-problem.ts'
 import { faultsSql, leavesSql, namesSql, tablesSql } from './tables-query.ts'
 
@@ -10,6 +10,8 @@ type MovedColumn = {
   readonly name: string
   /** format_type() under search_path = pg_catalog: qualified unless it is the system's own. */
   readonly type: string
+  /** What it is made of, through domains, without its length. */
+  readonly base: string
   /** Computed by the server, stored or virtual: never written. */
   readonly generated: boolean
   readonly identity: 'none' | 'always' | 'by_default'
@@ -49,6 +51,8 @@ export type MovedTable = {
   /** As SQL; empty when not partitioned. */
   readonly partitionKey: string
   readonly leaves: readonly Leaf[]
+  /** The table itself where it is partitioned: its rows are published under its identity. */
+  readonly parent: Leaf | null
   /** Why it cannot be moved, whatever the other shard is like. */
   readonly faults: readonly string[]
 }
@@ -67,6 +71,7 @@ type LeafRow = Pick<Leaf, 'schema' | 'name' | 'replicaIdentity' | 'identityColum
   readonly root: string
   readonly oid: string
   readonly bytes: string
+  readonly hasRows: boolean
 }
 
 /**
@@ -85,15 +90,18 @@ export async function readMovedTables(
     const rule = rules.tables.get(`${row.schema}.${row.name}`) ?? rules.tables.get(row.name)
     const key = rule !== undefined && 'key' in rule ? rule.key : rules.key
     const ofTable = ({ root }: { readonly root: string }) => root === row.oid
+    const relations = leaves.rows.filter(ofTable)
+    const parent = relations.find(({ hasRows }) => !hasRows)
     const table = {
       ...row,
       oid: Number(row.oid),
       key,
       keyType: columns.find(({ name }) => name === key)?.type ?? '',
-      leaves: leaves.rows.filter(ofTable).map(leafOf),
+      leaves: relations.filter(({ hasRows }) => hasRows).map(leafOf),
+      parent: parent === undefined ? null : leafOf(parent),
     }
     const found = faults.rows.filter(ofTable).map(({ fault }) => fault)
-    return { ...table, faults: [...ownFaults(table), ...found] }
+    return { ...table, faults: [...ownFaults(table, rules), ...found] }
   })
 }
 
@@ -156,14 +164,19 @@ export function tableProblems(
 
 /**
  * Relations whose replica identity does not cover the shard key and the primary key: they need
- * REPLICA IDENTITY FULL while a move follows their changes.
+ * REPLICA IDENTITY FULL while a move follows their changes. A partitioned table's identity says what
+ * the old rows of its partitions are, so all of them have it then, or none.
  */
 export function needsFullIdentity(table: MovedTable): readonly Leaf[] {
-  const needed = [table.key, ...table.primaryKey]
-  return table.leaves.filter(({ replicaIdentity, identityColumns }) => {
-    if (replicaIdentity === 'full') return false
+  const { key, primaryKey, leaves, parent } = table
+  const needed = [key, ...primaryKey]
+  const relations = parent === null ? leaves : [parent, ...leaves]
+  const narrow = relations.filter(({ replicaIdentity }) => replicaIdentity !== 'full')
+  const lacking = narrow.filter(({ identityColumns }) => {
     return needed.some((column) => !identityColumns.includes(column))
   })
+  if (parent === null) return lacking
+  return lacking.length > 0 || parent.replicaIdentity === 'full' ? narrow : []
 }
 
 /** `schema.name`, as the configuration and progress name a table. */
@@ -177,10 +190,28 @@ function leafOf({ schema, name, oid, bytes, bound, ...identity }: LeafRow): Leaf
   return { schema, name, replicaIdentity, identityColumns, bound, ...numbers }
 }
 
-function ownFaults(table: Pick<MovedTable, 'key' | 'keyType' | 'primaryKey'>): string[] {
+/** Types that are hashed as the router hashes the key: others are padded, folded or signed otherwise. */
+const keyBases: Readonly<Record<KeyType, readonly string[]>> = {
+  bigint: ['smallint', 'integer', 'bigint'],
+  text: ['text', 'character varying'],
+  uuid: ['uuid'],
+}
+
+function ownFaults(
+  { key, columns, primaryKey }: Pick<MovedTable, 'key' | 'columns' | 'primaryKey'>,
+  { keyType }: ShardingRules,
+): string[] {
   const faults: string[] = []
-  if (table.keyType === '') faults.push(`it has no column "${table.key}", its shard key`)
-  if (table.primaryKey.length === 0) faults.push('it has no primary key')
+  const column = columns.find(({ name }) => name === key)
+  if (column === undefined) faults.push(`it has no column "${key}", its shard key`)
+  else if (!keyBases[keyType].includes(column.base)) {
+    faults.push(`its shard key "${key}" is ${column.type}, which is no key of type ${keyType}`)
+  }
+  if (primaryKey.length === 0) faults.push('it has no primary key')
+  const computed = columns.filter(({ generated }) => generated).map(({ name }) => name)
+  for (const name of new Set([key, ...primaryKey])) {
+    if (computed.includes(name)) faults.push(`column "${name}" of its keys is generated`)
+  }
   return faults
 }
 

@@ -80,6 +80,9 @@ export interface MoveWorld {
   // ---- cutover
   /** @throws when writers do not let go within `timeoutMs` */
   fence(move: Move, side: Side, timeoutMs: number): Promise<Lsn>
+  /** Writers pass again; nobody who only reads is waited for. */
   liftFence(move: Move, side: Side): Promise<void>
+  /** Takes away what a fence has left behind. */
+  dropFence(move: Move, side: Side): Promise<void>
   position(move: Move, side: Side): Promise<Position>
 }

@@ -43,7 +43,7 @@ export type AppliedTable = TableName & {
   readonly identity: readonly number[]
   /** One per identity column, such as `OPERATOR(pg_catalog.=)`. */
   readonly equality: readonly string[]
-  /** Rows are replaced by DELETE and INSERT: UPDATE cannot set an identity column. */
+  /** Rows are replaced by DELETE and INSERT: UPDATE cannot set an identity column, or a rule forbids ON CONFLICT. */
   readonly replaces: boolean
   /** Equal identities have equal bytes: changes of different rows may be put together. */
   readonly bytewise: boolean
@@ -103,7 +103,9 @@ export function applyTable(
     key: place(followed.key),
     identity,
     equality: target.primaryKey.map(({ equality }) => equality),
-    replaces: columns.some(({ alwaysIdentity }, at) => alwaysIdentity && !identity.includes(at)),
+    replaces:
+      target.updateRule ||
+      columns.some(({ alwaysIdentity }, at) => alwaysIdentity && !identity.includes(at)),
     bytewise: identity.every((at) => {
       return target.columns.find(({ name }) => name === columns[at]?.name)?.bytewise === true
     }),

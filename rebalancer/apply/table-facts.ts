@@ -43,6 +43,8 @@ export type TableFacts = TableName & {
    * False for a DEFERRABLE primary key: in the middle of a transaction two rows may have the same.
    */
   readonly immediate: boolean
+  /** Has a rule ON UPDATE, even one that is not run: such a table takes no ON CONFLICT. */
+  readonly updateRule: boolean
 }
 
 /** A row of `factsSql`; pg reads the JSON. */
@@ -60,7 +62,9 @@ export function factsSql(tables: readonly TableName[]): string {
                   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
       'primaryKey', coalesce((${primaryKeySql}), '[]'),
       'immediate', coalesce((SELECT i.indimmediate FROM pg_index i
-                             WHERE i.indrelid = c.oid AND i.indisprimary), false)) AS facts
+                             WHERE i.indrelid = c.oid AND i.indisprimary), false),
+      'updateRule', EXISTS (SELECT FROM pg_rewrite r
+                            WHERE r.ev_class = c.oid AND r.ev_type = '2')) AS facts
     FROM (VALUES ${wanted}) w (schema, name)
     JOIN pg_namespace n ON n.nspname = w.schema
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')`

@@ -20,7 +20,8 @@ const contended = new Set(['55006', '23505', '42704'])
 /** Plans must not depend on what the tables were like when they were made: always the index. */
 const sessionSql = `SET search_path = pg_catalog; SET client_encoding = 'UTF8';
   SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET lc_monetary = 'C';
-  SET TimeZone = 'UTC'; SET xmloption = 'content'; SET session_replication_role = replica;
+  SET TimeZone = 'UTC'; SET xmloption = 'content'; SET array_nulls = on;
+  SET session_replication_role = replica;
   SET statement_timeout = 0; SET lock_timeout = '60s';
   SET idle_in_transaction_session_timeout = 0; SET row_security = off;
   SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;

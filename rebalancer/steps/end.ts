@@ -58,7 +58,7 @@ async function closeStreams(runner: MoveRunner, move: Move): Promise<void> {
 
 async function cleanUp({ world }: MoveRunner, move: Move): Promise<void> {
   const sides: readonly Side[] = ['source', 'target']
-  for (const side of sides) await world.liftFence(move, side)
+  for (const side of sides) await world.dropFence(move, side)
   await world.restoreIdentities(move)
   await world.forget(move)
 }

@@ -42,7 +42,8 @@ async function begin({ world }: MoveRunner, move: Move, signal: AbortSignal) {
   if (move.wish === 'abort') return { next: 'aborted', granted: true } as const
   if (move.wish === 'pause') return paused(world, signal)
   const problems = await world.findProblems(move, signal)
-  if (problems.length === 0) return { next: 'preparing' } as const
+  const begunAt = world.wallMs()
+  if (problems.length === 0) return { next: 'preparing', progress: { begunAt } } as const
   await world.note(move, { problems })
   const [first = '', ...others] = problems
   const more = others.length === 0 ? '' : ` (and ${others.length} problems more)`

@@ -47,6 +47,7 @@ export class SourceClock {
     const following = new SourceClock(client, clock)
     try {
       await client.connect()
+      await client.query('SET statement_timeout = 0; SET idle_session_timeout = 0')
       await following.#ask()
       return following
     } catch (cause) {

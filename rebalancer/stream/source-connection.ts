@@ -42,7 +42,9 @@ const entryBytes = 128
 const sessionSql = `SET search_path = pg_catalog; SET client_encoding = 'UTF8';
   SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 3;
   SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET TimeZone = 'UTC';
-  SET xmloption = 'content'; SET statement_timeout = 0`
+  SET xmloption = 'content'; SET statement_timeout = 0; SET lock_timeout = 0;
+  SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('transaction_timeout', 'idle_session_timeout')`
 
 /**
  * States: asking (query()) → streaming (after stream()) → lost, with the reason in `failure`.

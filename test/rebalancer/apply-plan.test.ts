@@ -23,6 +23,7 @@ function tableOf(columns: readonly ColumnFacts[]): AppliedTable {
     columns,
     primaryKey: [{ column: 'k', equality: 'OPERATOR(pg_catalog.=)' }],
     immediate: true,
+    updateRule: false,
   }
   const followed = { schema: 'public', name: 't', key: 'k', identity: ['k'], fromLsn: lsn(0n) }
   return applyTable(followed, facts, facts, 'binary')

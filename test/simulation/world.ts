@@ -307,6 +307,11 @@ export class SimulatedWorld implements MoveWorld {
     }
   }
 
+  /** Nothing of it is left here once it is lifted. */
+  dropFence(move: Move, side: Side): Promise<void> {
+    return this.liftFence(move, side)
+  }
+
   async position(move: Move, side: Side): Promise<Position> {
     const position = await this.#read(move, side, (shard) => shard.endLsn)
     return { systemId: '1', timeline: 1, lsn: toLsn(position) }
