@@ -7,7 +7,7 @@ import { PgError, pgError, toPgError } from '../core/errors.ts'
 import { writeErrorResponse, writeNegotiateProtocolVersion } from '../wire/backend.ts'
 import { frontend } from '../wire/codes.ts'
 import { Framer } from '../wire/framer.ts'
-import { decodeStartupPacket, startupPacketLength } from '../wire/startup.ts'
+import { beginsStartup, decodeStartupPacket, startupPacketLength } from '../wire/startup.ts'
 import { Writer } from '../wire/writer.ts'
 import type { Account } from './accounts.ts'
 import { Authentication } from './authentication.ts'
@@ -138,6 +138,11 @@ export class Login {
     this.#untouched = false
     this.#early = Buffer.concat([this.#early, chunk])
     while (this.#state.kind === 'startup' && this.#early.length >= 4) {
+      if (!beginsStartup(this.#early)) {
+        // Without a word, as PostgreSQL does.
+        this.#context.metrics.logins.inc({ outcome: '08P01' })
+        return this.#hangUp()
+      }
       const length = startupPacketLength(this.#early)
       if (this.#early.length < length) return
       const packet = this.#early.subarray(0, length)

@@ -32,10 +32,14 @@ const cancelSecretBytesMax = 256
  */
 export function startupPacketLength(header4: Uint8Array): number {
   assert(header4.length >= 4, 'four bytes are there')
+  if (!beginsStartup(header4)) throw violation('invalid length of startup packet')
+  return readI32(header4, 0)
+}
+
+/** False where the first 4 bytes are no length of a startup packet; whoever sends them speaks another protocol. */
+export function beginsStartup(header4: Uint8Array): boolean {
   const length = readI32(header4, 0)
-  if (length < 8 || length - 4 > startupBytesMax)
-    throw violation('invalid length of startup packet')
-  return length
+  return length >= 8 && length - 4 <= startupBytesMax
 }
 
 /** Reads a whole packet, its int32 length included. @throws PgError 08P01 on whatever does not fit. */

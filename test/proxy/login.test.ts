@@ -243,7 +243,9 @@ describe('a connection that is nobody yet', () => {
   it('and sends a byte now and then is closed at the login timeout all the same', async () => {
     await start(soon)
     const connection = await RawConnection.open(stack.proxy)
-    const dripping = connection.sendInChunks(Buffer.alloc(8, 0), 8)
+    const beginning = Buffer.alloc(8, 0)
+    beginning.writeInt32BE(1_000)
+    const dripping = connection.sendInChunks(beginning, 8)
     const drip = setInterval(() => connection.send(Buffer.of(0)), 20)
     await dripping
     const answer = await untilClosed(connection)
@@ -263,14 +265,21 @@ describe('a connection that is nobody yet', () => {
     ['a startup packet of 2 GB', 0x7fffffff],
     ['a startup packet of no length', 0],
     ['a startup packet of negative length', -1],
-  ])('and announces %s is refused before it is read', async (_what, length) => {
+  ])('and announces %s is closed without a word, as by PostgreSQL', async (_what, length) => {
     await start()
     const connection = await RawConnection.open(stack.proxy)
     const header = Buffer.alloc(8)
     header.writeInt32BE(length)
     header.writeInt32BE(196_608, 4)
     connection.send(header)
-    expect(errorFields(await untilClosed(connection))).toMatchObject({ S: 'FATAL', C: '08P01' })
+    expect(await untilClosed(connection)).toEqual([])
+  })
+
+  it('and takes its leave at once is closed without a word, as by PostgreSQL', async () => {
+    await start()
+    const connection = await RawConnection.open(stack.proxy)
+    connection.send(frontendMessage('X', Buffer.alloc(0)))
+    expect(await untilClosed(connection)).toEqual([])
   })
 
   it.each([
