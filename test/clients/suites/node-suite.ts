@@ -18,6 +18,9 @@ const packages = [
   ...['mocha@10.8.2', 'ts-node@10.9.2', 'typescript@5.9.3'],
 ]
 
+/** Some wait for the end of their connection, which a pooled client does not see. */
+const programMs = 30_000
+
 /** Gives the directory of the sources. @throws when something cannot be had */
 export function prepareNodePostgres(): Promise<string> {
   return cachedDirectory(`suites-node-postgres-${version}-1`, async (dir) => {
@@ -41,7 +44,8 @@ export async function runNodePostgres(
   const files = await readdir(join(pg, 'test/integration'), { recursive: true })
   for (const file of files.filter((name) => name.endsWith('-tests.js')).sort()) {
     const argv = [join('test/integration', file)]
-    const { said, code } = await runIn({ side, dir: pg, command: process.execPath, argv, env })
+    const program = { side, dir: pg, command: process.execPath, argv, env, timeoutMs: programMs }
+    const { said, code } = await runIn(program)
     results.set(`pg ${file}`, { outcome: code === 0 ? 'passed' : 'failed' })
     for (const [, test = '', word] of said.matchAll(/^ {2}(\S.*?) (✔|FAILED!|\? - SKIPPED)$/gm)) {
       const outcome = word === '✔' ? 'passed' : word === 'FAILED!' ? 'failed' : 'skipped'

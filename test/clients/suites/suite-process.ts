@@ -13,7 +13,7 @@ export type TestResult = {
 /** The database that the tests may use as they like. */
 export const suiteDatabase = 'suite'
 
-const timeoutMs = 1_500_000
+const longestMs = 1_500_000
 
 /** How libpq and those that imitate it are told where to go. */
 export function environmentOf({ host, port, user, password }: Side): Record<string, string> {
@@ -29,17 +29,20 @@ type Program = {
   readonly argv: readonly string[]
   /** What its environment has besides. */
   readonly env?: Readonly<Record<string, string>>
+  /** Its longest time; then it is ended. */
+  readonly timeoutMs?: number
 }
 
 type Ran = { readonly said: string; readonly code: number | null }
 
-/** Runs a suite to its end, `timeoutMs` at most. Its exit code is an answer, no error: some tests fail on both sides. */
-export async function runIn({ side, dir, command, argv, env }: Program): Promise<Ran> {
+/** Runs a suite to its end, or to that of its time. Its exit code is an answer, no error: some tests fail on both sides. */
+export async function runIn(program: Program): Promise<Ran> {
+  const { side, dir, command, argv, env, timeoutMs: timeout = longestMs } = program
   const child = spawn(command, argv, {
     cwd: dir,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: timeoutMs,
+    timeout,
   })
   const log = createWriteStream(join(dir, `${side.name}.log`))
   const chunks: Buffer[] = []
