@@ -284,7 +284,9 @@ export const databaseSettings = z.strictObject({
   connect_query: setting(orNull(text('SQL')), {
     standard: null,
     applies: 'restart',
-    meaning: 'Run on every new server connection; one on which it fails is not used.',
+    meaning:
+      'Run on every new server connection; one on which it fails, or takes longer than ' +
+      '`pool.server_connect_timeout`, is not used.',
   }),
   server_user: serverUser.optional(),
   mover_user: moverUser.optional(),

@@ -175,13 +175,23 @@ export class Opener {
     const { admit, clock, connectQuery } = this.#options
     const dialledAtMs = clock.nowMs()
     const server = await dial(target, this.#options.dial)
+    if (admit === null && connectQuery === null) return server
+    // A server that lets us in and then says nothing would keep its place for ever.
+    const { connectTimeoutMs } = this.#options.dial
+    let late: string | null = null
+    const deadline = clock.after(connectTimeoutMs, () => {
+      late = `no answer within ${connectTimeoutMs} ms of its login`
+      server.close(late)
+    })
     try {
       if (admit !== null) await admit(server, dialledAtMs)
       if (connectQuery !== null) await ask(server, connectQuery)
       return server
     } catch (error) {
       server.close('it is not the server that is wanted')
-      throw error
+      throw late === null ? error : pgError('serverUnreachable', [this.#options.shard, late])
+    } finally {
+      deadline.cancel()
     }
   }
 

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { shardId } from '../../core/ids.ts'
 import type { Pool } from '../../pool/pool.ts'
 import { until } from '../support/clients.ts'
-import { ScriptedServer } from '../support/scripted-server.ts'
+import { completeBytes, ScriptedServer } from '../support/scripted-server.ts'
 import { closePools, inOrder, lease, poolTo } from './pools.ts'
 
 const started: ScriptedServer[] = []
@@ -13,14 +13,19 @@ afterEach(() => {
   for (const server of started.splice(0)) server.close()
 })
 
-async function poolOf(size: number): Promise<Pool> {
+async function poolOf(
+  size: number,
+  options: Parameters<typeof poolTo>[1] = {},
+  answers: ScriptedServer['answers'] = [],
+): Promise<Pool> {
   const server = new ScriptedServer()
+  server.answers.push(...answers)
   await server.listen()
   started.push(server)
   const { port } = server
   const login = { user: 'app', password: null, database: 'app' }
   const place = { shard: shardId('s1'), role: 'primary', host: '127.0.0.1', port } as const
-  return poolTo({ ...place, ...login }, { size })
+  return poolTo({ ...place, ...login }, { size, ...options })
 }
 
 describe('a pool without connections', () => {
@@ -45,6 +50,15 @@ describe('a pool without connections', () => {
     await until('6 connections are open', () => pool.stats.idle === 6)
     pool.warm(100)
     expect(pool.stats.opening).toBe(0)
+  })
+
+  it('gives a server up that says nothing any more once it has let us in', async () => {
+    const silence = { bytes: Buffer.alloc(0), hangUp: false }
+    const done = { bytes: completeBytes, hangUp: false }
+    const pool = await poolOf(1, { connectQuery: 'SELECT 1' }, [silence, done])
+    const leased = await lease(pool)
+    expect(leased.closed).toBe(false)
+    expect(pool.stats).toEqual({ idle: 0, leased: 1, opening: 0, waiting: 0 })
   })
 
   it('opens none ahead while nobody knows where', () => {
