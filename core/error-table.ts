@@ -347,6 +347,12 @@ export const errorTable = {
     meaning: 'The statement is only allowed outside BEGIN … COMMIT.',
     retry: 'useless',
   },
+  blockOnly: {
+    sqlstate: '25P01',
+    message: '%s can only be used in transaction blocks',
+    meaning: 'The statement stands in a string or pipeline without BEGIN.',
+    retry: 'useless',
+  },
   undefinedSetting: {
     sqlstate: '42704',
     message: 'unrecognized configuration parameter "%s"',

@@ -249,6 +249,8 @@ export class Replies implements RelayHost {
     const deciding = pending.some((effect) => decides(effect))
     if (!this.relay.failed) this.#output.error(deciding ? error : this.#state.meaningOf(error))
     this.statementFailed()
+    // Nothing of the string or pipeline was committed that is known to have been.
+    if (this.#state.transaction === null) this.#state.settings = this.#settingsBefore
     // COMMIT and ROLLBACK end the transaction, whatever becomes of them: clients do not send ROLLBACK after them.
     const ending = deciding || pending.some((effect) => effect?.command?.kind === 'rollback')
     if (ending) this.#state.endTransaction('rolledBack')

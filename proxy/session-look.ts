@@ -21,6 +21,8 @@ export type WantedLook = {
   readonly settings: boolean
   /** A statement leaves something by what it is: it is there, unless that has failed. */
   readonly likely: boolean
+  /** Code that is known to set something has come to its end. */
+  readonly sets: boolean
   /** Settings of the user's own, which no catalog lists. */
   readonly names: readonly string[]
   /** Functions and relations of which something ran: some set what only they know. */
@@ -60,22 +62,33 @@ FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql`
 }
 
 /** What both want to know. */
-function widerLook(wanted: WantedLook | null, { look, traces }: EffectLook): WantedLook {
+function widerLook(
+  wanted: WantedLook | null,
+  { look, traces }: EffectLook,
+  sets: boolean,
+): WantedLook {
   const both = (a: readonly string[], b: readonly string[]) => (a.length === 0 ? b : [...a, ...b])
   return {
     settings: look === 'settings' || wanted?.settings === true,
     likely: traces.leaves !== null || wanted?.likely === true,
+    sets: sets || wanted?.sets === true,
     names: both(wanted?.names ?? [], traces.settings).slice(-namesMax),
     ran: both(wanted?.ran ?? [], both(traces.functions, traces.relations)).slice(-namesMax),
   }
 }
 
-/** What a statement that `server` has run, or tried to, asks for. */
-export function noteLook(state: SessionState, effect: EffectLook, shard: ShardId): void {
+/** What a statement that `server` has run, or tried to, asks for. `completed`: it has come to its end. */
+export function noteLook(
+  state: SessionState,
+  effect: EffectLook,
+  shard: ShardId,
+  completed = false,
+): void {
   const lease = state.leases.get(shard)
   if (lease === undefined || effect.look === 'none') return
   if (effect.look === 'things if pinned' && lease.pinned === null) return
-  lease.look = widerLook(lease.look, effect)
+  const known = effect.traces.opaque || state.database.code.known !== null
+  lease.look = widerLook(lease.look, effect, completed && known && effect.look === 'settings')
 }
 
 /** Looks at every server that needs it. Servers that give no answer are closed. @throws PgError when a pin is lost */
@@ -87,6 +100,8 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
   const { server, look } = lease
   const { code } = state.database
   if (look === null) return
+  // What was under way when it died was never committed.
+  const sets = look.sets && !server.closed
   const question = async (sql: string) => (await askUncancelled(server, sql)).rows
   try {
     // While it was pinned nobody has followed what its code has set.
@@ -109,7 +124,7 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
     if (lease.pinned === null || isPin(lease.pinned)) lease.pinned = thing ?? null
   } catch (error) {
     lease.look = null
-    if (server.closed && !look.likely && lease.pinned === null) return
+    if (server.closed && !look.likely && !sets && lease.pinned === null) return
     if (server.closed) throw pgError('sessionStateLost', [server.shard], { cause: error })
     // Whatever there is, it stays where it is.
     lease.pinned ??= 'session state'

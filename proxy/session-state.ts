@@ -309,7 +309,7 @@ export class SessionState {
       const lease = this.leases.get(server.shard)
       if (lease !== undefined) lease.pinned = effect.pin
     }
-    noteLook(this, effect, server.shard)
+    noteLook(this, effect, server.shard, true)
     if (effect.ddl) {
       this.database.invalidatePrepared()
       const codeChanged = this.database.code.defined(effect.sql)

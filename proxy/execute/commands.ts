@@ -62,6 +62,9 @@ function startCommand(session: Session, unit: Unit, command: SessionCommand): Pr
     case 'savepoint':
     case 'release':
     case 'rollbackTo':
+      if (state.transaction?.implicit !== false) acknowledge(session, unit)
+      refuseOutsideBlock(session, blockWords[command.kind])
+      return everyParticipant(session, unit)
     case 'set':
     case 'setLocal':
     case 'setConfig':
@@ -95,6 +98,17 @@ function startCommand(session: Session, unit: Unit, command: SessionCommand): Pr
   }
 }
 
+const blockWords = {
+  savepoint: 'SAVEPOINT',
+  release: 'RELEASE SAVEPOINT',
+  rollbackTo: 'ROLLBACK TO SAVEPOINT',
+} as const
+
+/** The transaction that a string or pipeline has by itself is none of the client's. @throws PgError 25P01 */
+function refuseOutsideBlock({ state }: Session, words: string): void {
+  if (state.transaction?.implicit !== false) throw pgError('blockOnly', [words])
+}
+
 async function endTransaction(
   session: Session,
   unit: Unit,
@@ -102,6 +116,8 @@ async function endTransaction(
   how: 'commit' | 'rollback',
 ): Promise<void> {
   const { state } = session
+  if (chain)
+    refuseOutsideBlock(session, how === 'commit' ? 'COMMIT AND CHAIN' : 'ROLLBACK AND CHAIN')
   const before = state.transaction
   const committing = how === 'commit' && before?.failed !== true
   const lost = how === 'commit' ? before?.lost : null
@@ -157,7 +173,10 @@ async function reset(session: Session, unit: Unit, command: Reset): Promise<void
 async function discardAll(session: Session, unit: Unit): Promise<void> {
   const { state } = session
   const { transaction } = state
-  if (transaction !== null && (!transaction.implicit || transaction.participants.size > 0)) {
+  const inString = unit.extended === null && unit.prepared.statements.length > 1
+  const inBlock =
+    transaction !== null && (!transaction.implicit || transaction.participants.size > 0)
+  if (inBlock || inString) {
     throw pgError('activeTransaction', ['DISCARD ALL'])
   }
   if (state.leases.keeps) await state.leases.clean()

@@ -57,8 +57,20 @@ export async function rollbackTransaction(session: Session): Promise<void> {
       }
     }),
   )
+  const lost = state.transaction?.hasRouted === true && leases.every(({ server }) => server.closed)
   tellParameters(session, leases)
   state.endTransaction('rolledBack')
+  if (lost) await tellWithoutServer(session)
+}
+
+/** What its client was told since BEGIN went with the server. */
+async function tellWithoutServer({ state, output }: Session): Promise<void> {
+  const { database, settings, client } = state
+  try {
+    output.tellWhenReady(await database.reports.of(settings, client))
+  } catch {
+    // Without a server nobody knows, and the next statement says why.
+  }
 }
 
 /** Settings of the transaction have been kept or taken back: the client hears which, before it is ready. */

@@ -13,13 +13,20 @@ import {
   present,
   rawClient,
   refusal,
+  rowsOf,
   until,
   untilReady,
   value,
   withClient,
   withPair,
 } from '../support/clients.ts'
-import { bindBytes, executeBytes, frontendMessage, parseBytes } from '../support/frontend-bytes.ts'
+import {
+  bindBytes,
+  executeBytes,
+  frontendMessage,
+  parseBytes,
+  textBytes,
+} from '../support/frontend-bytes.ts'
 import { embeddedVersion, installationOf } from '../support/postgres-installation.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
@@ -95,6 +102,27 @@ describe('a server that dies in the middle of a statement', () => {
     }
     connection.destroy()
     expect(stack.poolStats()).toMatchObject({ leased: 0, waiting: 0 })
+  })
+
+  it('takes back what the same string or pipeline has set', async () => {
+    const { connection } = await rawClient(stack.proxy)
+    const sleep = 'SELECT pg_sleep(30) /* behind SET */'
+    connection.send(
+      Buffer.concat([
+        parseBytes(empty, Buffer.from("SET work_mem = '7MB'"), []),
+        bindBytes(empty, empty, [], []),
+        executeBytes(empty, 0),
+        parseBytes(empty, Buffer.from(sleep), []),
+        bindBytes(empty, empty, [], []),
+        executeBytes(empty, 0),
+        frontendMessage('S'),
+      ]),
+    )
+    await terminate(await runnerOf(sleep))
+    expect(codesOf(await untilReady(connection))).toBe('12C12EZ')
+    connection.send(textBytes('Q', 'SHOW work_mem'))
+    expect(rowsOf(await untilReady(connection))).toEqual([['4MB']])
+    connection.destroy()
   })
 
   it('fails the transaction that the statement was in', async () => {

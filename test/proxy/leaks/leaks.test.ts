@@ -15,6 +15,7 @@ it('20 clients over 4 servers leave nothing to each other and lose nothing', {
   const progress = () => undefined
   const result = await checkLeaks({
     servers,
+    mode: 'transaction',
     clients: 20,
     poolSize: 4,
     lanes,

@@ -1,38 +1,34 @@
 // One client twice: through the proxy and on plain PostgreSQL. Both are sent the same, and must be told the same: rows,
 // tags, errors, notifications, the transaction's status, and the values of reported parameters.
 import { type RawClient, rawClient, untilReady } from '../../support/clients.ts'
-import {
-  bindBytes,
-  cancelBytes,
-  executeBytes,
-  frontendMessage,
-  parseBytes,
-  targetBytes,
-  textBytes,
-} from '../../support/frontend-bytes.ts'
+import { cancelBytes, frontendMessage } from '../../support/frontend-bytes.ts'
 import { type Endpoint, RawConnection, type ServerMessage } from '../../support/raw-connection.ts'
+import { type Command, messagesOf, type Oids, textOf } from './command.ts'
 
-/** What is sent: a query string, or messages of the extended protocol. */
-export type Command =
-  | { readonly kind: 'simple'; readonly sql: string }
-  /** `rowsMax`: 0 for all; a portal that stops at its limit is given up, or goes on with `more`. */
-  | {
-      readonly kind: 'extended'
-      readonly sql: string
-      readonly params: readonly string[]
-      readonly rowsMax: number
-    }
-  | { readonly kind: 'more' }
-  | { readonly kind: 'parse'; readonly name: string; readonly sql: string }
-  | { readonly kind: 'bind'; readonly name: string; readonly params: readonly string[] }
-  | { readonly kind: 'close'; readonly name: string }
-  | { readonly kind: 'cancel'; readonly sql: string }
+type Side = {
+  readonly client: RawClient
+  readonly oids: Oids
+  readonly reported: Map<string, string>
+}
 
-type Place = Endpoint
-type Side = { readonly client: RawClient; readonly reported: Map<string, string> }
+/** Where both sides of a client connect, and the numbers that functions have there. */
+export type Place = { readonly endpoint: Endpoint; readonly oids: Oids }
 
-const empty = Buffer.alloc(0)
-const sync = frontendMessage('S')
+/** What both sides were told; `wrong` is '' when it was the same. */
+export type Answer = {
+  readonly wrong: string
+  readonly pooled: string
+  readonly plain: string
+}
+
+/** How a client goes without a word, or with Terminate, in the middle of what it sends. */
+export type Vanishing = {
+  /** So much of the command's bytes is sent, of 100. */
+  readonly percent: number
+  readonly terminates: boolean
+  readonly afterMs: number
+}
+
 const reportedNames = [
   'application_name',
   'DateStyle',
@@ -40,11 +36,10 @@ const reportedNames = [
   'session_authorization',
   'is_superuser',
 ]
-const cancelAfterMs = 300
 
 /** Both sides of one client. */
 export class Twin {
-  readonly #places: readonly Place[]
+  readonly #places: readonly [Place, Place]
   #sides: readonly Side[] = []
   /** Transaction status that both were told last. */
   status = 'I'
@@ -58,13 +53,14 @@ export class Twin {
     this.#places = [proxy, direct]
   }
 
-  async connect(): Promise<void> {
+  /** `parameters`: of the startup packet. */
+  async connect(parameters: readonly (readonly [string, string])[] = []): Promise<void> {
     this.#sides = await Promise.all(
-      this.#places.map(async (place) => {
-        const client = await rawClient(place)
+      this.#places.map(async ({ endpoint, oids }) => {
+        const client = await rawClient(endpoint, { parameters })
         const reported = new Map<string, string>()
         hear(client.greeting, reported)
-        return { client, reported }
+        return { client, oids, reported }
       }),
     )
     this.status = 'I'
@@ -76,34 +72,63 @@ export class Twin {
     this.#sides = []
   }
 
-  /** '' when both sides were told the same, else what either was told; the plain side's rows are kept. */
-  async send(command: Command): Promise<{ readonly wrong: string; readonly told: string }> {
-    const channel = /^LISTEN (\w+)/.exec('sql' in command ? command.sql : '')?.[1]
-    if (channel !== undefined && this.status !== 'I') this.#early.add(channel)
-    const answers = await Promise.all(
-      this.#sides.map((side, at) => this.#sendTo(side, at, command)),
-    )
-    const [pooled = '', plain = ''] = answers
+  /** Numbers by which the proxy and PostgreSQL know the client's sides. */
+  get processIds(): readonly number[] {
+    return this.#sides.map(({ client }) => client.cancelKey.readInt32BE(0))
+  }
+
+  /** `cancelAfterMs`: when a cancel request follows. */
+  async send(command: Command, cancelAfterMs: number | null = null): Promise<Answer> {
+    this.start(command, cancelAfterMs)
+    return await this.answers()
+  }
+
+  /** The same without waiting for the answers. */
+  start(command: Command, cancelAfterMs: number | null = null): void {
+    const channels = [...textOf(command).matchAll(/\bLISTEN (\w+)/g)].map(([, name]) => name ?? '')
+    if (channels.length > 0) for (const name of channels) this.#early.add(name)
+    for (const [at, { client, oids }] of this.#sides.entries()) {
+      client.connection.send(messagesOf(command, oids))
+      if (cancelAfterMs !== null) void this.#cancel(at, cancelAfterMs)
+    }
+  }
+
+  async answers(): Promise<Answer> {
+    const [pooled = '', plain = ''] = await Promise.all(this.#sides.map((side) => this.#hear(side)))
     this.status = plain.at(-1) ?? '?'
     if (this.status === 'I') this.#early.clear()
     const wrong = pooled === plain ? '' : `told ${pooled}\n    instead of ${plain}`
-    return { wrong, told: plain }
+    return { wrong, pooled, plain }
   }
 
-  async #sendTo({ client, reported }: Side, at: number, command: Command): Promise<string> {
-    const { connection, cancelKey } = client
-    connection.send(bytesOf(command))
-    const place = this.#places[at]
-    if (command.kind === 'cancel' && place !== undefined) {
-      await new Promise((resolve) => setTimeout(resolve, cancelAfterMs))
-      const other = await RawConnection.open(place)
-      other.send(cancelBytes(cancelKey))
-      other.finish()
+  /** Sends a part of the command and goes. */
+  async vanish(command: Command, { percent, terminates, afterMs }: Vanishing): Promise<void> {
+    for (const { client, oids } of this.#sides) {
+      const bytes = messagesOf(command, oids)
+      const all = percent >= 100
+      client.connection.send(all ? bytes : bytes.subarray(0, (bytes.length * percent) / 100))
+      if (terminates && all) client.connection.send(frontendMessage('X'))
     }
+    if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs))
+    this.disconnect()
+  }
+
+  async #cancel(at: number, afterMs: number): Promise<void> {
+    const place = this.#places[at]
+    const key = this.#sides[at]?.client.cancelKey
+    if (place === undefined || key === undefined) return
+    await new Promise((resolve) => setTimeout(resolve, afterMs))
+    const other = await RawConnection.open(place.endpoint)
+    other.send(cancelBytes(key))
+    other.finish()
+  }
+
+  async #hear({ client, reported }: Side): Promise<string> {
+    const { connection, cancelKey } = client
     const messages = await untilReady(connection)
     hear(messages, reported)
-    const status =
-      messages.at(-1)?.code === 'Z' ? messages.at(-1)?.bytes.toString('latin1', 5) : 'closed'
+    const last = messages.at(-1)
+    const status = last?.code === 'Z' ? last.bytes.toString('latin1', 5) : 'closed'
     // Of a failed transaction nobody can ask, and PostgreSQL tells at its end.
     const parameters =
       status === 'I' ? reportedNames.map((name) => `${name}=${reported.get(name)}`).join(' ') : ''
@@ -111,38 +136,8 @@ export class Twin {
     const said = messages
       .map((message) => told(message, cancelKey))
       .filter((text) => text !== '' && !isEarly(text))
-    return `${said.join(' ')} ${parameters} ${status ?? '?'}`
+    return `${said.join(' ')} ${parameters} ${status}`
   }
-}
-
-function bytesOf(command: Command): Buffer {
-  switch (command.kind) {
-    case 'simple':
-    case 'cancel':
-      return textBytes('Q', command.sql)
-    case 'extended':
-      return Buffer.concat([
-        parseBytes(empty, Buffer.from(command.sql), []),
-        ...execution('', command.params, command.rowsMax),
-        sync,
-      ])
-    case 'more':
-      return Buffer.concat([executeBytes(empty, 1), sync])
-    case 'parse':
-      return Buffer.concat([
-        parseBytes(Buffer.from(command.name), Buffer.from(command.sql), []),
-        sync,
-      ])
-    case 'bind':
-      return Buffer.concat([...execution(command.name, command.params), sync])
-    case 'close':
-      return Buffer.concat([targetBytes('C', 'S', Buffer.from(command.name)), sync])
-  }
-}
-
-function execution(name: string, params: readonly string[], rowsMax = 0): readonly Buffer[] {
-  const values = params.map((text) => ({ format: 0 as const, value: Buffer.from(text) }))
-  return [bindBytes(empty, Buffer.from(name), values, []), executeBytes(empty, rowsMax)]
 }
 
 function hear(messages: readonly ServerMessage[], reported: Map<string, string>): void {
