@@ -117,7 +117,7 @@ export class Database {
     this.tokens = context.tokensFor(options.name)
     this.#context = context
     const sharded = options.rules !== null
-    this.reports = new LoginReports((client) => this.#validatingPool(client), sharded)
+    this.reports = new LoginReports((client) => this.#validatingPool(client), sharded, clock)
     const shards = options.shards.map((shard) => shard.id)
     this.#servers = new Map(
       options.shards.map((shard, at) => {

@@ -1,5 +1,6 @@
 // What servers report of a client's settings (ParameterStatus), asked once for each profile and remembered: a login costs
 // no server then.
+import type { Clock } from '../core/clock.ts'
 import { pgError } from '../core/errors.ts'
 import { ask } from '../pool/exchange.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -25,19 +26,23 @@ type Answered = {
 }
 
 const profileEntriesMax = 1_000
+/** Settings are looked at in no time: a server that takes longer hangs, and others may not. */
+const answerMsMax = 10_000
 
 export class LoginReports {
   readonly #poolFor: (client: Credentials) => Pool
   readonly #sharded: boolean
+  readonly #clock: Clock
   readonly #reported = new Map<string, Answered>()
   readonly #reporting = new Map<string, Promise<ReportedParameters>>()
   /** By user and settings, application_name included. */
   readonly #beginnings = new Map<string, Beginning & { readonly known: ReportedParameters }>()
 
   /** `poolFor`: servers that can validate settings for that client. */
-  constructor(poolFor: (client: Credentials) => Pool, sharded: boolean) {
+  constructor(poolFor: (client: Credentials) => Pool, sharded: boolean, clock: Clock) {
     this.#poolFor = poolFor
     this.#sharded = sharded
+    this.#clock = clock
   }
 
   /**
@@ -101,6 +106,9 @@ export class LoginReports {
     { pool, share, key }: { readonly pool: Pool; readonly share: string; readonly key: string },
   ): Promise<ReportedParameters> {
     const server = await leaseOnce(pool, settings, share)
+    const deadline = this.#clock.after(answerMsMax, () =>
+      server.close(`no answer within ${answerMsMax} ms`),
+    )
     try {
       // Apart from what is put in force: a standby that is SERIALIZABLE by default runs nothing but this.
       const resets = SettingsProfile.empty.replayFrom(server.settings)
@@ -116,6 +124,7 @@ export class LoginReports {
       this.#reported.set(key, { reported, defaults: (newestOf(pool) ?? server).defaults })
       return reported
     } finally {
+      deadline.cancel()
       pool.release(server)
     }
   }
