@@ -61,6 +61,13 @@ class Serving {
     const { log } = adjustable
     this.#log = log
     this.#config = config
+    // A signal that nobody has asked for would end the process, however early it comes.
+    let reloads = 0
+    process.on('SIGHUP', () => {
+      reloads += 1
+      if (this.#service !== null) void this.#reload().catch(() => undefined)
+    })
+    process.on('SIGUSR2', () => void this.#upgrade().catch(() => undefined))
     const service = await startService(version, {
       ...adjustable,
       inherited: estate,
@@ -73,8 +80,7 @@ class Serving {
       shutdown: async (ending) => this.#ends.tell(ending),
     })
     this.#service = service
-    process.on('SIGHUP', () => void this.#reload().catch(() => undefined))
-    process.on('SIGUSR2', () => void this.#upgrade().catch(() => undefined))
+    if (reloads > 0) void this.#reload().catch(() => undefined)
     if (this.#predecessor !== null) await this.#takeOver(service)
     const autos = await startAutos(config, log)
     if (config.pidFile !== null) writeFileSync(config.pidFile, `${process.pid}\n`)

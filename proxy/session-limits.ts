@@ -58,6 +58,8 @@ export function limitsOf(database: SessionLimits, user: UserLimits | undefined):
 export type Watched = {
   readonly limits: SessionLimits
   readonly phase: string
+  /** An operator has it rest. */
+  readonly suspended: boolean
   readonly times: SessionTimes
   readonly state: { readonly transaction: object | null }
   readonly relay: { readonly server: object | null }
@@ -72,6 +74,8 @@ export function overdue(session: Watched, nowMs: number): Overdue | null {
   const inTransaction = session.state.transaction !== null || session.relay.server !== null
   if (isPast(limits.transactionTimeoutMs, transactionSinceMs, times, nowMs)) return 'transaction'
   if (!busy) {
+    // What it has asked for meanwhile is not read: it is not the client who is silent.
+    if (session.suspended) return null
     const limitMs = inTransaction ? limits.idleTransactionTimeoutMs : limits.clientIdleTimeoutMs
     if (!isPast(limitMs, idleSinceMs, times, nowMs)) return null
     return inTransaction ? 'idleTransaction' : 'clientIdle'

@@ -53,8 +53,10 @@ export class Links {
       database.pools.flatMap((pool) =>
         [...pool.connections].map((server): ServerLink => {
           const client = clientOf.get(server) ?? null
-          const rides = pool.lane.servers.some((lent) => lent.server === server)
-          const state = stateOf(server, client !== null || rides)
+          const ridden = pool.lane.servers.some((lent) => {
+            return lent.server === server && lent.riders.length > 0
+          })
+          const state = stateOf(server, client !== null || ridden)
           return { id: this.idOf(server, world), database, pool, server, client, state }
         }),
       ),
@@ -76,7 +78,7 @@ export function poolUserOf({ options }: Database, client: Credentials): string {
   return (options.shards[0]?.login ?? options.serverUser ?? client).name
 }
 
-/** A server of the fast lane is lent, to whoever rides on it. */
+/** A server of the fast lane is lent to whoever rides on it. */
 function stateOf(server: ServerConnection, isLent: boolean): ServerLink['state'] {
   if (isLent) return 'active'
   if (server.cancelsInFlight > 0) return 'being_canceled'

@@ -34,6 +34,7 @@ const pauseMsMin = 100
 const pauseMsMax = 5_000
 // Who listens again within that time finds the connection still there.
 const idleMs = 10_000
+const connectionLost = '08006'
 // A channel is asked for anew so often at most, when connections are replaced one after the other.
 const askedMax = 20
 // Of clients that are tried one after the other.
@@ -165,16 +166,17 @@ export class NotifyHub implements ServerOwner {
     }
   }
 
-  /** Asks again when an operator or a failover has had the connection replaced meanwhile. @throws PgError 08001, 08006, 53300 */
+  /** Asks again over the next connection when this one was lost, or replaced by an operator or a failover. @throws PgError 08001, 53300 */
   async #askUntilHeard(channel: string, isWanted: () => boolean): Promise<void> {
     for (let turn = 1; ; turn += 1) {
       const number = this.#number
       try {
         return await this.#ask(channel)
       } catch (error) {
-        const replaced = number !== this.#number && !this.#closed
         const { sqlstate } = toPgError(error)
-        if (!replaced || turn === askedMax || !sqlstate.startsWith('08') || !isWanted()) throw error
+        const replaced = number !== this.#number && sqlstate.startsWith('08')
+        const again = replaced || sqlstate === connectionLost
+        if (!again || turn === askedMax || this.#closed || !isWanted()) throw error
       }
     }
   }

@@ -11,15 +11,16 @@ import {
   withClients,
 } from '../support/clients.ts'
 import { createPooler, type Pooler, type Serving } from './pooler.ts'
+import { Program } from './program.ts'
 
 // Several processes start, on a machine that may be busy with other tests.
 const patienceMs = 120_000
 const servers = present(inject('servers')[0])
 let pooler: Pooler
 let serving: Serving
-let admin: Client
+let admin: Client | undefined
 afterEach(async () => {
-  await admin.end().catch(() => undefined)
+  await admin?.end().catch(() => undefined)
   await pooler.remove()
 })
 
@@ -32,7 +33,7 @@ async function serve(workers: number, lines = ''): Promise<void> {
 
 async function reload(text: string): Promise<void> {
   await pooler.write(text)
-  await admin.query('RELOAD')
+  await admin?.query('RELOAD')
 }
 
 /** How long `count` clients need for a nap of 300 ms each. */
@@ -100,6 +101,27 @@ describe.each([1, 2])('a reload of %i process(es)', { timeout: patienceMs }, (wo
 })
 
 describe('a reload', { timeout: patienceMs }, () => {
+  it('that is asked for while the proxy starts waits for that', async () => {
+    pooler = await createPooler(servers, { lines: 'log: { level: debug }' })
+    const { text, url } = pooler
+    const dead = url.replace(/:\d+\//, ':1/')
+    const waiting = text
+      .replace(
+        `primary: "${url}"`,
+        `primary: "${dead}", replicas: ["${dead.replace(':1/', ':2/')}"]`,
+      )
+      .replace('    pool:', '    failover: { wait: 4s }\n    pool:')
+    await pooler.write(waiting)
+    const program = new Program(['serve', '--config', pooler.path])
+    await program.printed('stderr', /\n/)
+    await pooler.write(waiting.replace('password: pencil', 'password: crayon'))
+    program.signal('SIGHUP')
+    await program.printed('stderr', /"msg":"ready"/)
+    await program.printed('stderr', /"msg":"configuration reloaded"/)
+    program.signal('SIGTERM')
+    expect((await program.ended()).code).toBe(0)
+  })
+
   it('of a wrong file says where, and changes nothing; with "watch" a right one needs no asking', async () => {
     await serve(1, 'watch: true')
     const { text } = pooler

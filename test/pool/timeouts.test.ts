@@ -129,6 +129,22 @@ describe('client_idle_timeout', () => {
   })
 })
 
+describe('SUSPEND', () => {
+  it('is no silence of the client', async () => {
+    const running = await start({ idleTransactionTimeoutMs: 300, clientIdleTimeoutMs: 300 })
+    const admin = await connected({ ...running.proxy, database: 'ringfence' })
+    await withClient(running.proxy, async (client) => {
+      await client.query('BEGIN')
+      await admin.query('SUSPEND')
+      const asked = value(client, 'SELECT 5')
+      await pause(1_000)
+      await admin.query('RESUME')
+      expect(await asked).toBe('5')
+    })
+    await admin.end()
+  })
+})
+
 describe('query_wait_notify', () => {
   it('tells once who waits for a server, and then answers', async () => {
     const running = await start({ queryWaitNotifyMs: 100 }, { pool: { size: 1 } })
