@@ -1,4 +1,5 @@
 // From a login to a session of its database, or to a replication connection there.
+import type { Socket } from 'node:net'
 import { pgError, toPgError } from '../core/errors.ts'
 import type { Receiver } from './client-link.ts'
 import type { ProxyContext } from './context.ts'
@@ -59,7 +60,7 @@ export class Entering {
     const { database, readOnly } = found
     const client = account.login
     const limits = limitsOf(database.options, entrance.limits.users.get(account.name))
-    const asked = startupIn(found, startup, `${socket.remoteAddress}:${socket.remotePort}`)
+    const asked = startupIn(found, startup, addressOf(socket))
     const { settings, reported: known } = await database.reports.atLogin(asked, client)
     // A driver that looks for a standby (target_session_attrs) goes by these.
     const reported = readOnly ? new Map([...known, ['in_hot_standby', 'on']]) : known
@@ -108,4 +109,9 @@ export class Entering {
     sessions.remove(session.processId)
     entrance.leave(database, client.name)
   }
+}
+
+/** With its port; one of the Unix socket has neither. */
+function addressOf({ remoteAddress, remotePort }: Socket): string {
+  return remoteAddress === undefined ? 'unix' : `${remoteAddress}:${remotePort}`
 }

@@ -1,4 +1,7 @@
 // Databases by names that nobody has listed: the entry `*`, aliases, and what server connections begin with.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { anyName } from '../../proxy/auto-databases.ts'
 import {
@@ -201,6 +204,17 @@ describe('a database', () => {
       expect(await value(client, 'SHOW application_name')).toMatch(/^shop - 127\.0\.0\.1:\d+$/)
       await client.query("SET application_name = 'own'")
       expect(await value(client, 'SHOW application_name')).toBe('own')
+    })
+  })
+
+  it('adds that it came by the Unix socket where it has no address', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'ringfence-unix-'))
+    dropped.push(() => rm(dir, { recursive: true }))
+    const listen = { unixSocket: { dir, mode: 0o700 } }
+    stack = await startStack(present(newest), { shards: 1, listen, database: { addsHost: true } })
+    const place = { ...stack.proxy, host: dir, application_name: 'shop' }
+    await withClient(place, async (client) => {
+      expect(await value(client, 'SHOW application_name')).toBe('shop - unix')
     })
   })
 })
