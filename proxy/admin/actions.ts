@@ -139,26 +139,27 @@ function killClient({ fleet, sessions }: AdminWorld): AdminAction {
   }
 }
 
-/** `SET key = value` or `SET key TO value`. */
-function setSetting(world: AdminWorld): Omit<AdminAction, 'run'> {
-  const read = ([key = '', sign = '', value = '']: readonly string[]) => {
-    if (sign !== '=' && sign.toLowerCase() !== 'to') {
-      throw pgError('adminCommandUnknown', [`SET ${key} ${sign} ${value}`])
-    }
-    return { key: key.toLowerCase(), value }
+/** What `SET key = value` or `SET key TO value` asks for; `ignored`: nothing of ours. @throws PgError 42601 */
+export function wantedSetting([key = '', sign = '', value = '']: readonly string[]) {
+  if (sign !== '=' && sign.toLowerCase() !== 'to') {
+    throw pgError('adminCommandUnknown', [`SET ${key} ${sign} ${value}`])
   }
+  return { key, value, ignored: ignoredSettings.has(key.toLowerCase()) }
+}
+
+function setSetting(world: AdminWorld): Omit<AdminAction, 'run'> {
   return {
     usage: ['SET <key> = <value>'],
     takes: (count) => count === 3,
     local: async (args) => {
-      const { key, value } = read(args)
-      if (ignoredSettings.has(key)) return ['SET ignored']
+      const { key, value, ignored } = wantedSetting(args)
+      if (ignored) return ['SET ignored']
       if (world.set === null) throw pgError('adminSettingFixed', [key])
       return await world.set(key, value)
     },
     tag: (args) => {
-      const { key, value } = read(args)
-      return ignoredSettings.has(key) ? 'SET' : `SET ${key}=${value}`
+      const { key, value, ignored } = wantedSetting(args)
+      return ignored ? 'SET' : `SET ${key}=${value}`
     },
   }
 }
