@@ -7,7 +7,7 @@ import type { Ask } from './schema-loader.ts'
 /** What in a function's text may outlive its transaction; EXECUTE runs what only it knows. */
 const says = [
   String.raw`\m(set_config|execute|advisory|setseed|dblink\w*|pg_temp|temp|temporary|deallocate)\M`,
-  String.raw`pg_(try_)?advisory_lock`,
+  String.raw`pg_(try_)?advisory_(un)?lock`,
   String.raw`(^|;|\mbegin\M|\mthen\M|\melse\M|\mloop\M)\s*(set|reset|load|listen|prepare|discard)\M`,
   String.raw`with\s+hold`,
 ].join('|')

@@ -102,6 +102,7 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
       if (transaction === null) return '(begin)'
       return transaction.implicit ? '(steps)' : '(any)'
     case 'commit':
+      if (command.chain && transaction?.implicit === true) return '(steps)'
       // A failure that the server does not know of must become a rollback: not its COMMIT.
       if (state.failure === 'local') return '(steps)'
       // DDL is followed by a look at the new schema.
@@ -111,10 +112,14 @@ function commandWhere(command: SessionCommand, state: SessionState): Where {
       if (transaction !== null && transaction.listens.length > 0) return '(steps)'
       return transactionEnd(transaction === null, joined, only)
     case 'rollback':
+      if (command.chain && transaction?.implicit === true) return '(steps)'
       return transactionEnd(transaction === null, joined, only)
     case 'savepoint':
     case 'release':
     case 'rollbackTo':
+      // Its server takes for a block what is none of the client's.
+      if (state.failure === 'local' || transaction?.implicit === true) return '(steps)'
+      return joined > 1 ? '(steps)' : '(any)'
     case 'set':
     case 'setLocal':
     case 'setConfig':

@@ -165,7 +165,10 @@ function told({ code, bytes }: ServerMessage, cancelKey: Buffer): string {
       const [channel = '', payload = ''] = body.subarray(4).toString().split('\0')
       return `A(${channel} ${payload}${own ? ' own' : ''})`
     }
-    default:
-      return `${code}(${body.toString('latin1').replaceAll(/[^ -~]/g, '.')})`
+    default: {
+      const text = body.toString('latin1').replaceAll(/[^ -~]/g, '.')
+      // EXPLAIN ANALYZE counts rows of clients that have vanished in the middle of a write, or not.
+      return `${code}(${text.replaceAll(/(actual rows|Filter:)[^)]*/g, '$1')})`
+    }
   }
 }
