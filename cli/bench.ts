@@ -5,6 +5,7 @@ import { withClient } from '../demo/sql.ts'
 import { LatencyHistogram } from './bench/latency.ts'
 import { type BenchStatement, keyValueWorkload, ownWorkload } from './bench/workload.ts'
 import { CommandFailure } from './load-config.ts'
+import { onStopSignals } from './stop-signals.ts'
 import { renderTable } from './table.ts'
 
 export type BenchOptions = {
@@ -95,8 +96,7 @@ async function run(
   const errors = new Map<string, number>()
   const connected = await connectAll(url, options.clients)
   const stopping = new AbortController()
-  const stop = () => stopping.abort()
-  process.on('SIGINT', stop).on('SIGTERM', stop)
+  using _stopping = onStopSignals(() => stopping.abort())
   const startMs = performance.now()
   const endMs = startMs + options.durationMs
   const drive = async (client: Client, number: number) => {
@@ -118,7 +118,6 @@ async function run(
   try {
     await Promise.all(connected.map(drive))
   } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop)
     // What was measured stands, however the connections end.
     await Promise.all(connected.map((client) => client.end().catch(() => undefined)))
   }

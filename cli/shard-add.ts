@@ -6,9 +6,11 @@ import { joinCluster, type Joined, type JoinOptions } from '../rebalancer/join/j
 import { planJoin } from '../rebalancer/join/join-plan.ts'
 import { JoinRefused } from '../rebalancer/join/join-refused.ts'
 import type { Verdict } from './finding.ts'
+import { CommandFailure } from './load-config.ts'
 import { serverVerdicts, twinVerdicts } from './server-verdict.ts'
 import { probeServer, type Probed } from './server-probe.ts'
 import { configured, readCluster, type ShardCluster, type ShardFlags } from './shard-cluster.ts'
+import { onStopSignals } from './stop-signals.ts'
 
 export type ShardAddFlags = ShardFlags & {
   readonly dryRun: boolean
@@ -30,8 +32,7 @@ export async function shardAddCommand(
     if (!flags.json) out(`${line}\n`)
   }
   const controller = new AbortController()
-  const interrupted = () => controller.abort(new Error('interrupted'))
-  process.on('SIGINT', interrupted).on('SIGTERM', interrupted)
+  using _stopping = onStopSignals(() => controller.abort(new CommandFailure('interrupted')))
   try {
     const options: JoinOptions = {
       id: shardId(name),
@@ -55,8 +56,6 @@ export async function shardAddCommand(
     return 0
   } catch (thrown) {
     return refuse(thrown, flags, out)
-  } finally {
-    process.off('SIGINT', interrupted).off('SIGTERM', interrupted)
   }
 }
 

@@ -5,6 +5,7 @@ import { chooseDatabase } from './choose-database.ts'
 import { CommandFailure, readConfig } from './load-config.ts'
 import type { ProxyAt } from './options.ts'
 import { adminOf, proxiesOf, proxyName } from './proxies.ts'
+import { onStopSignals } from './stop-signals.ts'
 import { renderTable } from './table.ts'
 
 export type ShardOptions = {
@@ -48,19 +49,14 @@ export async function pauseCommand(
   const before = `waiting for the transactions on shard "${shard}" of "${database}" to end`
   say(`${before}, at most ${timeoutMs / 1_000} s`)
   const controller = new AbortController()
-  const interrupted = () => controller.abort(new Error('interrupted'))
-  process.on('SIGINT', interrupted).on('SIGTERM', interrupted)
-  try {
-    const { rows, ok } = await pauseAll(task, controller)
-    report({ ok, database, shard, rows }, options, out)
-    const lost = rows.filter(({ state }) => state === 'unknown').map(({ proxy }) => proxy)
-    if (ok) say(`all ${proxies.length} hold; go on with: ringfence shard resume ${shard}`)
-    else if (lost.length === 0) say('not every proxy has paused, so none stays paused')
-    else say(`may still be paused, so run "ringfence shard resume ${shard}": ${lost.join(', ')}`)
-    return ok ? 0 : 1
-  } finally {
-    process.off('SIGINT', interrupted).off('SIGTERM', interrupted)
-  }
+  using _stopping = onStopSignals(() => controller.abort(new Error('interrupted')))
+  const { rows, ok } = await pauseAll(task, controller)
+  report({ ok, database, shard, rows }, options, out)
+  const lost = rows.filter(({ state }) => state === 'unknown').map(({ proxy }) => proxy)
+  if (ok) say(`all ${proxies.length} hold; go on with: ringfence shard resume ${shard}`)
+  else if (lost.length === 0) say('not every proxy has paused, so none stays paused')
+  else say(`may still be paused, so run "ringfence shard resume ${shard}": ${lost.join(', ')}`)
+  return ok ? 0 : 1
 }
 
 /** Lets what waits for `shard` go on, on every proxy. Exit code 0, or 1 when one was not reached. */

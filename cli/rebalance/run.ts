@@ -17,6 +17,7 @@ import { type MoveResult, runMoves } from '../../rebalancer/run-moves.ts'
 import { CommandFailure } from '../load-config.ts'
 import { type MoverFlags, readMover, withMoverCatalog } from '../mover.ts'
 import { parseVnodes } from '../../core/vnode-ranges.ts'
+import { onStopSignals } from '../stop-signals.ts'
 import { describeSet, moveJson } from './describe.ts'
 import { dryRun } from './dry-run.ts'
 import { propose } from './plan.ts'
@@ -37,9 +38,6 @@ export type RunFlags = MoverFlags & {
   /** Options of a plan and its moves that stand on the command line. */
   readonly given: readonly string[]
 }
-
-/** What asks a run to stop; the last comes with a terminal that goes away. */
-const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Exit code 0 when every move is done, 1 otherwise. */
 export async function runCommand(flags: RunFlags, out: (text: string) => void): Promise<number> {
@@ -129,9 +127,9 @@ export async function runAll(
 ): Promise<number> {
   const view = progressView(moves, flags.json)
   const controller = new AbortController()
-  const interrupted = () =>
+  using _stopping = onStopSignals(() => {
     controller.abort(new CommandFailure('interrupted; go on with: ringfence rebalance resume'))
-  for (const each of stopSignals) process.on(each, interrupted)
+  })
   try {
     const results = await runMoves(moves, {
       database,
@@ -144,7 +142,6 @@ export async function runAll(
     return report(results, flags, out)
   } finally {
     await view.end()
-    for (const each of stopSignals) process.off(each, interrupted)
   }
 }
 

@@ -96,7 +96,8 @@ async function fill(
 ): Promise<Copied & { readonly epoch: Epoch }> {
   const limit = new AbortController()
   const timer = setTimeout(() => {
-    limit.abort(new Error(`it took longer than ${options.timeoutMs / 1_000} s (--timeout)`))
+    const problem = `it took longer than ${options.timeoutMs / 1_000} s (--timeout)`
+    limit.abort(new JoinRefused([problem]))
   }, options.timeoutMs)
   const signal = AbortSignal.any([options.signal, limit.signal])
   const within = { ...options, signal }
@@ -126,7 +127,7 @@ async function allHold(
     say(`waiting for ${waitedFor}`)
   }
   // The rest of the time is for copying.
-  const limit = AbortSignal.timeout(Math.min(acknowledgeTimeoutMs, timeoutMs / 2))
+  const limit = AbortSignal.timeout(Math.min(acknowledgeTimeoutMs, Math.ceil(timeoutMs / 2)))
   try {
     await awaitProxies(home, epoch, { signal: AbortSignal.any([signal, limit]), late })
   } catch (cause) {

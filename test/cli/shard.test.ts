@@ -96,14 +96,14 @@ describe('ringfence shard', () => {
     }
   })
 
-  it('leaves no proxy paused when it is interrupted', async () => {
+  it.each(['SIGINT', 'SIGHUP'] as const)('leaves no proxy paused at %s', async (signal) => {
     const busy = await client()
     await busy.query('BEGIN')
     await busy.query('SELECT 1')
     const args = ['shard', 'pause', 's1', '--config', file.path]
     const program = new Program([...args, ...proxyFlags()])
     await program.printed('stdout', new RegExp(`:${ports[1]} paused after`))
-    program.signal('SIGINT')
+    program.signal(signal)
     const { code, stdout } = await program.ended()
     expect(code).toBe(1)
     for (const port of ports) expect(stdout).toMatch(new RegExp(`:${port} +resumed `))

@@ -288,6 +288,21 @@ describe('a shard', () => {
     expect(counts[2]).toEqual(counts[0])
   })
 
+  it('does not stay joining when the terminal goes away: what was held goes on', async () => {
+    await shard('remove', 's3')
+    const home = present(file.urls[0])
+    await prepareSomething(home)
+    const program = new Program(['shard', 'add', 's3', '--config', file.path])
+    await program.printed('stdout', /waiting for 1 prepared/)
+    program.signal('SIGHUP')
+    const { code, stdout, stderr } = await program.ended()
+    await askServer(home, `ROLLBACK PREPARED '${gid}'`)
+    expect({ code, stderr }).toEqual({ code: 1, stderr: 'ringfence: interrupted\n' })
+    expect(stdout).toContain('is out of the catalog again')
+    expect(await askServer(home, `SELECT id FROM ringfence.shard WHERE id = 's3'`)).toEqual([])
+    expect((await shard('add', 's3')).code).toBe(0)
+  })
+
   it('does not join when it takes too long: what was held goes on', async () => {
     expect((await shard('remove', 's3')).code).toBe(0)
     const home = present(file.urls[0])
@@ -295,7 +310,7 @@ describe('a shard', () => {
     const { code, stderr, stdout } = await shard('add', 's3', '--timeout', '3s')
     await askServer(home, `ROLLBACK PREPARED '${gid}'`)
     expect(code).toBe(1)
-    expect(stderr).toContain('it took longer than 3 s (--timeout)')
+    expect(stderr).toMatch(/^ringfence: it took longer than 3 s \(--timeout\)\nhint: .*\n$/)
     expect(stdout).toContain('is out of the catalog again')
     const one = await client()
     await one.query(`INSERT INTO products (title) VALUES ('goes on')`)
