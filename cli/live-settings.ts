@@ -32,7 +32,7 @@ export function shownSettings(inForce: unknown): Rows {
       pathText(path),
       isSecret(path) ? hidden : withoutPassword(textOf(value)),
       about.standard === undefined ? null : textOf(about.standard),
-      about.applies === 'reload' ? 'yes' : 'no',
+      about.applies === 'reload' && hasName(path) ? 'yes' : 'no',
     ])
     .sort(([a = ''], [b = '']) => (String(a) < String(b) ? -1 : 1))
 }
@@ -49,6 +49,11 @@ export function settingChanged(inForce: unknown, key: string, text: string): unk
   const about = aboutOf(schemaAt(fileSchema, path))
   if (about?.applies !== 'reload') throw pgError('adminSettingFixed', [key])
   return withValue(inForce, path, valueOf(key, text))
+}
+
+/** Entries of lists have none that SET could say. */
+function hasName(path: Path): boolean {
+  return path.every((name) => typeof name === 'string' && !name.includes('.'))
 }
 
 function withValue(value: unknown, path: Path, wanted: unknown): unknown {

@@ -7,10 +7,12 @@ import { loadConfig, loadValue } from '../config/load.ts'
 import { formatProblem, pathText } from '../config/problems.ts'
 import type { Path } from '../config/setting.ts'
 import { takeOver } from '../config/take-over.ts'
-import { pgError } from '../core/errors.ts'
+import { PgError, pgError, toPgError } from '../core/errors.ts'
 import type { Rows } from '../proxy/fleet.ts'
 import { settingChanged, shownSettings } from './live-settings.ts'
 import { CommandFailure } from './load-config.ts'
+
+const internalError = 'XX000'
 
 /** A file as it was read, and what it means. */
 export type Version = {
@@ -73,8 +75,11 @@ export class ConfigReload {
     try {
       return await this.run(textOf(settingChanged(this.#inForce, key, value)))
     } catch (error) {
-      if (!(error instanceof CommandFailure)) throw error
-      throw pgError('adminValueInvalid', [key, error.message], { cause: error })
+      const { sqlstate, message } = toPgError(error)
+      if (sqlstate !== internalError) throw error
+      // Of the file that it would be, or of one that the value names, in this process or in a worker.
+      const reason = error instanceof PgError || !(error instanceof Error) ? message : error.message
+      throw pgError('adminValueInvalid', [key, reason], { cause: error })
     }
   }
 

@@ -18,7 +18,7 @@ describe('the settings that are shown', () => {
   it('are those of the file and the defaults of the others, with whether SET changes them', () => {
     expect(row('log.level')).toEqual(['log.level', 'warn', 'info', 'yes'])
     expect(row('listen.port')).toEqual(['listen.port', '6432', '6432', 'no'])
-    expect(row('users[0].name')?.[1]).toBe('app')
+    expect(row('users[0].name')).toEqual(['users[0].name', 'app', null, 'no'])
   })
 
   it('have no secret among them', () => {
@@ -95,6 +95,10 @@ describe('the console of two workers', () => {
     expect(serving.program.stderr).not.toContain('hush')
     expect((await refusal(admin.query('SET listen.port = 1'))).code).toBe('55P02')
     expect((await refusal(admin.query("SET log.level = 'loud'"))).code).toBe('22023')
+    const absent = await refusal(admin.query("SET auth.file = 'no such file'"))
+    expect(absent).toMatchObject({ code: '22023' })
+    expect(absent.message).toContain('ENOENT')
+    await admin.query("SET LOG.LEVEL = 'info'")
     await admin.query('RELOAD')
     expect(await slow()).toMatchObject({ value: 'null' })
   })
