@@ -2,7 +2,7 @@
 // virtual nodes. Nothing of its rows and tables changes but the step of sequences. A look at
 // everything first, then the catalog, then the file.
 import { randomBytes } from 'node:crypto'
-import { access, writeFile } from 'node:fs/promises'
+import { access, rename, rm, writeFile } from 'node:fs/promises'
 import { tlsOfUrl, tlsQuery, type UrlTls } from '../catalog/connect-by-url.ts'
 import { readMigrations } from '../catalog/migrations.ts'
 import type { Config } from '../config/config.ts'
@@ -70,9 +70,9 @@ export async function importCommand(
   if (verdicts.some(({ severity }) => severity === 'error')) {
     return finishWith(verdicts, null, options, out)
   }
-  const applied = options.init ? await initialiseAll(config) : []
-  // Passwords stand in it.
-  await writeFile(options.output, text, { mode: 0o600 })
+  const applied = await written(text, options.output, () => {
+    return options.init ? initialiseAll(config) : Promise.resolve([])
+  })
   const count = (placement: string) =>
     [...facts.schema.relations.values()].filter(
       (relation) => relation.placement === placement && /^[rp]$/.test(relation.kind),
@@ -83,6 +83,22 @@ export async function importCommand(
     home: count('home'),
   }
   return finishWith(verdicts, { applied, tables, keyType }, options, out)
+}
+
+/** The file stands there only once `done` is; where it cannot be written nothing is done. */
+async function written<T>(text: string, output: string, done: () => Promise<T>): Promise<T> {
+  const fresh = `${output}.new`
+  // Passwords stand in it.
+  await writeFile(fresh, text, { mode: 0o600 }).catch((cause: unknown) => {
+    throw new CommandFailure(`cannot write "${output}": ${String(cause)}`, { cause })
+  })
+  try {
+    const result = await done()
+    await rename(fresh, output)
+    return result
+  } finally {
+    await rm(fresh, { force: true })
+  }
 }
 
 type Done = {

@@ -151,6 +151,16 @@ describe('ringfence import', () => {
     expect(code).toBe(0)
   })
 
+  it('changes nothing where its file cannot be written', async () => {
+    await fill()
+    const nowhere = join(dir, 'nowhere', 'ringfence.yaml')
+    const flags = ['--key', 'tenant_id', '--reference', 'countries,tenants', '-o', nowhere]
+    const { code, stdout, stderr } = await run(...flags)
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toContain(`cannot write "${nowhere}"`)
+    expect(await askServer(first(), `SELECT to_regnamespace('ringfence')`)).toEqual([null])
+  })
+
   it.each([
     [['--url', 'http://x', '--key', 'a'], 1, '--url takes postgres://'],
     [['--url', 'postgres://app@127.0.0.1:1/app', '--key', 'a', '-o', '/tmp/nowhere.yaml'], 1, ''],
