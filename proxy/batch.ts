@@ -85,10 +85,10 @@ export function readBatch(frames: readonly Frame[], state: SessionState): Batch 
     } catch (error) {
       const known = toPgError(error)
       if (known.severity === 'FATAL') throw known
-      return { items, where: settleBegin(items, where), error: known }
+      return { items, where: settled(items, where, state), error: known }
     }
   }
-  return { items, where: settleBegin(items, where), error: null }
+  return { items, where: settled(items, where, state), error: null }
 }
 
 /** What a Flush has sent ahead is not answered yet. */
@@ -273,6 +273,21 @@ function isBegin(statement: ClientStatement, state: SessionState): boolean {
   if (prepared.statements[0]?.command !== 'session' || state.transaction !== null) return false
   const plan = state.plan(prepared, 0, null)
   return plan.kind === 'session' && plan.command.kind === 'begin'
+}
+
+function settled(items: readonly BatchItem[], where: Where, state: SessionState): Where {
+  return goesOn(items, state) ? '(steps)' : settleBegin(items, where)
+}
+
+/** True for what ends a failed transaction and goes on: the failed server was asked for what it would do in the transaction. */
+function goesOn(items: readonly BatchItem[], state: SessionState): boolean {
+  if (state.failure !== 'server') return false
+  const at = items.findIndex(({ kind }) => kind === 'execute')
+  if (at < 0 || items.slice(at + 1).every(({ kind }) => kind !== 'execute')) return false
+  return items.slice(0, at + 1).every((item) => {
+    const prepared = item.kind === 'execute' ? item.portal.prepared : preparedOf(item)
+    return prepared !== null && endsFailure(state.plan(prepared, 0, null))
+  })
 }
 
 /** A BEGIN alone takes no server, unless its portal is left open for later. */
