@@ -7,6 +7,7 @@ import type { DialOptions } from '../pool/dial.ts'
 import type { ServerTarget } from '../pool/server-connection.ts'
 import type { FoundUser, UserLookup } from './accounts.ts'
 import { LookupConnections } from './lookup-connections.ts'
+import { Turns } from './turns.ts'
 
 export type AuthQueryOptions = {
   /** Role that asks, and its password where servers want one. */
@@ -47,6 +48,8 @@ const unknownDatabase = '3D000'
 const answersMax = 10_000
 /** Databases with connections of their own; beyond them the oldest are closed. */
 const placesMax = 100
+/** Connections that are opened at a time to a server: under an entry `*` whoever is nobody yet may name any number of databases. */
+const dialsMax = 4
 /** PostgreSQL's names are not longer; a longer one would be cut to that of somebody else. */
 const nameBytesMax = 63
 
@@ -55,6 +58,8 @@ export class AuthQuery implements UserLookup {
   readonly #context: AuthQueryContext
   readonly #connections = new Map<string, LookupConnections>()
   readonly #answers = new Map<string, Answered>()
+  /** By server: those that are configured, so there are few. */
+  readonly #dials = new Map<string, Turns>()
 
   constructor(options: AuthQueryOptions, context: AuthQueryContext) {
     this.#options = options
@@ -121,6 +126,7 @@ export class AuthQuery implements UserLookup {
       dial,
       clock,
       connectionsMax,
+      dialsTo: (server) => this.#dialsTo(server),
       timeoutMs,
     })
     this.#connections.set(name, connections)
@@ -130,6 +136,13 @@ export class AuthQuery implements UserLookup {
       oldest[1].close()
     }
     return connections
+  }
+
+  #dialsTo({ host, port }: ServerTarget): Turns {
+    const key = `${host}:${port}`
+    const turns = this.#dials.get(key) ?? new Turns(dialsMax)
+    this.#dials.set(key, turns)
+    return turns
   }
 
   /** The client is nobody yet: only the log tells more. */

@@ -2,12 +2,12 @@
 // said at its login, and with a search_path that nobody can have put anything into. One question at a time on each.
 import type { Clock } from '../core/clock.ts'
 import { type PgError, pgError } from '../core/errors.ts'
-import { BoundedQueue } from '../core/queue.ts'
 import { type DialOptions, dial } from '../pool/dial.ts'
 import { type Answer, AnswerSink, ask } from '../pool/exchange.ts'
 import type { ServerConnection, ServerTarget } from '../pool/server-connection.ts'
 import { writeBind, writeExecute, writeParse, writeSync } from '../wire/frontend.ts'
 import { Writer } from '../wire/writer.ts'
+import { Turns } from './turns.ts'
 
 type LookupConnectionsOptions = {
   /** Where they lead to now; null while there is no such server. */
@@ -15,12 +15,12 @@ type LookupConnectionsOptions = {
   readonly dial: DialOptions
   readonly clock: Clock
   readonly connectionsMax: number
+  /** Connections that are opened at a time to a server, for all of its databases together. */
+  readonly dialsTo: (server: ServerTarget) => Turns
   /** For one question, the wait for a connection included. */
   readonly timeoutMs: number
 }
 
-/** Questions that may wait for a connection; more are refused. */
-const waitingMax = 10_000
 /** A connection that nobody has needed for this long is closed. */
 const idleMsMax = 60_000
 /** More rows than one are wrong already. */
@@ -33,12 +33,12 @@ export class LookupConnections {
   readonly #options: LookupConnectionsOptions
   /** The one used last is at the end. */
   readonly #idle: ServerConnection[] = []
-  readonly #waiting = new BoundedQueue<() => void>(waitingMax)
-  #busy = 0
+  readonly #turns: Turns
   #closed = false
 
   constructor(options: LookupConnectionsOptions) {
     this.#options = options
+    this.#turns = new Turns(options.connectionsMax)
   }
 
   /** Rows of `sql` with $1 = `parameter`, two at most. @throws PgError what the server said, or why it was not asked */
@@ -56,29 +56,33 @@ export class LookupConnections {
       server?.close(late.message)
       stop(late)
     })
+    const inTime = () => {
+      if (over) throw late
+    }
     const work = async () => {
-      await this.#turn()
       try {
-        if (over) throw late
+        inTime()
         server = this.#takeIdle()
         if (server === null) {
-          server = await this.#open()
-          if (over) throw late
+          const target = this.#targetNow()
+          server = await this.#options.dialsTo(target).run(() => {
+            inTime()
+            return this.#open(target)
+          })
+          inTime()
           await ask(server, this.#setUp)
         }
-        if (over) throw late
+        inTime()
         const { rows } = await question(server, sql, parameter)
         this.#keep(server)
         return rows
       } catch (error) {
         server?.close('its question failed')
         throw error
-      } finally {
-        this.#endTurn()
       }
     }
     try {
-      return await Promise.race([work(), stopped])
+      return await Promise.race([this.#turns.run(work), stopped])
     } finally {
       deadline.cancel()
     }
@@ -87,25 +91,6 @@ export class LookupConnections {
   close(): void {
     this.#closed = true
     for (const server of this.#idle.splice(0)) server.close('nobody looks users up any more')
-  }
-
-  #turn(): Promise<void> {
-    if (this.#busy < this.#options.connectionsMax) {
-      this.#busy += 1
-      return Promise.resolve()
-    }
-    return new Promise((resolve, reject) => {
-      if (!this.#waiting.push(resolve)) {
-        reject(pgError('serverUnreachable', ['lookup', 'too many lookups are waiting']))
-      }
-    })
-  }
-
-  /** The turn goes on to who waits longest. */
-  #endTurn(): void {
-    const next = this.#waiting.shift()
-    if (next === undefined) this.#busy -= 1
-    else next()
   }
 
   /** One that leads to where the target is now. */
@@ -119,12 +104,16 @@ export class LookupConnections {
     return null
   }
 
-  async #open(): Promise<ServerConnection> {
+  #targetNow(): ServerTarget {
     const target = this.#options.target()
     if (target === null) throw pgError('serverUnreachable', ['lookup', 'no primary is known'])
+    return target
+  }
+
+  #open(target: ServerTarget): Promise<ServerConnection> {
     const { dial: options, timeoutMs } = this.#options
     const connectTimeoutMs = Math.min(options.connectTimeoutMs, timeoutMs)
-    return await dial(target, { ...options, connectTimeoutMs })
+    return dial(target, { ...options, connectTimeoutMs })
   }
 
   /** A question that nobody waits for any more ends on the server, too: else each would keep a connection there. */
