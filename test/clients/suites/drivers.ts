@@ -59,6 +59,8 @@ function report(suite: string, direct: Results = new Map(), proxied: Results = n
     const [before, after] = [direct.get(test), proxied.get(test)]
     const alike = before?.outcome === after?.outcome && before?.text === after?.text
     const reason = reasons.get(test)
+    if (alike && reason !== undefined)
+      say(`${suite} ${test}: a difference is listed, there is none`)
     if (alike) {
       counts[before?.outcome === 'failed' ? 'failed on both' : 'same'] += 1
     } else if (reason !== undefined) {

@@ -14,8 +14,7 @@ const debianVersion = `${version}+~cs35.24.27-5`
 const packages = [
   ...[`pg@${version}`, 'pg-protocol@1.10.3', 'pg-pool@3.10.1', 'pg-cursor@2.15.3'],
   ...['async@2.6.4', 'bluebird@3.7.2', 'co@4.6.0', 'expect.js@0.3.1', 'lodash@4.17.21'],
-  ...['pg-copy-streams@0.3.0', 'JSONStream@1.3.5', 'concat-stream@1.0.1', 'stream-spec@0.3.6'],
-  ...['mocha@10.8.2', 'ts-node@10.9.2', 'typescript@5.9.3'],
+  ...['pg-copy-streams@0.3.0', 'mocha@10.8.2'],
 ]
 
 /** Some wait for the end of their connection, which a pooled client does not see. */
@@ -52,27 +51,23 @@ export async function runNodePostgres(
       results.set(`pg ${file} ${test}`, { outcome })
     }
   }
-  for (const name of ['pg-pool', 'pg-cursor']) await runMocha(side, dir, { name }, results)
-  const ts = ['-r', 'ts-node/register/transpile-only', 'test/**/*.ts']
-  await runMocha(side, dir, { name: 'pg-query-stream', argv: ts }, results)
+  for (const name of ['pg-pool', 'pg-cursor']) await runMocha(side, dir, name, results)
   return results
 }
-
-type Mocha = { readonly name: string; readonly argv?: readonly string[] }
 
 async function runMocha(
   side: Side,
   dir: string,
-  { name, argv = [] }: Mocha,
+  name: string,
   results: Map<string, TestResult>,
 ): Promise<void> {
   const report = join(dir, `report-${process.pid}-${side.name}.xml`)
   const reporter = ['--reporter', 'xunit', '--reporter-option', `output=${report}`]
   const mocha = join(dir, 'node_modules/.bin/mocha')
-  const program = [mocha, '--exit', ...reporter, ...argv]
+  const argv = [mocha, '--exit', ...reporter]
   const env = environmentOf(side)
   const at = join(dir, 'packages', name)
-  await runIn({ side, dir: at, command: process.execPath, argv: program, env })
+  await runIn({ side, dir: at, command: process.execPath, argv, env })
   const found = new Map<string, TestResult>()
   readJunitReport(await readFile(report, 'utf8'), found)
   await rm(report)
