@@ -123,6 +123,8 @@ type Facts = {
   readonly slots: number
   readonly sendersMax: number
   readonly senders: number
+  /** Sessions that may apply changes at once; before version 18 as many as slots. */
+  readonly originsMax: number
   readonly login: string
   readonly mayReplicate: boolean
   /** Functions of replication origins that the login may not call. */
@@ -150,6 +152,8 @@ async function readFacts(client: Client): Promise<Facts> {
        (SELECT count(*)::int FROM pg_replication_slots) AS slots,
        current_setting('max_wal_senders')::int AS "sendersMax",
        (SELECT count(*)::int FROM pg_stat_replication) AS senders,
+       coalesce(current_setting('max_active_replication_origins', true),
+         current_setting('max_replication_slots'))::int AS "originsMax",
        current_user AS login,
        (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
          AS "mayReplicate",
@@ -199,6 +203,10 @@ function serverProblems(shard: 'source' | 'target', facts: Facts): Problem[] {
   if (freeSenders < slotsNeeded) {
     const remedy = `set max_wal_senders to at least ${facts.senders + slotsNeeded} and restart`
     add(`${freeSenders} WAL senders are free, ${slotsNeeded} are needed`, remedy)
+  }
+  if (facts.originsMax === 0 && facts.slotsMax > 0) {
+    const remedy = 'set max_active_replication_origins to 10, its default, and restart'
+    add('max_active_replication_origins is 0', remedy)
   }
   if (!facts.mayReplicate) {
     add(`role "${login}" lacks REPLICATION`, `ALTER ROLE "${login}" REPLICATION`)

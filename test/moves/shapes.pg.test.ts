@@ -9,7 +9,7 @@ import { shardId } from '../../core/ids.ts'
 import { openShard } from '../../rebalancer/copy/connection.ts'
 import { examine } from '../../rebalancer/doctor.ts'
 import { type MoverDatabase, openCatalog, verifySwitched } from '../../rebalancer/run-move.ts'
-import { askServer, connected, present, withClient } from '../support/clients.ts'
+import { askServer, connected, present, until, value, withClient } from '../support/clients.ts'
 import { moverServers } from '../support/mover-servers.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 import { askCatalog, finishMove, moverOf, planMove, runUntil } from './mover.ts'
@@ -203,6 +203,21 @@ describe.each(moverServers())('moves on PostgreSQL $version', (servers) => {
     const move = await planMove(mover, { from: 's1', to: 's2', vnodes: 10, options })
     await askCatalog(mover, `UPDATE ringfence.move SET created_at = created_at - interval '1 h'`)
     expect(await finishMove(mover, move)).toMatchObject({ state: 'done', error: null })
+  })
+
+  it('name whoever keeps them from beginning', async () => {
+    const ddl = 'CREATE TABLE t (tenant_id bigint, id int PRIMARY KEY, v text)'
+    const mover = await start(servers, { ddl, fill: 'SELECT' })
+    const move = await planMove(mover, { from: 's1', to: 's2', vnodes: 10 })
+    const reader = await connected({ connectionString: source() })
+    await reader.query('BEGIN; SELECT count(*) FROM t')
+    const pid = await value(reader, 'SELECT pg_backend_pid()')
+    const errors = new Set<string | null>()
+    const running = finishMove(mover, move, ({ error }) => errors.add(error))
+    const why = `the replica identity of table "public"."t" cannot be changed while transactions use it`
+    await until('it is said who', () => errors.has(`${why}: processes ${pid}`))
+    await reader.end()
+    expect(await running).toMatchObject({ state: 'done', error: null })
   })
 
   it('have their fence lifted while somebody reads for long, and put up again', async () => {

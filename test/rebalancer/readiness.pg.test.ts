@@ -152,7 +152,12 @@ describe('readiness of servers that are set up for something else', () => {
       const server = await PostgresServer.create({
         dir: `${run.dir}/poor`,
         installation: await findInstallation('embedded'),
-        settings: { wal_level: 'replica', max_replication_slots: 1, max_wal_senders: 1 },
+        settings: {
+          wal_level: 'replica',
+          max_replication_slots: 1,
+          max_wal_senders: 1,
+          max_active_replication_origins: 0,
+        },
       })
       await server.start()
       const client = await connected({ connectionString: server.url() })
@@ -166,6 +171,7 @@ describe('readiness of servers that are set up for something else', () => {
         ...each('wal_level is replica'),
         ...each('1 replication slots are free, 2 are needed'),
         ...each('1 WAL senders are free, 2 are needed'),
+        ...each('max_active_replication_origins is 0'),
       ]
       expect(problems.toSorted()).toEqual(expected.toSorted())
       await client.query('SELECT pg_sleep(0.01)')
