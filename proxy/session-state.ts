@@ -241,8 +241,8 @@ export class SessionState {
   }
 
   /** COMMIT AND CHAIN: a transaction like the one before. */
-  chain({ beginSql, readOnly }: Transaction): void {
-    this.transaction = new Transaction(beginSql, this.settings, false, readOnly)
+  chain(before: Transaction): void {
+    this.transaction = before.chained(this.settings)
   }
 
   /** The transaction is over on all servers. */

@@ -74,6 +74,12 @@ export class Transaction {
     this.implicit = implicit
   }
 
+  /** What AND CHAIN begins behind it; behind a failure PostgreSQL has forgotten how this one began. */
+  chained(settings: SettingsProfile): Transaction {
+    if (this.failed) return new Transaction('BEGIN', settings, false)
+    return new Transaction(this.beginSql, settings, false, this.readOnly)
+  }
+
   /** What opens the transaction on a shard that joins now. */
   get joinSql(): string {
     return [this.beginSql, ...this.#log].join('\n;')

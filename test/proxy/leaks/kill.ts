@@ -23,7 +23,7 @@ type KillOptions = {
   readonly idle: string
 }
 
-const sleep = 'SELECT pg_catalog.pg_sleep(5)'
+const sleep = 'SELECT pg_catalog.pg_sleep(0.5)'
 // Until both sides are at work.
 const startMs = 40
 
@@ -32,7 +32,7 @@ const commands: readonly [Command, ...Command[]] = [
   query('killed', `SET work_mem = '6MB'; ${sleep}`),
   query('killed', `SELECT public.remember('killed'); ${sleep}`),
   query('killed', `BEGIN; SET application_name = 'killed'; ${sleep}`),
-  query('killed', `SELECT public.remember('killed'), pg_catalog.pg_sleep(5)`),
+  query('killed', `SELECT public.remember('killed'), pg_catalog.pg_sleep(0.5)`),
   {
     what: 'killed',
     messages: [...execution("SET app.a = 'killed'"), ...execution(sleep), { kind: 'sync' }],

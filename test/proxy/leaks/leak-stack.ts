@@ -29,12 +29,14 @@ type Options = {
 }
 
 const laneServersMax = 2
+// Below the time that a client waits for its answer.
+const queryWaitTimeoutMs = 15_000
 
 export async function startLeakStack({ servers, mode, poolSize }: Options): Promise<LeakStack> {
   const sharded = mode === 'sharded'
   const stack = await startStack(servers, {
     shards: sharded ? 2 : 1,
-    pool: { size: poolSize, laneServersMax },
+    pool: { size: poolSize, laneServersMax, queryWaitTimeoutMs },
     setupSql,
     ...(sharded ? {} : { database: { mode } }),
   })
