@@ -4,9 +4,9 @@ import { defineConfig } from 'vitest/config'
 /** Each takes a good part of a minute; `npm run test:slow` has them, on all versions of PostgreSQL. */
 const slow = [
   'test/rebalancer/{apply*,copy,failure,stream}.pg.test.ts',
-  'test/moves/{lost-connections,review}.pg.test.ts',
+  'test/moves/{lost-connections,review,shapes}.pg.test.ts',
   'test/simulation/simulation.test.ts',
-  'test/cli/{workers,upgrade,shards,bench}.test.ts',
+  'test/cli/{workers,orders-of-workers,upgrade,shards,bench,rebalance-run}.test.ts',
   'test/catalog/token-store{,-chaos,-deployments}.test.ts',
   'test/partition/*.test.ts',
   'test/docs/adopt.pg.test.ts',
