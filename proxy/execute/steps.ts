@@ -83,9 +83,10 @@ export async function runBatchSteps(
   const executes = items.filter((item) => item.kind === 'execute').length
   // Behind a Flush more of the same transaction may come.
   const more = executes > 1 || error !== null || end === 'flush'
-  if (executes > 0 && more) openImplicit(session)
   for (let at = 0; at < items.length; at += 1) {
     if (session.closed) return
+    // Behind a COMMIT of the client's, too.
+    if (executes > 0 && more) openImplicit(session)
     at += await runItem(session, items, at)
   }
   if (error !== null) throw error
