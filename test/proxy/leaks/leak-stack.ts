@@ -33,12 +33,11 @@ const laneServersMax = 2
 const queryWaitTimeoutMs = 15_000
 
 export async function startLeakStack({ servers, mode, poolSize }: Options): Promise<LeakStack> {
-  const sharded = mode === 'sharded'
   const stack = await startStack(servers, {
-    shards: sharded ? 2 : 1,
+    shards: 1,
     pool: { size: poolSize, laneServersMax, queryWaitTimeoutMs },
     setupSql,
-    ...(sharded ? {} : { database: { mode } }),
+    database: { mode },
   })
   for (const url of stack.shardUrls) {
     const role = 'DO $$ BEGIN CREATE ROLE leaks_role; EXCEPTION WHEN OTHERS THEN NULL; END $$'

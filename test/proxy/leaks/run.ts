@@ -1,6 +1,6 @@
 // node test/proxy/leaks/run.ts --steps 100000 --seed 7: the leak checker for as long as one likes, with servers of its own.
 // --clients, --servers, --lanes and --version (of PostgreSQL) have the values of the issue: 50, 5, 10, 18.
-// --mode: transaction, session, statement (pooling), or sharded.
+// --mode: transaction, session or statement.
 import { parseArgs } from 'node:util'
 import { startProcesses } from '../../support/servers-local.ts'
 import { checkLeaks } from './checker.ts'
@@ -18,7 +18,7 @@ const { values } = parseArgs({
   },
 })
 
-const modes: readonly Mode[] = ['transaction', 'session', 'statement', 'sharded']
+const modes: readonly Mode[] = ['transaction', 'session', 'statement']
 const mode = modes.find((known) => known === values.mode)
 if (mode === undefined) throw new Error(`--mode is one of ${modes.join(', ')}`)
 

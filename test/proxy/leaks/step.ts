@@ -3,8 +3,8 @@
 import type { Random } from '../../support/random.ts'
 import { type Command, execution, query } from './command.ts'
 
-/** How the proxy pools, and whether the database is sharded. */
-export type Mode = 'transaction' | 'session' | 'statement' | 'sharded'
+/** How the proxy pools. */
+export type Mode = 'transaction' | 'session' | 'statement'
 
 /** What decides what a client may do next. */
 export type Situation = {

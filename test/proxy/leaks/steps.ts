@@ -15,7 +15,7 @@ export function chooseStep(situation: Situation): Step {
   }
 }
 
-/** Transactions over several statements are refused in statement mode, what only one server has on a sharded database. */
+/** Transactions over several statements are refused in statement mode. */
 function suits(mode: Situation['mode'], { command }: Step): boolean {
   const text = textOf(command)
   switch (mode) {
@@ -24,7 +24,5 @@ function suits(mode: Situation['mode'], { command }: Step): boolean {
       return true
     case 'statement':
       return !/\b(?:BEGIN|CHAIN|DECLARE)\b(?! (?:PERFORM|SET))/.test(text)
-    case 'sharded':
-      return command.messages.every(({ kind }) => kind !== 'call')
   }
 }
