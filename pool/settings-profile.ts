@@ -177,7 +177,7 @@ function keyOf(settings: readonly (readonly [string, string])[]): string {
 
 /** Up to the value. Nothing in it can be matched in many ways: clients that are nobody yet choose what it reads. */
 const plainSetting =
-  /^(?:SET\s+(?:SESSION\s+)?"?\w+"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('\w+',)([^"\\]*)$/i
+  /^(?:SET\s+(?:SESSION\s+)?"?\w{1,63}"?\s*(?:TO|=)|SELECT pg_catalog\.set_config\('\w{1,63}',)([^"\\]*)$/i
 
 /** The same for different words that mean the same, where that is easily seen: what a look finds is said in ours. */
 function valueIn(name: string, sql: string): string {
