@@ -6,7 +6,7 @@ const slow = [
   'test/rebalancer/{apply*,copy,failure,stream}.pg.test.ts',
   'test/moves/{lost-connections,review,shapes}.pg.test.ts',
   'test/simulation/simulation.test.ts',
-  'test/cli/{workers,orders-of-workers,upgrade,shards,bench,rebalance-run,shutdown}.test.ts',
+  'test/cli/{workers,orders-of-workers,upgrade,shards,bench,rebalance-run,shutdown,import,schema-diff}.test.ts',
   'test/catalog/token-store{,-chaos,-deployments}.test.ts',
   'test/partition/*.test.ts',
   'test/docs/adopt.pg.test.ts',
