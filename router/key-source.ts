@@ -294,9 +294,7 @@ function integerOf(text: string): bigint | undefined {
   const scale = decimals.replaceAll('_', '').length - exponent
   // Far outside of 64 bits: any integer out of range stands for it.
   if (significant.length - scale > 40) return 2n ** 64n
-  if (scale > 0) {
-    if (!/^0*$/.test(significant.slice(-scale))) return undefined
-  }
+  if (scale > 0 && !/^0*$/.test(significant.slice(-scale))) return undefined
   const kept = scale > 0 ? significant.slice(0, significant.length - scale) : significant
   const value = BigInt(kept === '' ? '0' : kept) * (scale < 0 ? 10n ** BigInt(-scale) : 1n)
   return sign === '-' ? -value : value

@@ -4,7 +4,7 @@
 const headerBytes = 19
 const trailerBytes = 2
 
-/** Bytes of `copies`, one after the other; chunks are passed on uncopied. */
+/** Bytes of `copies`, one after the other; those of text are passed on uncopied. */
 export async function* joinedCopies(
   copies: AsyncIterable<AsyncIterable<Buffer>>,
   format: 'binary' | 'text',
