@@ -42,7 +42,7 @@ export function effectOfPortal(state: SessionState, portal: Portal, writes = fal
   portal.begun = true
   if (hides !== null) return eitherOf(effect, hides, writes)
   if (!begun || effect === null || effect.command === null) return effect
-  return { ...effect, command: null, look: 'settings' }
+  return { ...effect, command: null, look: 'settings', traces: { ...effect.traces, opaque: true } }
 }
 
 /** Servers that a planned statement is about to run on are looked at behind it, as far as its traces ask for that. */

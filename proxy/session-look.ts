@@ -7,7 +7,7 @@ import { type Answer, ask } from '../pool/exchange.ts'
 import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
 import type { PinReason } from '../router/plan.ts'
-import type { Look, Traces } from '../router/traces.ts'
+import { type Look, lookFor, type Traces } from '../router/traces.ts'
 import type { Lease } from './leases.ts'
 import type { SessionState } from './session-state.ts'
 
@@ -87,8 +87,18 @@ export function noteLook(
   const lease = state.leases.get(shard)
   if (lease === undefined || effect.look === 'none') return
   if (effect.look === 'things if pinned' && lease.pinned === null) return
-  const known = effect.traces.opaque || state.database.code.known !== null
-  lease.look = widerLook(lease.look, effect, completed && known && effect.look === 'settings')
+  lease.look = widerLook(lease.look, effect, completed && setsSomething(state, effect))
+}
+
+/** Not what is looked at only since nothing was known, when it was sent, of the code that it runs. */
+function setsSomething(
+  { database, transaction }: SessionState,
+  { look, traces }: EffectLook,
+): boolean {
+  if (look !== 'settings' || traces.opaque) return look === 'settings'
+  const code = database.code.known
+  if (code === null) return false
+  return transaction?.codeChanged === true || lookFor(traces, code) === 'settings'
 }
 
 /** Looks at every server that needs it. Servers that give no answer are closed. @throws PgError when a pin is lost */

@@ -98,7 +98,13 @@ function withoutValues(effect: Effect | null): Effect | null {
   const names = calls.flatMap(({ name }) => ('constant' in name ? [name.constant ?? ''] : []))
   const settings = names.filter((name) => name.includes('.'))
   const pin = names.length < calls.length ? ('session state' as const) : effect.pin
-  return { ...effect, command: null, pin, look: 'settings', traces: { ...noTraces, settings } }
+  return {
+    ...effect,
+    command: null,
+    pin,
+    look: 'settings',
+    traces: { ...noTraces, opaque: true, settings },
+  }
 }
 
 function isWritten(source: ScalarSource): boolean {
