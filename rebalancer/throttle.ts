@@ -1,6 +1,7 @@
 // The brake of a move: whoever copies, deletes or compares rows asks it before each piece of work.
 // It holds a bound on bytes per second, and stands still while a replica is too far behind or the
-// source has become slow; what the servers say comes from rebalancer/throttle-probe.ts.
+// source has become slow; what the servers say comes from rebalancer/throttle-probe.ts. Under a
+// bound, pieces are small and come one by one: clients then find a core of the servers that is free.
 // States: running ⇄ paused (a bound is exceeded, or nothing was heard of the servers for too long).
 import type { Clock } from '../core/clock.ts'
 import { admit, pauseReason, type Readings, type ThrottleLimits } from './throttle-verdict.ts'
@@ -11,10 +12,11 @@ export type ThrottleState =
   | { readonly kind: 'paused'; readonly reason: string; readonly sinceMs: number }
 
 const pollMs = 50
-// One piece of work is a burst on servers that have others to serve: it should be over before a scheduler would take
-// the core away from it, and be worth the question.
-const pieceMs = 4
+// One piece of work is a burst on servers that have others to serve: clients feel it from a millisecond on.
+const pieceMs = 1.6
 const pieceBytesMin = 32 * 1024
+/** Pieces that may be worked on before they are paid for. */
+const creditPieces = 2
 const silenceMaxMs = 5_000
 
 export class Throttle {
@@ -25,6 +27,9 @@ export class Throttle {
   #pause: { readonly reason: string; readonly sinceMs: number } | null = null
   /** When the servers last answered; null: nobody asks them. */
   #heardAtMs: number | null = null
+  #turns = 0
+  #turnBeganMs = 0
+  readonly #waitingForTurn = new Set<() => void>()
 
   constructor(limits: ThrottleLimits, clock: Clock) {
     this.#limits = limits
@@ -56,6 +61,29 @@ export class Throttle {
   }
 
   /**
+   * Resolves when a piece may be worked on, which ends with what it gives. Under a bound on bytes that is when all that has
+   * passed is paid for, and no other piece is worked on, but for one that takes longer than the bound gives it. @throws the
+   * signal's reason.
+   */
+  async turn(signal: AbortSignal): Promise<Disposable> {
+    await this.pass(0, signal)
+    const { bytesPerSecondMax } = this.#limits
+    if (bytesPerSecondMax === null) return { [Symbol.dispose]: () => undefined }
+    for (let waitMs = this.#turnInMs(bytesPerSecondMax); waitMs > 0; ) {
+      await this.#wait(waitMs, signal, this.#waitingForTurn)
+      await this.pass(0, signal)
+      waitMs = this.#turnInMs(bytesPerSecondMax)
+    }
+    this.#turns += 1
+    this.#turnBeganMs = this.#clock.nowMs()
+    const end = () => {
+      this.#turns -= 1
+      for (const wake of this.#waitingForTurn) wake()
+    }
+    return { [Symbol.dispose]: end }
+  }
+
+  /**
    * Resolves when `bytes` more may be worked on; 0 bytes wait for pauses alone. A pause lasts as
    * long as its reason. @throws the signal's reason.
    */
@@ -67,7 +95,19 @@ export class Throttle {
     const now = { ms: this.#clock.nowMs(), bytes }
     const { freeAtMs, waitMs } = admit(bytesPerSecondMax, this.#freeAtMs, now)
     this.#freeAtMs = freeAtMs
-    if (waitMs > 0) await this.#wait(waitMs, signal)
+    if (waitMs > creditPieces * this.#pieceMs(bytesPerSecondMax)) await this.#wait(waitMs, signal)
+  }
+
+  #turnInMs(bytesPerSecondMax: number): number {
+    const nowMs = this.#clock.nowMs()
+    const paidInMs = this.#freeAtMs - nowMs
+    if (this.#turns === 0) return paidInMs
+    return Math.max(paidInMs, this.#turnBeganMs + this.#pieceMs(bytesPerSecondMax) - nowMs)
+  }
+
+  /** That the bound gives to one piece. */
+  #pieceMs(bytesPerSecondMax: number): number {
+    return (this.pieceBytesMax / bytesPerSecondMax) * 1_000
   }
 
   #noticeSilence(): void {
@@ -82,16 +122,25 @@ export class Throttle {
     else this.#pause = { reason, sinceMs: this.#pause?.sinceMs ?? this.#clock.nowMs() }
   }
 
-  #wait(ms: number, signal: AbortSignal): Promise<void> {
+  /** Ends early when woken by one of `wakers`. */
+  #wait(ms: number, signal: AbortSignal, wakers?: Set<() => void>): Promise<void> {
     return new Promise((resolve, reject) => {
-      const stop = () => {
+      const clear = () => {
         timer.cancel()
+        signal.removeEventListener('abort', stop)
+        wakers?.delete(end)
+      }
+      const end = () => {
+        clear()
+        resolve()
+      }
+      const stop = () => {
+        clear()
         reject(signal.reason)
       }
-      const timer = this.#clock.after(ms, () => {
-        signal.removeEventListener('abort', stop)
-        resolve()
-      })
+      const timer = this.#clock.after(ms, end)
+      if (signal.aborted) return stop()
+      wakers?.add(end)
       signal.addEventListener('abort', stop, { once: true })
     })
   }

@@ -44,6 +44,13 @@ const batchBytesMax = 4 << 20
 /** A position without changes is recorded that often: the source keeps its log for as long. */
 const recordEveryMs = 5_000
 const askEveryMs = 20
+/**
+ * While nobody waits for a position, what comes within that time is committed together: each commit makes the disk wait,
+ * which source and target may share.
+ */
+const gatherMs = 200
+/** Unless so much has come: the target is to be kept busy then. */
+const gatheredBytesMax = 256 << 10
 
 const begin = plainStatement('BEGIN')
 const commit = plainStatement('COMMIT')
@@ -86,7 +93,10 @@ export class Applier {
         pieces.shift()
         milestones.advance(head.lsn)
       } else if (head.endLsn === null) await this.#applyLarge(head.finalLsn)
-      else await this.#applyBatch()
+      else {
+        const waitMs = this.#waitForMoreMs()
+        await (waitMs > 0 ? this.#wait(waitMs) : this.#applyBatch())
+      }
       if (pieces.closed) return
     }
     if (milestones.applied > this.#recorded) await this.#recordPosition()
@@ -105,14 +115,26 @@ export class Applier {
   }
 
   async #idle(): Promise<void> {
-    const { clock, changed, milestones } = this.#options
+    const { changed, milestones } = this.#options
     const { awaited } = milestones
     if (awaited) this.#options.askPosition()
     const pending = milestones.applied > this.#recorded
-    const delayMs = awaited ? askEveryMs : recordEveryMs
-    const timer = awaited || pending ? clock.after(delayMs, () => changed.notify()) : null
+    if (awaited || pending) await this.#wait(awaited ? askEveryMs : recordEveryMs)
+    else await changed.wait()
+  }
+
+  async #wait(delayMs: number): Promise<void> {
+    const { clock, changed } = this.#options
+    const timer = clock.after(delayMs, () => changed.notify())
     await changed.wait()
-    timer?.cancel()
+    timer.cancel()
+  }
+
+  /** How long what stands in the queue may wait for more. */
+  #waitForMoreMs(): number {
+    const { clock, milestones, pieces } = this.#options
+    if (milestones.awaited || this.#recordAsked || pieces.bytes >= gatheredBytesMax) return 0
+    return this.#recordedMs + gatherMs - clock.nowMs()
   }
 
   #recordDue(): boolean {

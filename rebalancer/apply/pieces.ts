@@ -40,6 +40,11 @@ export class PieceQueue {
     return this.#closed
   }
 
+  /** Of the changes that wait to be taken. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Adds at the end. */
   push(piece: Piece): void {
     const last = this.#pieces.length - 1

@@ -1,17 +1,15 @@
 // Copies the rows of a set from one shard to another, out of an exported snapshot: COPY TO into
 // COPY FROM, the bytes passed through as they come. Parts of a table are copied by several workers;
-// each part is one transaction on the target. A run that was cut short is begun again: what it left
-// on the target is deleted first.
-import { pipeline } from 'node:stream/promises'
+// each part is one transaction on the target, of one COPY for each piece that the throttle wants. A run
+// that was cut short is begun again: what it left on the target is deleted first.
 import { type Client, escapeIdentifier } from 'pg'
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import type { MovedTable } from '../tables.ts'
 import type { Throttle } from '../throttle.ts'
 import { openReader, openWriter } from './connection.ts'
 import { deleteRows } from './delete-rows.ts'
-import { joinedCopies } from './joined-copies.ts'
 import { fromRange, type PageRange, piecesOf, readRanges, type RowsOf } from './page-ranges.ts'
 import { inParallel } from './parallel.ts'
+import { passCopy } from './pass-copy.ts'
 import { claimTarget, joinClaim } from './target-claim.ts'
 
 export type CopyOptions = RowsOf & {
@@ -67,8 +65,8 @@ async function readAll(options: CopyOptions, signal: AbortSignal): Promise<reado
 }
 
 /**
- * One COPY is one transaction. Rows of any size pass through in pieces; a slow target slows the
- * source down.
+ * In one transaction. Rows of any size pass through in chunks; a slow target slows the source down. Each piece has a
+ * COPY of its own on both sides: PostgreSQL puts the rows of a COPY into tables and indexes by the thousand, in one go.
  */
 async function copyRange(
   options: CopyOptions,
@@ -76,33 +74,31 @@ async function copyRange(
   [source, target]: readonly [Client, Client],
 ): Promise<{ rows: number; bytes: number }> {
   const { table, throttle, signal } = options
+  const pieces = [...piecesOf(range, throttle.pieceBytesMax)]
   const columns = table.columns.filter(({ generated }) => !generated)
   const names = columns.map(({ name }) => escapeIdentifier(name)).join(', ')
   const format = columns.every(({ binary }) => binary) ? 'binary' : 'text'
   const into = `${escapeIdentifier(table.schema)}.${escapeIdentifier(table.name)} (${names})`
-  const read = async function* () {
-    for (const piece of piecesOf(range, throttle.pieceBytesMax)) {
-      await throttle.pass(0, signal)
-      const rows = `SELECT ${names} ${fromRange(piece, options)}`
-      yield source.query(copyTo(`COPY (${rows}) TO STDOUT (FORMAT ${format})`))
-    }
+  const write = `COPY ${into} FROM STDIN (FORMAT ${format})`
+  const copied = { rows: 0, bytes: 0 }
+  const pass = (bytes: number) => throttle.pass(bytes, signal)
+  const copy = async (piece: PageRange) => {
+    using _turn = await throttle.turn(signal)
+    const rows = `SELECT ${names} ${fromRange(piece, options)}`
+    const read = `COPY (${rows}) TO STDOUT (FORMAT ${format})`
+    const passed = await passCopy(source, target, { read, write, pass })
+    copied.rows += passed.rows
+    copied.bytes += passed.bytes
   }
-  let bytes = 0
-  const counted = async function* (chunks: AsyncIterable<Buffer>) {
-    for await (const chunk of chunks) {
-      bytes += chunk.length
-      await throttle.pass(chunk.length, signal)
-      yield chunk
-    }
-  }
-  const writing = target.query(copyFrom(`COPY ${into} FROM STDIN (FORMAT ${format})`))
   try {
-    await pipeline(joinedCopies(read(), format), counted, writing)
+    await target.query('BEGIN')
+    for (const piece of pieces) await copy(piece)
+    await target.query('COMMIT')
+    return copied
   } catch (thrown) {
     signal.throwIfAborted()
     throw new Error(`could not copy table ${nameOf(table)}: ${reasonOf(thrown)}`, { cause: thrown })
   }
-  return { rows: writing.rowCount, bytes }
 }
 
 function nameOf({ schema, name }: MovedTable): string {

@@ -1,10 +1,11 @@
 // Deletes the rows of a set from a table, batch by batch: each is a transaction of its own, so that
 // locks and the work that a crash undoes stay small. Safe to run again; what it deletes nobody
 // reads or writes any more.
-import { escapeIdentifier } from 'pg'
+import { type Client, escapeIdentifier } from 'pg'
 import type { Throttle } from '../throttle.ts'
 import { openWriter, type ShardConnection } from './connection.ts'
-import { fromRange, type PageRange, piecesOf, readRanges, type RowsOf } from './page-ranges.ts'
+import { eachPiece } from './each-piece.ts'
+import { type PageRange, piecesOf, readRanges, type RowsOf } from './page-ranges.ts'
 
 export type DeleteOptions = RowsOf & {
   readonly url: string
@@ -44,12 +45,12 @@ export async function deleteRows(options: DeleteOptions): Promise<number> {
   }
 }
 
-async function deleteOnce(options: DeleteOptions, connection: ShardConnection): Promise<number> {
+async function deleteOnce(options: DeleteOptions, { client }: ShardConnection): Promise<number> {
   let total = 0
-  for (const range of await readRanges(connection.client, options, rangeBytes)) {
-    const pieceBytes = options.throttle.pieceBytesMax * piecesOfCommit
-    for (const piece of piecesOf(range, pieceBytes)) {
-      total += await deleteRange(options, connection, piece)
+  const partBytes = options.throttle.pieceBytesMax * piecesOfCommit
+  for (const range of await readRanges(client, options, rangeBytes)) {
+    for (const part of piecesOf(range, partBytes)) {
+      total += await deleteRange(options, client, part)
     }
   }
   return total
@@ -57,21 +58,34 @@ async function deleteOnce(options: DeleteOptions, connection: ShardConnection): 
 
 async function deleteRange(
   { batchRows, throttle, signal, onProgress, ...rows }: DeleteOptions,
-  { client }: ShardConnection,
+  client: Client,
   range: PageRange,
 ): Promise<number> {
-  const { rowBytes } = range.leaf
+  const { schema, name, rowBytes } = range.leaf
   const limit = Math.max(1, Math.min(batchRows, Math.floor(batchBytesMax / rowBytes)))
-  const leaf = `${escapeIdentifier(range.leaf.schema)}.${escapeIdentifier(range.leaf.name)}`
-  const sql = `DELETE FROM ONLY ${leaf} WHERE ctid = ANY (ARRAY(
-                 SELECT ctid ${fromRange(range, rows)} LIMIT ${limit}))`
+  const leaf = `${escapeIdentifier(schema)}.${escapeIdentifier(name)}`
+  const sql = (from: string) =>
+    `DELETE FROM ONLY ${leaf} WHERE ctid = ANY (ARRAY(SELECT ctid ${from} LIMIT ${limit}))`
   let total = 0
-  for (;;) {
-    await throttle.pass(0, signal)
-    const deleted = (await client.query(sql)).rowCount ?? 0
-    total += deleted
-    if (deleted > 0) onProgress(deleted)
-    await throttle.pass(Math.ceil(deleted * rowBytes), signal)
-    if (deleted < limit) return total
+  let open = 0
+  const commit = async (how: string) => {
+    await client.query(how)
+    if (open > 0) onProgress(open)
+    open = 0
   }
+  await client.query('BEGIN')
+  const pieces = { range, pieceBytes: throttle.pieceBytesMax, rows, sql }
+  await eachPiece(client, pieces, async (statement) => {
+    let deleted = limit
+    while (deleted === limit) {
+      using _turn = await throttle.turn(signal)
+      deleted = (await client.query(statement)).rowCount ?? 0
+      total += deleted
+      open += deleted
+      if (open >= limit) await commit('COMMIT AND CHAIN')
+      await throttle.pass(Math.ceil(deleted * rowBytes), signal)
+    }
+  })
+  await commit('COMMIT')
+  return total
 }

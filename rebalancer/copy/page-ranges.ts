@@ -78,13 +78,23 @@ export async function readRanges(
 }
 
 /** FROM and WHERE of the set's rows in one range. */
-export function fromRange(range: PageRange, { table, set, rules }: RowsOf): string {
-  const { leaf, from, to } = range
+export function fromRange(range: PageRange, rows: RowsOf): string {
+  const { from, to } = range
+  const bounds: string[] = []
+  if (from > 0) bounds.push(`ctid >= '(${from},0)'::tid`)
+  if (to !== null) bounds.push(`ctid < '(${to},0)'::tid`)
+  return fromLeaf(range.leaf, rows, bounds)
+}
+
+/** The same of any range of a leaf, from $1 up to but not including $2. */
+export function fromAnyRange(leaf: SizedLeaf, rows: RowsOf): string {
+  return fromLeaf(leaf, rows, ['ctid >= $1', 'ctid < $2'])
+}
+
+function fromLeaf(leaf: SizedLeaf, { table, set, rules }: RowsOf, bounds: readonly string[]) {
   const name = `${escapeIdentifier(leaf.schema)}.${escapeIdentifier(leaf.name)}`
-  const conditions = [movedSetSql(set, escapeIdentifier(table.key), rules.keyType)]
-  if (from > 0) conditions.push(`ctid >= '(${from},0)'::tid`)
-  if (to !== null) conditions.push(`ctid < '(${to},0)'::tid`)
-  return `FROM ONLY ${name} WHERE ${conditions.join(' AND ')}`
+  const inSet = movedSetSql(set, escapeIdentifier(table.key), rules.keyType)
+  return `FROM ONLY ${name} WHERE ${[inSet, ...bounds].join(' AND ')}`
 }
 
 type LeafRow = {

@@ -1,9 +1,8 @@
 // Rows of reference tables, from the home shard to one that joins: out of one snapshot, compared
 // afterwards as wholes.
-import { pipeline } from 'node:stream/promises'
 import type { Client } from 'pg'
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import type { ShardingRules } from '../../router/schema.ts'
+import { passCopy } from '../copy/pass-copy.ts'
 import { relation, userTables } from './catalog-sql.ts'
 
 /** A table with the same rows on every shard. */
@@ -49,10 +48,9 @@ export async function copyReferenceRows(
 ): Promise<number> {
   await target.query(`DELETE FROM ${name}`)
   const list = columns.join(', ')
-  const reading = home.query(copyTo(`COPY (SELECT ${list} FROM ${name}) TO STDOUT`))
-  const writing = target.query(copyFrom(`COPY ${name} (${list}) FROM STDIN`))
-  await pipeline(reading, writing)
-  return writing.rowCount
+  const read = `COPY (SELECT ${list} FROM ${name}) TO STDOUT`
+  const write = `COPY ${name} (${list}) FROM STDIN`
+  return (await passCopy(home, target, { read, write })).rows
 }
 
 /** Null when both have the same rows, whatever their order; else what differs. */

@@ -4,14 +4,13 @@
 // key: unlike an order by that key it depends on no collation, and costs no index.
 // hashtextextended() is the same on all versions: hash partitions rely on it.
 import { escapeIdentifier } from 'pg'
-import { fromRange, type PageRange, type RowsOf } from '../copy/page-ranges.ts'
 import type { MovedTable } from '../tables.ts'
 
 /** Bits of the key's hash that one step of looking closer adds. */
 export const bucketBits = 12
 
 /** Sums that a server reports of a table, about. */
-const reportedMax = 262_144
+const reportedMax = 32_768
 
 /** Bits of the first step, of which each of `statements` reports every bucket. */
 export function firstBits(statements: number): number {
@@ -26,28 +25,28 @@ const wideBytes = 65_536
 const wideTypes = /^(bytea|text|character varying(\(\d+\))?)$/
 
 /**
- * One row per bucket of the first `bits` bits: bucket, rows, two sums of hashes with different
+ * Of the rows that `from` gives, one row per bucket of the first `bits` bits: bucket, rows, two sums of hashes with different
  * seeds (equal errors in two rows may cancel out in one of them, not in both), and bytes of text.
  */
 export function bucketsSql(
-  range: PageRange,
-  rows: RowsOf,
+  from: string,
+  table: MovedTable,
   { bits, within }: { readonly bits: number; readonly within: Buckets },
 ): string {
   return `
     SELECT ${bucketOf(bits)}::text AS bucket, count(*) AS rows,
       sum(hashtextextended(whole, 1)) AS first, sum(hashtextextended(whole, 2)) AS second,
       sum(octet_length(whole)) AS bytes
-    FROM ${hashedRows(range, rows)} ${chosen(within)}
+    FROM ${hashedRows(from, table)} ${chosen(within)}
     GROUP BY ${bucketOf(bits)}`
 }
 
-/** One row per row: its primary key as texts, and the two hashes. */
-export function rowsSql(range: PageRange, rows: RowsOf, within: Buckets): string {
-  const key = rows.table.primaryKey.map((name) => `${escapeIdentifier(name)}::text`)
+/** One row per row of `from`: its primary key as texts, and the two hashes. */
+export function rowsSql(from: string, table: MovedTable, within: Buckets): string {
+  const key = table.primaryKey.map((name) => `${escapeIdentifier(name)}::text`)
   return `
     SELECT key, hashtextextended(whole, 1) AS first, hashtextextended(whole, 2) AS second
-    FROM ${hashedRows(range, rows, `ARRAY[${key.join(', ')}] AS key,`)} ${chosen(within)}`
+    FROM ${hashedRows(from, table, `ARRAY[${key.join(', ')}] AS key,`)} ${chosen(within)}`
 }
 
 /**
@@ -67,14 +66,13 @@ export function columnsSql(table: MovedTable): string {
 }
 
 /** OFFSET 0 keeps the texts from being made once per use. */
-function hashedRows(range: PageRange, rows: RowsOf, more = ''): string {
-  const { columns, primaryKey } = rows.table
+function hashedRows(from: string, { columns, primaryKey }: MovedTable, more = ''): string {
   const key = primaryKey.map((name) => escapeIdentifier(name))
   return `
     (SELECT hashtextextended(key_text, 0) AS key_hash, *
      FROM (SELECT ${more} ROW(${key.join(', ')})::text COLLATE "C" AS key_text,
              ROW(${columns.map(written).join(', ')})::text COLLATE "C" AS whole
-           ${fromRange(range, rows)} OFFSET 0) AS r OFFSET 0) AS hashed`
+           ${from} OFFSET 0) AS r OFFSET 0) AS hashed`
 }
 
 function chosen(within: Buckets): string {

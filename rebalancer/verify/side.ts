@@ -1,8 +1,9 @@
 // One of the two servers that are compared: connections that all see one exported snapshot, and the
 // questions they are asked, part by part of a table.
-import type { Client } from 'pg'
+import type { QueryResultRow } from 'pg'
 import { openReader } from '../copy/connection.ts'
-import { type PageRange, piecesOf, readRanges, type RowsOf } from '../copy/page-ranges.ts'
+import { eachPiece } from '../copy/each-piece.ts'
+import { type PageRange, readRanges, type RowsOf } from '../copy/page-ranges.ts'
 import { inParallel } from '../copy/parallel.ts'
 import type { Throttle } from '../throttle.ts'
 import { addSum, type Sums } from './compare.ts'
@@ -53,31 +54,28 @@ export class Side {
   ): Promise<Sums> {
     const sums: Sums = new Map()
     let count = 0
-    const ask = async (client: Client, piece: PageRange) => {
-      const answer = await client.query<SumRow>(bucketsSql(piece, rows, asked))
-      for (const row of answer.rows) {
-        const sum = { rows: Number(row.rows), bytes: Number(row.bytes) }
-        count += sum.rows
-        const { bucket, first, second } = row
-        addSum(sums, bucket, { ...sum, first: BigInt(first), second: BigInt(second) })
-      }
+    const sql = (from: string) => bucketsSql(from, rows.table, asked)
+    const take = ({ bucket, first, second, ...row }: SumRow) => {
+      const sum = { rows: Number(row.rows), bytes: Number(row.bytes) }
+      count += sum.rows
+      addSum(sums, bucket, { ...sum, first: BigInt(first), second: BigInt(second) })
     }
-    await this.#each(parts, ask, () => {
+    const done = () => {
       asked.done(count)
       count = 0
-    })
+    }
+    await this.#each(rows, parts, { sql, take, done })
     return sums
   }
 
   /** Every row of some buckets. */
   async rows(rows: RowsOf, parts: readonly PageRange[], within: Buckets): Promise<Rows> {
     const found: Rows = new Map()
-    await this.#each(parts, async (client, range) => {
-      const answer = await client.query<HashedRow>(rowsSql(range, rows, within))
-      for (const { key, first, second } of answer.rows) {
-        found.set(JSON.stringify(key), { first, second })
-      }
-    })
+    const sql = (from: string) => rowsSql(from, rows.table, within)
+    const take = ({ key, first, second }: HashedRow) => {
+      found.set(JSON.stringify(key), { first, second })
+    }
+    await this.#each(rows, parts, { sql, take, done: () => undefined })
     return found
   }
 
@@ -98,25 +96,35 @@ export class Side {
   }
 
   /** `done` hears of each part; its pieces are as small as the throttle wants them. */
-  async #each(
+  async #each<Row extends QueryResultRow>(
+    rows: RowsOf,
     parts: readonly PageRange[],
-    ask: (client: Client, piece: PageRange) => Promise<void>,
-    done: () => void = () => undefined,
+    { sql, take, done }: Asked<Row>,
   ): Promise<void> {
     const { url, snapshot, throttle } = this.#options
     await inParallel(parts, this.#options, async (tasks, signal) => {
       await using connection = await openReader(url, snapshot, signal)
+      const { client } = connection
       // 4,096 sums would not fit in the default of 4 MB.
-      await connection.client.query(`SET work_mem = '64MB'`)
+      await client.query(`SET work_mem = '64MB'`)
       for (const range of tasks) {
-        for (const piece of piecesOf(range, throttle.pieceBytesMax)) {
+        const pieces = { range, pieceBytes: throttle.pieceBytesMax, rows, sql }
+        await eachPiece(client, pieces, async (statement, piece) => {
+          using _turn = await throttle.turn(signal)
           await throttle.pass(piece.bytes, signal)
-          await ask(connection.client, piece)
-        }
+          for (const row of (await client.query<Row>(statement)).rows) take(row)
+        })
         done()
       }
     })
   }
+}
+
+/** A question in SQL of what FROM gives, and who takes each row of the answers. */
+type Asked<Row> = {
+  readonly sql: (from: string) => string
+  readonly take: (row: Row) => void
+  readonly done: () => void
 }
 
 type SumRow = {

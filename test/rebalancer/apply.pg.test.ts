@@ -49,6 +49,21 @@ describe.each(moverServers().map((servers) => [servers.version, servers] as cons
       expect(follower.progress.appliedLsn).toBeLessThanOrEqual(follower.progress.serverLsn)
     })
 
+    it('commits together what comes within a fifth of a second, unless somebody waits for it', async () => {
+      const { source, follow, caughtUp, target } = await open()
+      const follower = await follow()
+      const begunMs = performance.now()
+      for (let id = 0; id < 60; id += 1) {
+        await source.query(`INSERT INTO t SELECT g, ${id} FROM (${inside} LIMIT 1) k (g)`)
+      }
+      const writtenMs = performance.now()
+      await caughtUp(follower)
+      const sql = 'SELECT count(*)::int AS rows, count(DISTINCT xmin::text)::int AS commits FROM t'
+      const [found] = (await target.query<{ rows: number; commits: number }>(sql)).rows
+      expect(found?.rows).toBe(60)
+      expect(found?.commits).toBeLessThanOrEqual((writtenMs - begunMs) / 200 + 2)
+    })
+
     it('follows pinned keys, and leaves out those that are pinned elsewhere', async () => {
       const set = { vnodes: [], keys: ['3', '7'], except: [] }
       const { source, follow, caughtUp, target } = await open({ set })

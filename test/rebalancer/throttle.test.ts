@@ -126,6 +126,66 @@ describe('a throttle', () => {
     expect(passed).toBeLessThan(10_300_000)
   })
 
+  it('gives small pieces one after the other under a bound, and holds the bound', async () => {
+    const time = new TestTime()
+    const throttle = new Throttle({ ...unlimited, bytesPerSecondMax: 1_000_000 }, time)
+    const worked: { begunMs: number; endedMs: number }[] = []
+    const worker = async () => {
+      while (time.nowMs() < 10_000) {
+        using _turn = await throttle.turn(never)
+        const begunMs = time.nowMs()
+        await throttle.pass(throttle.pieceBytesMax, never)
+        await new Promise<void>((resolve) => {
+          time.after(20, resolve)
+        })
+        worked.push({ begunMs, endedMs: time.nowMs() })
+      }
+    }
+    await time.run(Promise.all([worker(), worker(), worker()]))
+    for (const [index, { begunMs }] of worked.entries()) {
+      expect(begunMs).toBeGreaterThanOrEqual(worked[index - 1]?.endedMs ?? 0)
+    }
+    const bytes = worked.length * throttle.pieceBytesMax
+    expect(bytes).toBeGreaterThan(9_800_000)
+    expect(bytes).toBeLessThan(10_300_000)
+  })
+
+  it('lets several work at once where one could not reach the bound', async () => {
+    const time = new TestTime()
+    const throttle = new Throttle({ ...unlimited, bytesPerSecondMax: 1_000_000 }, time)
+    let pieces = 0
+    const worker = async () => {
+      while (time.nowMs() < 10_000) {
+        using _turn = await throttle.turn(never)
+        await throttle.pass(throttle.pieceBytesMax, never)
+        await new Promise<void>((resolve) => {
+          time.after(60, resolve)
+        })
+        pieces += 1
+      }
+    }
+    await time.run(Promise.all([worker(), worker(), worker()]))
+    expect(pieces * throttle.pieceBytesMax).toBeGreaterThan(9_000_000)
+  })
+
+  it('gives the next one its turn when a piece failed, and forgets who stopped waiting', async () => {
+    const time = new TestTime()
+    const throttle = new Throttle({ ...unlimited, bytesPerSecondMax: 1_000 }, time)
+    const failing = async () => {
+      using _turn = await throttle.turn(never)
+      await time.settle()
+      throw new Error('the piece failed')
+    }
+    const stopping = new AbortController()
+    const failed = failing()
+    const stopped = throttle.turn(stopping.signal)
+    stopping.abort(new Error('told to stop'))
+    await expect(stopped).rejects.toThrow('told to stop')
+    await expect(failed).rejects.toThrow('the piece failed')
+    using _turn = await throttle.turn(never)
+    expect(time.nowMs()).toBe(0)
+  })
+
   it('stands still while a bound is exceeded, says why and since when, and goes on', async () => {
     const time = new TestTime()
     const throttle = new Throttle({ ...unlimited, lagBytesMax: 100 }, time)
