@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 
 /** Each takes a good part of a minute; `npm run test:slow` has them, on all versions of PostgreSQL. */
 const slow = [
-  'test/rebalancer/{apply*,copy,failure,stream}.pg.test.ts',
+  'test/rebalancer/{apply*,copy,failure,pass-copy,stream}.pg.test.ts',
   'test/moves/{lost-connections,review,shapes}.pg.test.ts',
   'test/simulation/simulation.test.ts',
   'test/cli/{workers,orders-of-workers,upgrade,shards,bench,rebalance-run,shutdown,import,schema-diff}.test.ts',

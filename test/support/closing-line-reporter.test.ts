@@ -1,5 +1,5 @@
-// The closing line counts everything that failed, inside and outside of tests. Each case is a run
-// of its own.
+// The closing line counts everything that failed, inside and outside of tests, and lines above it name it. Each case is a
+// run of its own.
 import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,23 +15,32 @@ const cases = [
     what: 'tests that pass, fail and are skipped',
     source: `it('a', () => {}); it('b', () => { expect(1).toBe(2) }); it.skip('c', () => {})`,
     line: '1 passed, 1 failed, 1 skipped',
+    named: ['failed: one.test.js > b: expected 1 to be 2 // Object.is equality'],
   },
   {
     what: 'tests that all pass',
     source: `it('a', () => {}); it('b', () => {})`,
     line: '2 passed, 0 failed',
+    named: [],
   },
   {
     what: 'a file that cannot be loaded',
-    source: `throw new Error('no')`,
+    source: `throw new Error('no\\nmore of it')`,
     line: '0 passed, 1 failed',
+    named: ['failed: one.test.js: no'],
   },
-  { what: 'a file without tests', source: ``, line: '0 passed, 1 failed' },
+  {
+    what: 'a file without tests',
+    source: ``,
+    line: '0 passed, 1 failed',
+    named: [expect.stringContaining('failed: one.test.js: No test suite found')],
+  },
   {
     what: 'a suite whose preparation failed',
     source: `describe('s', () => { beforeAll(() => { throw new Error('no') }); it('a', () => {}) })
              it('b', () => {})`,
     line: '1 passed, 1 failed, 1 skipped',
+    named: ['failed: one.test.js > s: no'],
   },
   {
     what: 'an error that belongs to no test',
@@ -40,6 +49,7 @@ const cases = [
                await new Promise((resolve) => setTimeout(resolve, 50))
              })`,
     line: '1 passed, 1 failed',
+    named: ['failed: outside of tests: late'],
   },
 ]
 
@@ -66,8 +76,9 @@ async function runVitest(source: string): Promise<string> {
 }
 
 describe('the closing line', () => {
-  it.each(cases)('counts $what', async ({ source, line }) => {
-    const output = await runVitest(source)
-    expect(output.trimEnd().split('\n').at(-1)).toBe(line)
+  it.each(cases)('counts $what', async ({ source, line, named }) => {
+    const lines = (await runVitest(source)).trimEnd().split('\n')
+    expect(lines.at(-1)).toBe(line)
+    expect(lines.filter((each) => each.startsWith('failed: '))).toEqual(named)
   })
 })
