@@ -10,6 +10,14 @@ import { readSlowly, sendTooFast, slowTable } from './slow-clients.ts'
 const mebibyte = 1024 * 1024
 const kibibyte = 1024
 
+const ways = [
+  { way: 'simple', tls: false, extended: false },
+  { way: 'extended', tls: false, extended: true },
+  { way: 'simple, TLS', tls: true, extended: false },
+  { way: 'extended, TLS', tls: true, extended: true },
+  { way: 'COPY, extended, TLS', tls: true, extended: true, copies: true },
+]
+
 let proxy: MeasuredProxy
 beforeAll(async () => {
   const servers = present(inject('servers')[0])
@@ -22,19 +30,11 @@ beforeAll(async () => {
   })
   // What is made once does not count.
   const little = { totalBytes: 16 * mebibyte, readBytes: 8 * mebibyte }
-  for (const tls of [false, true]) await readSlowly(proxy, { ...little, tls, extended: true })
+  for (const way of ways) await readSlowly(proxy, { ...way, ...little })
 })
 afterAll(() => proxy.close())
 
 const big = { totalBytes: 1024 * mebibyte, readBytes: 24 * mebibyte }
-const ways = [
-  { way: 'simple', tls: false, extended: false },
-  { way: 'extended', tls: false, extended: true },
-  { way: 'simple, TLS', tls: true, extended: false },
-  { way: 'extended, TLS', tls: true, extended: true },
-  { way: 'COPY, extended, TLS', tls: true, extended: true, copies: true },
-]
-
 it.each(ways)('a client that reads 1 GiB slowly ($way) holds little in the proxy', async (way) => {
   const growth = await readSlowly(proxy, { ...way, ...big })
   expect(growth.samples).toBeGreaterThan(4)

@@ -238,7 +238,9 @@ describe('the fast lane', () => {
     const paused = pool.pause()
     await allOver(passengers)
     await paused
-    expect(passengers.map(({ answer }) => answer)).toEqual(['1', '1', '1', '1', '1'])
+    // The heads of both servers stay whatever happens.
+    expect(passengers.slice(0, 2).map(({ answer }) => answer)).toEqual(['1', '1'])
+    expect(passengers.every(({ answer, rescues }) => answer === '1' || rescues > 0)).toBe(true)
     expect(pool.connections.size).toBe(0)
     pool.resume()
   })

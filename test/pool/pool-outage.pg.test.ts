@@ -153,8 +153,8 @@ describe('a server that has fallen silent', () => {
   })
 
   it('is not waited for beyond failover.wait, though a try is still under way', async () => {
-    const pool = poolTo(null, { outageWaitMs: 300 })
     await relay.set({ kind: 'blackHole' })
+    const pool = poolTo(null, { outageWaitMs: 300 })
     pool.point(target(first, { port: relay.port }), 'it is the primary')
     const waitedMs = await elapsedMs(async () => {
       expect(await refused(pool)).toMatchObject({ sqlstate: '08001' })

@@ -73,19 +73,33 @@ async function replayed(): Promise<void> {
 
 const databaseOf = ({ instance }: OtherProxy) => present(instance.databases.values().next().value)
 
-/** Clients that keep the only connection to each replica busy. */
-async function holdReplicas(): Promise<readonly Client[]> {
+/**
+ * By replica, the client that keeps the only connection to it, in a read-only transaction of a session that has seen
+ * nothing before. Nobody else waits for one of them.
+ */
+async function holdReplicas(): Promise<ReadonlyMap<string, Client>> {
   await untilReadable(narrow.instance, 2)
-  const held = new Set<string | null>()
-  const holders: Client[] = []
-  while (held.size < 2) {
-    const holder = await connected(narrow.place)
-    holders.push(holder)
-    await holder.query('BEGIN READ ONLY')
-    const host = await Promise.race([value(holder, served), pause(300).then(() => null)])
-    if (host !== null) held.add(host)
+  const held = new Map<string, Client>()
+  const clients: Client[] = []
+  while (!firstShard(stack).replicas.every(({ name }) => held.has(name))) {
+    const client = await connected(narrow.place)
+    clients.push(client)
+    await client.query('BEGIN READ ONLY')
+    const answered = value(client, served).then(
+      (host) => held.set(host ?? '', client),
+      () => undefined,
+    )
+    // Whoever has come to the one that is held already gets no answer.
+    await Promise.race([answered, pause(300)])
   }
-  return holders
+  const holding = new Set(held.values())
+  await endAll(clients.filter((client) => !holding.has(client)))
+  await until('nobody waits', () => databaseOf(narrow).stats().waiting === 0)
+  return held
+}
+
+async function endAll(clients: Iterable<Client>): Promise<void> {
+  await Promise.all([...clients].map((client) => client.end()))
 }
 
 async function cancel(key: Buffer): Promise<void> {
@@ -110,7 +124,7 @@ describe('a read that waits', () => {
       expect(await Promise.race([ended, pause(2_000).then(() => 'still waiting')])).toBe('57014')
       expect(databaseOf(narrow).stats().waiting).toBe(0)
     } finally {
-      await Promise.all(holders.map((holder) => holder.end()))
+      await endAll(holders.values())
     }
     expect(await outcome(client, served)).toBe('00000')
     client.connection.destroy()
@@ -139,7 +153,7 @@ describe('a read that waits', () => {
     await until('it waits', () => databaseOf(narrow).stats().waiting > 0)
     client.connection.destroy()
     await until('nobody waits', () => databaseOf(narrow).stats().waiting === 0)
-    await Promise.all(holders.map((holder) => holder.end()))
+    await endAll(holders.values())
     await until('all are back', () => databaseOf(narrow).stats().leased === 0)
     expect(databaseOf(narrow).stats()).toMatchObject({ opening: 0, waiting: 0 })
   })
@@ -153,7 +167,6 @@ describe('a read-only transaction whose server dies', () => {
       await askServer(behind.server.url(), 'SELECT pg_wal_replay_pause()')
       await withClient(narrow.place, (writer) => writer.query('UPDATE counter SET n = n + 1'))
       await shard.untilReplayed(ahead)
-      await untilReadable(narrow.instance, 2)
       const client = await transactionOn('s1-b')
       const seen = Number(await value(client, 'SELECT n FROM counter'))
       await askServer(
@@ -172,14 +185,13 @@ describe('a read-only transaction whose server dies', () => {
   })
 })
 
-/** A client in a read-only transaction on that host, whose session has seen nothing before. */
+/** A client in a read-only transaction on that replica; the other one is free. */
 async function transactionOn(name: string): Promise<Client> {
-  for (;;) {
-    const client = await connected(narrow.place)
-    await client.query('BEGIN READ ONLY')
-    if ((await value(client, served)) === name) return client
-    await client.end()
-  }
+  const holders = new Map(await holdReplicas())
+  const client = present(holders.get(name))
+  holders.delete(name)
+  await endAll(holders.values())
+  return client
 }
 
 describe('what would keep a client on a replica', () => {

@@ -16,7 +16,8 @@ const setupSql = `
   CREATE TABLE large (tenant_id bigint, id bigint, note text, PRIMARY KEY (tenant_id, id))`
 const rowsSql = `
   INSERT INTO large SELECT g % 500, g, repeat('x', 500) FROM generate_series(1, 50000) g`
-const deadlineMs = 10_000
+/** A slot is not made before every transaction of its server has ended, those of other tests, too. */
+const deadlineMs = 60_000
 /** Ten seconds and more for all of it: more than the sockets between could hold. */
 const slow = new Throttle({ ...unlimited, bytesPerSecondMax: 2_000_000 }, systemClock)
 /** COPY's sessions; of the claim, which waits in between; and all together. */
@@ -26,7 +27,7 @@ const victims = {
   all: `application_name LIKE 'ringfence%'`,
 } as const
 
-describe.each(moverServers())('a copy on PostgreSQL $version', (servers) => {
+describe.each(moverServers())('a copy on PostgreSQL $version', { timeout: 90_000 }, (servers) => {
   it.each([
     ['copying', 'source'],
     ['copying', 'target'],
@@ -46,7 +47,7 @@ describe.each(moverServers())('a copy on PostgreSQL $version', (servers) => {
     )
     const isUnderWay = async () => {
       const under = `SELECT count(*) FROM pg_stat_activity
-                     WHERE datname = current_database() AND query LIKE 'COPY %' AND state = 'active'`
+                     WHERE datname = current_database() AND query LIKE 'COPY %' AND state <> 'idle'`
       return (await askServer(fixture[side].url, under))[0] !== '0'
     }
     expect(await waitUntil(isUnderWay, deadlineMs)).toBe(true)
