@@ -13,12 +13,14 @@ import type { ServerConnection } from './server-connection.ts'
  * Asks the server to stop what it does for its present client. Resolves once the request has been delivered
  * or has failed: a cancel is a wish, there is nothing to report. Its key travels encrypted if the connection does.
  */
-export async function cancelStatement(
-  server: ServerConnection,
-  cancelTimeoutMs: number,
-): Promise<void> {
+export function cancelStatement(server: ServerConnection, cancelTimeoutMs: number): Promise<void> {
+  const sent = send(server, cancelTimeoutMs).finally(() => server.cancels.delete(sent))
+  server.cancels.add(sent)
+  return sent
+}
+
+async function send(server: ServerConnection, cancelTimeoutMs: number): Promise<void> {
   const { target, tls } = server
-  server.cancelsInFlight += 1
   const signal = AbortSignal.timeout(cancelTimeoutMs)
   let outcome: Delivery = 'not sent'
   try {
@@ -35,7 +37,6 @@ export async function cancelStatement(
   } catch {
     // Nobody waits for an answer.
   } finally {
-    server.cancelsInFlight -= 1
     if (outcome === 'under way') server.expiresAtMs = Number.NEGATIVE_INFINITY
   }
 }

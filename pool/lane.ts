@@ -203,7 +203,7 @@ export class Lane implements ServerOwner {
     lent.sealed = false
     // A cancel request that is on its way would hit whoever comes next.
     const wanted = lent.yields || this.#lender.wantsBack(server)
-    if (server.cancelsInFlight > 0 || wanted) this.#giveBack(lent)
+    if (server.cancels.size > 0 || wanted) this.#giveBack(lent)
   }
 
   /** Nobody waits for the rider's answer any more; its server goes on with it. */

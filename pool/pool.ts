@@ -206,7 +206,7 @@ export class Pool implements ServerOwner, OpenerHost {
     if (server.transactionStatus !== 'I' || server.exchangesOwed > 0) {
       return this.discard(server, 'it was given back in the middle of a transaction')
     }
-    if (server.cancelsInFlight > 0) {
+    if (server.cancels.size > 0) {
       this.#parked.add(server)
       return
     }
@@ -241,7 +241,7 @@ export class Pool implements ServerOwner, OpenerHost {
   /** Cancels what `server`, leased now, is doing. Resolves when the server is free of the cancel again. */
   async cancel(server: ServerConnection): Promise<void> {
     await cancelStatement(server, this.#limits.cancelTimeoutMs)
-    if (server.cancelsInFlight === 0 && this.#parked.delete(server)) this.release(server)
+    if (server.cancels.size === 0 && this.#parked.delete(server)) this.release(server)
   }
 
   /** Closes what has been idle or alive for too long, opens what should be there; called on a timer. */

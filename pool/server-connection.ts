@@ -106,8 +106,8 @@ export class ServerConnection {
   /** Pool's number of the target that it was dialled for. */
   targetNumber = 0
   transactionStatus: TransactionStatus = 'I'
-  /** Cancel requests on their way to this server: until they have arrived it serves nobody else. */
-  cancelsInFlight = 0
+  /** Cancel requests on their way to this server: until they have arrived it serves nobody else. None rejects. */
+  readonly cancels = new Set<Promise<void>>()
   /** Life of the server process that it leads to, as the monitor names it; '' when nobody asked. */
   incarnation = ''
   owner: ServerOwner | null = null

@@ -20,10 +20,17 @@ export type Lease = {
   pinned: PinReason | null
   /** What has to be asked of it before it may serve another client. */
   look: WantedLook | null
+  /** That is being asked now: what its client wants to be cancelled is something else. */
+  looking: boolean
   /** Something was written, or may be, since it was lent. */
   writes: boolean
   /** Moves whose fence came while it was busy: it may end what it has begun. */
   passes: ReadonlySet<number> | null
+}
+
+/** Nothing is known that keeps it with its client. */
+export function isUnpinned({ pinned }: Lease): boolean {
+  return pinned === null || pinned === 'unknown session state'
 }
 
 const none: readonly never[] = []
@@ -243,7 +250,15 @@ export class Leases {
 
   /** The session's from now on. */
   hold(pool: Pool, server: ServerConnection): Lease {
-    const lease: Lease = { server, pool, pinned: null, look: null, writes: false, passes: null }
+    const lease: Lease = {
+      server,
+      pool,
+      pinned: null,
+      look: null,
+      looking: false,
+      writes: false,
+      passes: null,
+    }
     server.owner = this.#owner
     this.#times.assigned()
     this.#held = this.#held.length === 0 ? [lease] : [...this.#held, lease]

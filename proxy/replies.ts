@@ -6,6 +6,7 @@ import type { SessionCommand } from '../router/plan.ts'
 import { noTraces } from '../router/traces.ts'
 import type { ClientOutput } from './client-output.ts'
 import type { Ride } from './execute/ride.ts'
+import { isUnpinned } from './leases.ts'
 import type { RelayHost } from './relay.ts'
 import { Relay } from './relay.ts'
 import type { Repeats } from './repeats.ts'
@@ -106,7 +107,7 @@ export class Replies implements RelayHost {
   #keepUnread(): void {
     const { server, readAhead } = this.relay
     const lease = server === null ? undefined : this.#state.leases.get(server.shard)
-    if (readAhead && lease !== undefined) lease.pinned ??= 'session state'
+    if (readAhead && lease !== undefined && isUnpinned(lease)) lease.pinned = 'session state'
   }
 
   statementCompleted(tag: string): void {

@@ -2,7 +2,7 @@
 // client asks for the first time. From then on a server that changes hands forgets (DISCARD SEQUENCES, in the same
 // write), so that nobody is told another client's number: at worst PostgreSQL says that there is none yet. And who asks
 // outside of a transaction, where the next statement may be another server's, keeps its server once it writes.
-import type { Lease } from './leases.ts'
+import { isUnpinned, type Lease } from './leases.ts'
 import type { SessionState } from './session-state.ts'
 
 export class SequenceMemory {
@@ -26,7 +26,8 @@ export class SequenceMemory {
     if (!this.#asked) return ''
     const { server } = lease
     const mayPin = state.database.options.pin === 'allow' && server.target.role === 'primary'
-    if (writes && mayPin && this.#askedAlone.has(state)) lease.pinned ??= 'sequence'
+    const pins = writes && mayPin && this.#askedAlone.has(state)
+    if (pins && isUnpinned(lease)) lease.pinned = 'sequence'
     if (this.#owners.get(server) === state) return ''
     const alreadyIts = lease.pinned !== null && lease.pinned !== 'sequence'
     const before = this.#owned.get(state)

@@ -8,7 +8,7 @@ import type { ServerConnection } from '../pool/server-connection.ts'
 import { quoteLiteral, SettingsProfile } from '../pool/settings-profile.ts'
 import type { PinReason } from '../router/plan.ts'
 import { type Look, lookFor, type Traces } from '../router/traces.ts'
-import type { Lease } from './leases.ts'
+import { isUnpinned, type Lease } from './leases.ts'
 import type { SessionState } from './session-state.ts'
 
 type EffectLook = { readonly look: Look; readonly traces: Traces }
@@ -112,8 +112,11 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
   if (look === null) return
   // What was under way when it died was never committed.
   const sets = look.sets && !server.closed
-  const question = async (sql: string) => (await askUncancelled(server, sql)).rows
+  const question = async (sql: string) => (await askAgain(server, sql)).rows
+  lease.looking = true
   try {
+    // They were for the statement before; none is sent while it is looked at.
+    await Promise.all(server.cancels)
     // While it was pinned nobody has followed what its code has set.
     const deep = look.settings || lease.pinned !== null
     const coded = deep ? await code.learn(question) : null
@@ -131,13 +134,16 @@ async function lookAt(state: SessionState, lease: Lease): Promise<void> {
     if (deep) countPrepared(server, rows)
     const unknowable = look.ran.some((name) => coded?.unknowable.has(name) === true)
     if (unknowable) lease.pinned = 'session state'
-    if (lease.pinned === null || isPin(lease.pinned)) lease.pinned = thing ?? null
+    if (isUnpinned(lease) || isPin(lease.pinned)) lease.pinned = thing ?? null
   } catch (error) {
-    lease.look = null
-    if (server.closed && !look.likely && !sets && lease.pinned === null) return
+    const { pinned } = lease
+    if (server.closed) lease.look = null
+    if (server.closed && !look.likely && !sets && pinned === null) return
     if (server.closed) throw pgError('sessionStateLost', [server.shard], { cause: error })
-    // Whatever there is, it stays where it is.
-    lease.pinned ??= 'session state'
+    // Whatever there is, it stays where it is until it can be looked at.
+    lease.pinned ??= 'unknown session state'
+  } finally {
+    lease.looking = false
   }
   const { pin } = state.database.options
   if (lease.pinned !== null && pin === 'refuse') throw pgError('pinRefused', [lease.pinned])
@@ -149,8 +155,8 @@ function countPrepared(server: ServerConnection, rows: readonly Row[]): void {
   if (Number(count ?? 0) < server.prepared.size) server.forgetPrepared()
 }
 
-/** A cancel request may still have been on its way for the statement before. */
-async function askUncancelled(server: ServerConnection, sql: string): Promise<Answer> {
+/** Others may cancel it as well, and so may a short `statement_timeout`. */
+async function askAgain(server: ServerConnection, sql: string): Promise<Answer> {
   for (let turn = 1; ; turn += 1) {
     try {
       return await ask(server, sql)

@@ -58,6 +58,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   suspended = false
   #phase: Phase = 'ready'
   #draining = false
+  #looked = Promise.resolve()
   #pumping = false
   /** COPY data waits for the server's socket: the client is not read. */
   #serverLags = false
@@ -114,9 +115,12 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   /** CancelRequest: stops what its servers are doing for it now, or its wait for one, and nobody else; resolves once they know. */
   async cancel(): Promise<void> {
+    // What was sent during a look begins behind it.
+    if (this.#intake.bufferedBytes > 0) await this.#looked.catch(() => undefined)
     const riding = this.ride.cancel()
     this.state.leases.stopWaiting(pgError('statementCancelled'))
-    const cancels = this.workingServers.map(({ pool, server }) => pool.cancel(server))
+    const working = this.workingServers.filter(({ looking }) => !looking)
+    const cancels = working.map(({ pool, server }) => pool.cancel(server))
     await Promise.all([riding, ...cancels])
   }
 
@@ -316,7 +320,8 @@ export class Session implements ExchangeEvents, ServerOwner {
 
   /** The client has its answer; what the statement has left on servers is found out before they serve anybody else. */
   #lookBehind(): void {
-    this.#until(lookAtServers(this.state), () => {
+    this.#looked = lookAtServers(this.state)
+    this.#until(this.#looked, () => {
       this.state.settle()
       this.#phase = 'ready'
       this.#closeIfDrained()

@@ -94,6 +94,8 @@ export type PinReason =
   | 'sequence'
   | 'LOAD'
   | 'session state'
+  /** Its server could not be asked; it is asked again behind the next statement. */
+  | 'unknown session state'
 
 export type Plan =
   /**

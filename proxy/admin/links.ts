@@ -81,6 +81,6 @@ export function poolUserOf({ options }: Database, client: Credentials): string {
 /** A server of the fast lane is lent to whoever rides on it. */
 function stateOf(server: ServerConnection, isLent: boolean): ServerLink['state'] {
   if (isLent) return 'active'
-  if (server.cancelsInFlight > 0) return 'being_canceled'
+  if (server.cancels.size > 0) return 'being_canceled'
   return server.exchangesOwed > 0 ? 'tested' : 'idle'
 }

@@ -94,7 +94,7 @@ function poolRows(world: AdminWorld, links: Links): Rows {
     for (const { pool, server, state, database: of } of servers) {
       if (of !== database) continue
       add(pool.user, (sum) => ({
-        cancelling: sum.cancelling + server.cancelsInFlight,
+        cancelling: sum.cancelling + server.cancels.size,
         serversActive: sum.serversActive + (state === 'active' ? 1 : 0),
         serversCancelled: sum.serversCancelled + (state === 'being_canceled' ? 1 : 0),
         serversTested: sum.serversTested + (state === 'tested' ? 1 : 0),

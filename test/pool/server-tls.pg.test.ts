@@ -169,7 +169,7 @@ describe('a connection with TLS', () => {
     const server = await dialled(target(tls.server), optionsOf('verify-full'))
     const sleeping = refusal(ask(server, 'SELECT pg_sleep(20)'))
     await cancelStatement(server, 5_000)
-    expect(server.cancelsInFlight).toBe(0)
+    expect(server.cancels.size).toBe(0)
     expect((await sleeping).message).toBe('canceling statement due to user request')
   })
 

@@ -162,12 +162,12 @@ INSERT INTO rows VALUES (1)`,
     // Each statement takes some milliseconds: where the servers are tells why somebody still waits.
     const ended = Promise.all(running).then(() => null)
     expect(await Promise.race([ended, pause(8_000).then(() => stack.poolStats())])).toBe(null)
+    await until('nobody keeps a server', () => stack.poolStats().leased === 0)
     for (const { connection } of [...targets, ...bystanders]) connection.destroy()
     process.stdout.write(`cancel: seed ${runSeed}, ${JSON.stringify([...outcomes])}\n`)
     const kinds = new Set(outcomes.keys())
     expect(kinds, `RINGFENCE_SEED=${runSeed}`).toEqual(
       new Set(['target 57014', 'target 00000', 'bystander 00000']),
     )
-    await until('the servers are back', () => stack.poolStats().leased === 0)
   })
 })
