@@ -6,6 +6,7 @@ import {
   askServer,
   connected,
   errorFields,
+  pause,
   present,
   type RawClient,
   rawClient,
@@ -81,9 +82,14 @@ describe('a cancel request during a look', () => {
     const before = received()
     const next = outcome('SELECT pg_sleep(60)')
     await until('it has arrived', () => received() > before)
-    const cancelled = cancel()
+    const first = cancel().then(() => 'told')
+    const later = pause(200).then(() => 'waits')
+    expect(await Promise.race([first, later])).toBe('waits')
     await free()
-    await cancelled
+    expect(await first).toBe('told')
+    // As on PostgreSQL itself, one that overtakes its statement is lost.
+    const ended = next.then((sqlstate) => ({ sqlstate }))
+    while ((await Promise.race([ended, pause(100)])) === undefined) await cancel()
     expect(await next).toBe('57014')
     await isGivenBack()
   })
