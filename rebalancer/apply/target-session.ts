@@ -3,7 +3,7 @@
 import { Client, DatabaseError } from 'pg'
 import { connectByUrl, type UrlConfig } from '../../catalog/connect-by-url.ts'
 import type { Clock } from '../../core/clock.ts'
-import { ConnectionLost } from '../stream/connection-lost.ts'
+import { lossOf } from '../stream/connection-lost.ts'
 import { type Answer, Exchange } from './exchange.ts'
 import type { Statement } from './statements.ts'
 
@@ -61,7 +61,11 @@ export class TargetSession {
     origin: string,
     clock: Clock,
   ): Promise<TargetSession> {
-    return await connectByUrl(url, (config) => TargetSession.#openOnce(config, name, origin, clock))
+    return await connectByUrl(url, (config) =>
+      TargetSession.#openOnce(config, name, origin, clock),
+    ).catch((cause: unknown) => {
+      throw lossOf(cause, 'target')
+    })
   }
 
   static async #openOnce(
@@ -90,7 +94,7 @@ export class TargetSession {
       return session
     } catch (cause) {
       session.destroy()
-      throw lossOf(cause)
+      throw cause
     }
   }
 
@@ -100,7 +104,7 @@ export class TargetSession {
       const { rows } = await this.#client.query<Row>(sql, [...values])
       return rows
     } catch (cause) {
-      throw lossOf(cause)
+      throw lossOf(cause, 'target')
     }
   }
 
@@ -111,7 +115,7 @@ export class TargetSession {
   async run(statements: readonly Statement[]): Promise<readonly number[]> {
     const answer = await this.#exchange(statements)
     if (answer.kind === 'done') return answer.counts
-    throw lossOf(answer.error)
+    throw lossOf(answer.error, 'target')
   }
 
   /** Ends the transaction that a statement failed in, and with it whatever was half prepared. */
@@ -171,14 +175,7 @@ export class TargetSession {
   }
 
   #lose(error: Error): void {
-    this.#lost ??= lossOf(error)
+    this.#lost ??= lossOf(error, 'target')
     this.#underWay?.({ kind: 'failed', error: this.#lost })
   }
-}
-
-/** What the server said, or that it is gone. */
-function lossOf(thrown: unknown): Error {
-  if (thrown instanceof DatabaseError || thrown instanceof ConnectionLost) return thrown
-  const reason = thrown instanceof Error ? thrown.message : String(thrown)
-  return new ConnectionLost(`the target cannot be reached: ${reason}`, thrown)
 }

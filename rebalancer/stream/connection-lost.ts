@@ -10,6 +10,13 @@ export class ConnectionLost extends Error {
   }
 }
 
+/** What the server said, or that it is gone; `server` names it for people. */
+export function lossOf(thrown: unknown, server: 'source' | 'target'): Error {
+  if (thrown instanceof DatabaseError || thrown instanceof ConnectionLost) return thrown
+  const reason = thrown instanceof Error ? thrown.message : String(thrown)
+  return new ConnectionLost(`the ${server} cannot be reached: ${reason}`, thrown)
+}
+
 /**
  * Lack of resources, intervention of an operator, errors of the system: another attempt may
  * succeed.

@@ -4,7 +4,7 @@ import { Client } from 'pg'
 import { connectByUrl, type UrlConfig } from '../../catalog/connect-by-url.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import { type Lsn, lsn, parseLsn } from '../../core/lsn.ts'
-import { ConnectionLost } from './connection-lost.ts'
+import { ConnectionLost, lossOf } from './connection-lost.ts'
 
 const connectTimeoutMs = 10_000
 const askEveryMs = 500
@@ -32,9 +32,13 @@ export class SourceClock {
     client.on('end', () => this.destroy())
   }
 
-  /** Connects and asks once. @throws what pg throws. */
+  /** Connects and asks once. @throws what the server answers, or ConnectionLost. */
   static async open(url: string, name: string, clock: Clock): Promise<SourceClock> {
-    return await connectByUrl(url, (config) => SourceClock.#openOnce(config, name, clock))
+    return await connectByUrl(url, (config) => SourceClock.#openOnce(config, name, clock)).catch(
+      (cause: unknown) => {
+        throw lossOf(cause, 'source')
+      },
+    )
   }
 
   static async #openOnce(config: UrlConfig, name: string, clock: Clock): Promise<SourceClock> {

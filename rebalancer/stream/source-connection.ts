@@ -1,7 +1,7 @@
 // The replication connection to a source: plain statements first, then its log from a slot. pg
 // speaks the login and the framing; from START_REPLICATION on the socket is ours to read, to pause
 // and to answer on.
-import { Client, type Connection, DatabaseError, type Submittable } from 'pg'
+import { Client, type Connection, type Submittable } from 'pg'
 import { connectByUrl, type UrlConfig } from '../../catalog/connect-by-url.ts'
 import { assert } from '../../core/assert.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
@@ -12,7 +12,7 @@ import {
   type ReplicationFrame,
   replicationStatus,
 } from '../../wire/pgoutput-frames.ts'
-import { ConnectionLost } from './connection-lost.ts'
+import { ConnectionLost, lossOf } from './connection-lost.ts'
 import { Signal } from './signal.ts'
 
 /** What START_REPLICATION asks for. */
@@ -73,16 +73,16 @@ export class SourceConnection {
     this.#heardMs = clock.nowMs()
     this.#askedMs = this.#heardMs
     this.#statusMs = this.#heardMs
-    client.on('error', (error) => this.#fail(lossOf(error)))
+    client.on('error', (error) => this.#fail(lossOf(error, 'source')))
     client.on('end', () => this.#fail(new ConnectionLost('the source closed the connection')))
   }
 
-  /** Connects. @throws what pg throws. */
+  /** Connects. @throws what the server answers, or ConnectionLost. */
   static async open(url: string, name: string, clock: Clock): Promise<SourceConnection> {
     return await connectByUrl(url, (config) =>
       SourceConnection.#openOnce(config, name, clock),
     ).catch((cause: unknown) => {
-      throw lossOf(cause)
+      throw lossOf(cause, 'source')
     })
   }
 
@@ -121,7 +121,7 @@ export class SourceConnection {
       const { rows } = await this.#client.query<Row>(sql)
       return rows
     } catch (cause) {
-      throw lossOf(cause)
+      throw lossOf(cause, 'source')
     }
   }
 
@@ -134,8 +134,8 @@ export class SourceConnection {
     this.#acknowledged = request.startLsn
     await new Promise<void>((resolve, reject) => {
       const failed = (error: Error) => {
-        this.#fail(lossOf(error))
-        reject(lossOf(error))
+        this.#fail(lossOf(error, 'source'))
+        reject(lossOf(error, 'source'))
       }
       const started = () => {
         resolve()
@@ -308,13 +308,6 @@ class Streaming implements Submittable {
   handleReadyForQuery(): void {
     this.#failed(new ConnectionLost('the source ended the stream'))
   }
-}
-
-/** What the server said, or that it is gone. */
-function lossOf(thrown: unknown): Error {
-  if (thrown instanceof DatabaseError || thrown instanceof ConnectionLost) return thrown
-  const reason = thrown instanceof Error ? thrown.message : String(thrown)
-  return new ConnectionLost(`the source cannot be reached: ${reason}`, thrown)
 }
 
 function startSql({ slot, publication, startLsn, protocol, binary }: StreamRequest): string {
