@@ -1,5 +1,5 @@
 // What a move costs the clients of its source: a light load by key goes through a proxy, for a while
-// alone and then while a million rows are copied and compared, up to the switch. Once held back by
+// alone and then while two million rows are copied and compared, up to the switch. Once held back by
 // the throttle, once as fast as it goes; rows go there and back again.
 import type { Move, MoveOptions } from '../catalog/move-store.ts'
 import { assert } from '../core/assert.ts'
@@ -30,9 +30,9 @@ export type ThrottledResult = {
 }
 
 const tenants = 10_000
-const rowsPerTenant = 100
+const rowsPerTenant = 200
 /** A p99 of fewer statements changes by a half from one time to the next. */
-const beforeMs = 40_000
+const beforeMs = 80_000
 const warmUpMs = 5_000
 const ratePerSecond = 200
 

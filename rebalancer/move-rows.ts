@@ -64,7 +64,7 @@ export async function copyRows(
         table,
         set: move.set,
         rules,
-        workers: move.options.workers,
+        workers: workersOf(move),
         throttle,
         onProgress: (rows, bytes) => {
           onRows('copied', rows, bytes)
@@ -77,6 +77,11 @@ export async function copyRows(
   } finally {
     await snapshot.close()
   }
+}
+
+/** Under a bound on bytes pieces come one by one: more workers would be connections that wait. */
+function workersOf({ options }: Move): number {
+  return options.bytesPerSecond === null ? options.workers : 1
 }
 
 /** Keeps the figures of a long copy in the catalog, once a second at most. */
@@ -140,7 +145,7 @@ export async function verifyRows(
       tables,
       set: move.set,
       rules,
-      workers: move.options.workers,
+      workers: workersOf(move),
       throttle,
       onProgress: ({ table, rows: done }) => {
         onRows('verified', done - (seen.get(table) ?? 0), 0)
