@@ -58,7 +58,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   suspended = false
   #phase: Phase = 'ready'
   #draining = false
-  #looked = Promise.resolve()
+  #looked: Promise<void> | null = null
   #pumping = false
   /** COPY data waits for the server's socket: the client is not read. */
   #serverLags = false
@@ -116,7 +116,7 @@ export class Session implements ExchangeEvents, ServerOwner {
   /** CancelRequest: stops what its servers are doing for it now, or its wait for one, and nobody else; resolves once they know. */
   async cancel(): Promise<void> {
     // What was sent during a look begins behind it.
-    if (this.#intake.bufferedBytes > 0) await this.#looked.catch(() => undefined)
+    if (this.#intake.bufferedBytes > 0) await this.#looked?.catch(() => undefined)
     const riding = this.ride.cancel()
     this.state.leases.stopWaiting(pgError('statementCancelled'))
     const working = this.workingServers.filter(({ looking }) => !looking)

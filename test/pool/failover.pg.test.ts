@@ -78,6 +78,10 @@ describe.each(inject('servers').map(({ version }) => version))(
       const stops = others.map((other) => other.watch(() => {}))
       const heard = [monitor, ...others].map(announcements)
       const position = present(monitor.hosts[0]?.newest ?? undefined)
+      // One that has more than the promoted one never follows it.
+      const equal = `SELECT (count(*) = 2)::text FROM pg_stat_replication
+        WHERE state = 'streaming' AND flush_lsn = pg_current_wal_flush_lsn()`
+      await until('both have everything', async () => (await ask(first, equal)) === 'true')
       await first.kill()
       await ask(second, 'SELECT pg_promote()')
       const promoted = `${second.port} on 2`
