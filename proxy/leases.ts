@@ -45,6 +45,8 @@ export class Leases {
   #slot: { readonly slot: Slot; readonly of: Bulkhead } | null = null
   readonly #share: string
   readonly #resetQuery: string | null
+  /** The last look at its servers; null before the first. See session-look.ts. */
+  looked: Promise<void> | null = null
 
   /**
    * `share`: whose share of the servers it waits for. `resetQuery`: servers are kept between transactions, and cleaned by
