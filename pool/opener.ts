@@ -105,14 +105,14 @@ export class Opener {
     this.#outage?.retryNow()
     this.#failure = null
     this.open()
-    this.retryLater()
+    this.#retryLater()
   }
 
   /** A pause is over: its time does not count. */
   resumed(): void {
     this.#outage?.waitAnew(this.#options.clock.nowMs())
     this.open()
-    this.retryLater()
+    this.#retryLater()
   }
 
   close(): void {
@@ -120,8 +120,7 @@ export class Opener {
   }
 
   /** Why waiting is of no use now; null when it may be. */
-  refusalNow(): PgError | null {
-    const now = this.#options.clock.nowMs()
+  refusalNow(now: number): PgError | null {
     const outage = this.#outage
     if (outage?.isOver(now) === true) {
       const tries = this.#target !== null && this.#opening === 0 && outage.mayTry(now)
@@ -235,7 +234,7 @@ export class Opener {
       this.#failurePauseMs = Math.min(longest, this.#failurePauseMs * 2)
       if (alone) this.#host.refuseAll(error)
     }
-    this.retryLater()
+    this.#retryLater()
   }
 
   #newOutage(reason: string): Outage {
@@ -243,21 +242,23 @@ export class Opener {
     return new Outage(shard, reason, clock.nowMs(), outageWaitMs)
   }
 
-  /** Somebody waits now for whom nothing may be tried yet. */
-  queued(): void {
+  /** Somebody waits since `now`, when `refusalNow` was asked. */
+  queued(now: number): void {
     this.open()
     if (this.#retry !== null) return
-    if (this.#outage !== null || this.#failure !== null) this.retryLater()
+    if (this.#outage !== null || this.#failure !== null) this.#retryLater(now)
   }
 
-  /** While somebody waits for a connection that failed: the next try, or the end of the waiting. */
-  retryLater(): void {
+  /**
+   * While somebody waits for a connection that failed: the next try, or the end of the waiting. `now` is what the caller
+   * has gone by: if it read the clock before the end of the waiting and we behind it, who waits would be taken for one
+   * who has come since.
+   */
+  #retryLater(now = this.#options.clock.nowMs()): void {
     this.#retry?.cancel()
     this.#retry = null
     const host = this.#host
     if (host.waiting === 0 || !host.mayOpen) return
-    const { clock } = this.#options
-    const now = clock.nowMs()
     const outage = this.#outage
     if (outage?.isOver(now) === true) {
       // Who waits now has come since, to try: the end of the try decides.
@@ -268,7 +269,7 @@ export class Opener {
     const failedUntilMs = this.#failureAt(now)?.untilMs ?? 0
     const failureMs = failedUntilMs > now ? failedUntilMs - now : loginRetryMsMin
     const delayMs = outage?.pauseMs(now, canTry) ?? failureMs
-    this.#retry = clock.after(delayMs, () => this.#retryNow())
+    this.#retry = this.#options.clock.after(delayMs, () => this.#retryNow())
   }
 
   #retryNow(): void {
@@ -276,6 +277,6 @@ export class Opener {
     const outage = this.#outage
     if (outage?.isOver(now) === true) return this.#host.refuseAll(outage.error(now))
     this.open()
-    this.retryLater()
+    this.#retryLater(now)
   }
 }

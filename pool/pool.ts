@@ -366,7 +366,8 @@ export class Pool implements ServerOwner, OpenerHost {
 
   /** Puts `waiter` into the queue, or refuses it later in this turn. */
   wait(waiter: Waiter): void {
-    const unwanted = this.#pause.isOn ? null : this.#refusalNow(waiter.share)
+    const now = this.#options.clock.nowMs()
+    const unwanted = this.#pause.isOn ? null : this.#refusalNow(waiter.share, now)
     if (unwanted !== null) {
       queueMicrotask(() => waiter.refused(unwanted))
       return
@@ -377,13 +378,12 @@ export class Pool implements ServerOwner, OpenerHost {
     }
     // Not now: who is still asking would be granted its servers in the middle of that.
     if (this.lane.servers.length > 0) queueMicrotask(() => this.lane.sweep())
-    if (placeless !== waiter) this.#opener.queued()
+    if (placeless !== waiter) this.#opener.queued(now)
   }
 
   /** Why one more of that share should not wait; null when it may. */
-  #refusalNow(share: string): PgError | null {
-    const now = this.#options.clock.nowMs()
-    if (!this.#delay.refuses(share, this.#waiters, now)) return this.#opener.refusalNow()
+  #refusalNow(share: string, now: number): PgError | null {
+    if (!this.#delay.refuses(share, this.#waiters, now)) return this.#opener.refusalNow(now)
     return pgError('poolOverloaded', [this.shard, this.#limits.queueTargetMs ?? 0])
   }
 

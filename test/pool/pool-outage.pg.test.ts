@@ -162,6 +162,28 @@ describe('a server that has fallen silent', () => {
     expect(waitedMs).toBeLessThan(connectTimeoutMs / 2)
   })
 
+  it('is not waited for longer where its time is over between two looks at the clock', async () => {
+    await relay.set({ kind: 'blackHole' })
+    for (let early = 0; early < 6; early += 1) {
+      let nowMs = 0
+      const timers = new Set<() => void>()
+      const after = (_ms: number, fire: () => void) => {
+        timers.add(fire)
+        return { cancel: () => void timers.delete(fire) }
+      }
+      // Each look takes a millisecond.
+      const clock = { nowMs: () => (nowMs += 1), after }
+      const pool = poolTo(null, { outageWaitMs: 300, queryWaitTimeoutMs: 0, clock })
+      pool.point(target(first, { port: relay.port }), 'it is the primary')
+      const told = refused(pool)
+      expect(pool.stats).toMatchObject({ opening: 1, waiting: 1 })
+      nowMs = 300 - early
+      for (let turn = 0; turn < 10; turn += 1) for (const fire of [...timers]) fire()
+      expect(pool.stats).toMatchObject({ opening: 1, waiting: 0 })
+      expect(await told).toMatchObject({ sqlstate: '08001' })
+    }
+  })
+
   it('costs one statement a try once nobody waits any more; the others fail at once', async () => {
     const pool = poolTo(null, { outageWaitMs: 0 })
     await relay.set({ kind: 'blackHole' })
