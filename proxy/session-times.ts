@@ -77,21 +77,29 @@ export class SessionTimes {
 
   /** The wait has ended without a server. */
   waitsNoMore(): void {
-    this.waitingSinceMs = null
+    this.#waited()
   }
 
   /** The client has been given a server, at once or after a wait. */
   assigned(): void {
-    const { traffic, waitingSinceMs } = this
+    const { traffic } = this
     traffic.assignments += 1
-    if (waitingSinceMs === null) return
+    const us = this.#waited()
+    if (us === null) return
+    traffic.waitUs += us
+    traffic.waits += 1
+    traffic.waitTimes.add(us)
+  }
+
+  /** A wait is over, however it has ended: how long it was, in microseconds; null when there was none. */
+  #waited(): number | null {
+    const { waitingSinceMs } = this
+    if (waitingSinceMs === null) return null
     const us = (this.#turn.nowMs() - waitingSinceMs) * 1_000
     this.waitingSinceMs = null
     this.waitUs += us
     this.#transactionWaitUs += us
-    traffic.waitUs += us
-    traffic.waits += 1
-    traffic.waitTimes.add(us)
+    return us
   }
 
   /** Something is about to be sent to a server. */
@@ -109,6 +117,13 @@ export class SessionTimes {
     }
     this.#served.add((this.#turn.nowMs() - this.#sentAtMs) * 1_000)
     this.#sentAtMs = 0
+  }
+
+  /** The session ends, and with it the statement under way: how long it took until then. */
+  cutOff(): void {
+    if (this.#queryAtMs === 0) return
+    this.tookUs = (this.#turn.nowMs() - this.#queryAtMs) * 1_000
+    this.failed = true
   }
 
   /** ReadyForQuery goes to the client. */

@@ -142,6 +142,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.#phase = 'closed'
     this.output.end()
     this.state.leases.stopWaiting(pgError('shuttingDown'))
+    this.context.observation.watch?.cutOff(this)
     this.state.listening?.clear()
     // Steps under way notice the closed session themselves and roll back what they have begun.
     if (working) for (const { pool, server } of this.workingServers) void pool.cancel(server)
@@ -293,12 +294,11 @@ export class Session implements ExchangeEvents, ServerOwner {
     if (this.#phase === 'closed') return
     const { state } = this
     state.closeJournal()
-    const { transaction } = state
+    const { transaction, listening } = state
     const over = transaction === null || state.reads.hasEnded
     if (over && state.reads.ids.mustPublish(state.settings, state.leases)) {
       return this.#publishThenReady()
     }
-    const { listening } = state
     if (transaction === null && listening?.isBehind === true) {
       return this.#until(listening.catchUp(), () => this.ready())
     }
@@ -312,7 +312,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     }
     this.#phase = 'ready'
     this.times.answered(status !== 'I')
-    this.context.observation.watch?.answered(this)
+    this.context.observation.watch?.over(this)
     this.output.readyForQuery(status)
     if (status === 'I' && state.leases.wantLook) return this.#lookBehind()
     this.#closeIfDrained()

@@ -11,7 +11,7 @@ import type { StatementClass } from './traffic.ts'
 
 type WatchedCommand = Extract<ClientCommand, { kind: 'simple' | 'pipeline' }>
 
-/** A simple query, or a pipeline by its last statement, whose answer is complete. */
+/** A simple query, or a pipeline by its last statement, whose answer is complete, or whose client has not waited for that. */
 export type SeenStatement = {
   readonly database: string
   readonly user: string
@@ -21,7 +21,7 @@ export type SeenStatement = {
   readonly class: StatementClass
   /** Null when no server was asked. */
   readonly shard: string | null
-  /** From the client's message to the end of the answer. */
+  /** From the client's message to the end of the answer, or of the session. */
   readonly ms: number
   /** Of that, waiting for a server. */
   readonly waitMs: number
@@ -72,8 +72,14 @@ export class StatementWatch {
     }
   }
 
+  /** The session ends, whatever it was doing. */
+  cutOff(session: Session): void {
+    session.times.cutOff()
+    this.over(session)
+  }
+
   /** ReadyForQuery goes to the client. */
-  answered(session: Session): void {
+  over(session: Session): void {
     const { times } = session
     const { sql, traceparent } = times
     times.sql = null

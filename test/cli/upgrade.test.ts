@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Client } from 'pg'
 import { afterEach, describe, expect, inject, it } from 'vitest'
+import { cancel, cancelKeyOf } from '../support/cancel.ts'
 import { connected, present, refusal, until, value } from '../support/clients.ts'
-import { cancelThroughPort } from './cancel-through-port.ts'
 import { createPooler, isAlive, type Pooler, type Serving } from './pooler.ts'
 import { runProgram } from './program.ts'
 
@@ -79,7 +79,7 @@ describe.each([1, 2])('an upgrade of %i process(es)', { timeout: patienceMs }, (
     expect(isAlive(old)).toBe(true)
     const asleep = refusal(staying.query('SELECT pg_sleep(60)'))
     await until('the cancel finds it', async () => {
-      await cancelThroughPort(serving.place, staying)
+      await cancel(serving.place, cancelKeyOf(staying))
       return await Promise.race([asleep.then(() => true), pauseMs(200).then(() => false)])
     })
     expect((await asleep).code).toBe('57014')
@@ -129,7 +129,7 @@ async function found({ place }: Serving, clients: readonly Client[]): Promise<vo
   for (const client of clients) {
     const asleep = refusal(client.query('SELECT pg_sleep(20)'))
     await pauseMs(100)
-    await cancelThroughPort(place, client)
+    await cancel(place, cancelKeyOf(client))
     expect(await asleep).toMatchObject({ code: '57014' })
   }
 }

@@ -2,6 +2,7 @@
 // supervisor that dies.
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { Client } from 'pg'
+import { cancel, cancelKeyOf } from '../support/cancel.ts'
 import {
   askServer,
   connected,
@@ -12,7 +13,6 @@ import {
   value,
   withClients,
 } from '../support/clients.ts'
-import { cancelThroughPort } from './cancel-through-port.ts'
 import { childrenOf, createPooler, isAlive, kill, type Pooler, type Serving } from './pooler.ts'
 
 // Several processes start, on a machine that may be busy with other tests.
@@ -68,7 +68,7 @@ describe('several workers', { timeout: patienceMs }, () => {
       for (let round = 0; round < 5; round += 1) {
         const sleeping = clients.map((client) => refusal(client.query('SELECT pg_sleep(60)')))
         await until('all run', async () => (await busyServers()) === clients.length)
-        for (const client of clients) await cancelThroughPort(serving.place, client)
+        for (const client of clients) await cancel(serving.place, cancelKeyOf(client))
         const errors = await Promise.all(sleeping)
         expect(errors.map(({ code }) => code)).toEqual(clients.map(() => '57014'))
       }

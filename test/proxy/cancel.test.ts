@@ -1,20 +1,18 @@
 // CancelRequest: stops what its client is doing now, and nothing of anybody else.
 import { afterEach, describe, expect, inject, it } from 'vitest'
+import { cancel } from '../support/cancel.ts'
 import {
   connected,
-  errorFields,
   pause,
   present,
-  type RawClient,
   rawClient,
+  sqlstateOf,
+  type RawClient,
   until,
-  untilReady,
   value,
   withClient,
 } from '../support/clients.ts'
-import { cancelBytes, textBytes } from '../support/frontend-bytes.ts'
 import { createRandom, seedOf } from '../support/random.ts'
-import { RawConnection } from '../support/raw-connection.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
 const servers = present(inject('servers')[0])
@@ -22,19 +20,6 @@ const runSeed = Number(process.env['RINGFENCE_SEED'] ?? Date.now() % 1_000_000_0
 
 let stack: Stack
 afterEach(() => stack.close())
-
-/** Sends a CancelRequest; resolves once the proxy has closed its connection. */
-async function cancel(key: Buffer): Promise<void> {
-  const connection = await RawConnection.open(stack.proxy)
-  connection.send(cancelBytes(key))
-  expect(await connection.next(10_000)).toBe('closed')
-}
-
-/** SQLSTATE that `sql` ends with; '00000' when it succeeds. */
-async function outcome({ connection }: RawClient, sql: string): Promise<string> {
-  connection.send(textBytes('Q', sql))
-  return errorFields(await untilReady(connection))['C'] ?? '00000'
-}
 
 describe.each([
   { minor: 0, secretBytes: 4 },
@@ -44,27 +29,27 @@ describe.each([
     stack = await startStack(servers, { shards: 1 })
     const client = await rawClient(stack.proxy, { minor })
     expect(client.cancelKey).toHaveLength(4 + secretBytes)
-    const ended = outcome(client, 'SELECT pg_sleep(60)')
+    const ended = sqlstateOf(client, 'SELECT pg_sleep(60)')
     await until('it runs', () => stack.poolStats().leased === 1)
     await pause(50)
-    await cancel(client.cancelKey)
+    await cancel(stack.proxy, client.cancelKey)
     expect(await ended).toBe('57014')
-    expect(await outcome(client, 'SELECT 1')).toBe('00000')
+    expect(await sqlstateOf(client, 'SELECT 1')).toBe('00000')
     client.connection.destroy()
   })
 
   it('with a wrong secret, or for nobody, does nothing', async () => {
     stack = await startStack(servers, { shards: 1 })
     const client = await rawClient(stack.proxy, { minor })
-    const ended = outcome(client, 'SELECT pg_sleep(1)')
+    const ended = sqlstateOf(client, 'SELECT pg_sleep(1)')
     await until('it runs', () => stack.poolStats().leased === 1)
     const wrongSecret = Buffer.from(client.cancelKey)
     wrongSecret.writeUInt8(wrongSecret.readUInt8(4) ^ 1, 4)
     const wrongPid = Buffer.from(client.cancelKey)
     wrongPid.writeInt32BE((wrongPid.readInt32BE(0) % 0x7ffffff0) + 5, 0)
-    await cancel(wrongSecret)
-    await cancel(wrongPid)
-    await cancel(client.cancelKey.subarray(0, 4 + secretBytes - 1))
+    await cancel(stack.proxy, wrongSecret)
+    await cancel(stack.proxy, wrongPid)
+    await cancel(stack.proxy, client.cancelKey.subarray(0, 4 + secretBytes - 1))
     expect(await ended).toBe('00000')
     client.connection.destroy()
   })
@@ -83,16 +68,16 @@ INSERT INTO rows VALUES (1)`,
       stack.shardUrls.map((connectionString) => connected({ connectionString })),
     )
     for (const locker of lockers) await locker.query('BEGIN; LOCK TABLE rows')
-    const ended = outcome(client, 'SELECT tenant_id FROM rows')
+    const ended = sqlstateOf(client, 'SELECT tenant_id FROM rows')
     const waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'rows'::regclass"
     await until('it waits everywhere', async () => {
       const waiting = await Promise.all(lockers.map((locker) => value(locker, waits)))
       return waiting.every((count) => count === '1')
     })
-    await cancel(client.cancelKey)
+    await cancel(stack.proxy, client.cancelKey)
     expect(await ended).toBe('57014')
     for (const locker of lockers) await locker.query('COMMIT')
-    expect(await outcome(client, 'SELECT tenant_id FROM rows')).toBe('00000')
+    expect(await sqlstateOf(client, 'SELECT tenant_id FROM rows')).toBe('00000')
     // A server stays aside until its cancel request has arrived.
     const used = stack
     await until('all servers are back', async () => used.poolStats().leased === 0)
@@ -106,13 +91,13 @@ INSERT INTO rows VALUES (1)`,
     await withClient(stack.proxy, async (holder) => {
       await holder.query('BEGIN')
       await holder.query('SELECT 1')
-      const ended = outcome(client, 'SELECT 1')
+      const ended = sqlstateOf(client, 'SELECT 1')
       await until('it waits', () => stack.poolStats().waiting === 1)
-      await cancel(client.cancelKey)
+      await cancel(stack.proxy, client.cancelKey)
       expect(await ended).toBe('57014')
       expect(stack.poolStats().waiting).toBe(0)
       await holder.query('COMMIT')
-      expect(await outcome(client, 'SELECT 1')).toBe('00000')
+      expect(await sqlstateOf(client, 'SELECT 1')).toBe('00000')
     })
     client.connection.destroy()
   })
@@ -120,14 +105,14 @@ INSERT INTO rows VALUES (1)`,
   it('leaves a transaction failed, as in PostgreSQL', async () => {
     stack = await startStack(servers, { shards: 1 })
     const client = await rawClient(stack.proxy)
-    expect(await outcome(client, 'BEGIN')).toBe('00000')
-    const ended = outcome(client, 'SELECT pg_sleep(60)')
+    expect(await sqlstateOf(client, 'BEGIN')).toBe('00000')
+    const ended = sqlstateOf(client, 'SELECT pg_sleep(60)')
     await until('it runs', () => stack.poolStats().leased === 1)
     await pause(50)
-    await cancel(client.cancelKey)
+    await cancel(stack.proxy, client.cancelKey)
     expect(await ended).toBe('57014')
-    expect(await outcome(client, 'SELECT 1')).toBe('25P02')
-    expect(await outcome(client, 'ROLLBACK')).toBe('00000')
+    expect(await sqlstateOf(client, 'SELECT 1')).toBe('25P02')
+    expect(await sqlstateOf(client, 'ROLLBACK')).toBe('00000')
     client.connection.destroy()
   })
 
@@ -141,14 +126,14 @@ INSERT INTO rows VALUES (1)`,
       const random = createRandom(seedOf(runSeed, index))
       while (!over.signal.aborted) {
         const sql = random.oneIn(2) ? 'SELECT 1' : `SELECT pg_sleep(0.00${random.below(10)})`
-        const key = `${who} ${await outcome(client, sql)}`
+        const key = `${who} ${await sqlstateOf(client, sql)}`
         outcomes.set(key, (outcomes.get(key) ?? 0) + 1)
       }
     }
     const attack = async ({ cancelKey }: RawClient, index: number) => {
       const random = createRandom(seedOf(runSeed, 1000 + index))
       while (!over.signal.aborted) {
-        await cancel(cancelKey)
+        await cancel(stack.proxy, cancelKey)
         await pause(random.below(6))
       }
     }

@@ -2,19 +2,17 @@
 // question, but for what the client has sent meanwhile, if anything.
 import type { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { cancel } from '../support/cancel.ts'
 import {
   askServer,
   connected,
-  errorFields,
   pause,
   present,
-  type RawClient,
   rawClient,
+  sqlstateOf,
+  type RawClient,
   until,
-  untilReady,
 } from '../support/clients.ts'
-import { cancelBytes, textBytes } from '../support/frontend-bytes.ts'
-import { RawConnection } from '../support/raw-connection.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
 const setupSql = `CREATE FUNCTION sets() RETURNS text LANGUAGE sql AS $$
@@ -44,22 +42,10 @@ const looks = `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
 async function heldLook(sql: string): Promise<{ pid: string; free: () => Promise<unknown> }> {
   await isGivenBack()
   await catalog.query('BEGIN; LOCK TABLE pg_catalog.pg_cursors IN ACCESS EXCLUSIVE MODE')
-  expect(await outcome(sql)).toBe('00000')
+  expect(await sqlstateOf(client, sql)).toBe('00000')
   await until('it is looked at', async () => (await askServer(home, looks)).length === 1)
   const pid = present((await askServer(home, looks))[0] ?? undefined)
   return { pid, free: () => catalog.query('ROLLBACK') }
-}
-
-async function cancel(): Promise<void> {
-  const connection = await RawConnection.open(stack.proxy)
-  connection.send(cancelBytes(client.cancelKey))
-  expect(await connection.next(10_000)).toBe('closed')
-}
-
-/** SQLSTATE that `sql` ends with; '00000' when it succeeds. */
-async function outcome(sql: string): Promise<string> {
-  client.connection.send(textBytes('Q', sql))
-  return errorFields(await untilReady(client.connection))['C'] ?? '00000'
 }
 
 const isGivenBack = () => until('the server is given back', () => stack.poolStats().leased === 0)
@@ -67,11 +53,13 @@ const isGivenBack = () => until('the server is given back', () => stack.poolStat
 describe('a cancel request during a look', () => {
   it('does nothing, and the client keeps no server', async () => {
     const { pid, free } = await heldLook('SELECT sets()')
-    for (let request = 0; request < 10; request += 1) await cancel()
+    for (let request = 0; request < 10; request += 1) await cancel(stack.proxy, client.cancelKey)
     expect(await askServer(home, looks)).toEqual([pid])
     await free()
     await isGivenBack()
-    expect(await outcome(`SELECT 1 / (current_setting('my.colour') = 'blue')::int`)).toBe('00000')
+    expect(
+      await sqlstateOf(client, `SELECT 1 / (current_setting('my.colour') = 'blue')::int`),
+    ).toBe('00000')
     await isGivenBack()
   })
 
@@ -80,16 +68,17 @@ describe('a cancel request during a look', () => {
     const [session] = stack.instance.sessions
     const received = () => present(session).times.traffic.receivedBytes
     const before = received()
-    const next = outcome('SELECT pg_sleep(60)')
+    const next = sqlstateOf(client, 'SELECT pg_sleep(60)')
     await until('it has arrived', () => received() > before)
-    const first = cancel().then(() => 'told')
+    const first = cancel(stack.proxy, client.cancelKey).then(() => 'told')
     const later = pause(200).then(() => 'waits')
     expect(await Promise.race([first, later])).toBe('waits')
     await free()
     expect(await first).toBe('told')
     // As on PostgreSQL itself, one that overtakes its statement is lost.
     const ended = next.then((sqlstate) => ({ sqlstate }))
-    while ((await Promise.race([ended, pause(100)])) === undefined) await cancel()
+    while ((await Promise.race([ended, pause(100)])) === undefined)
+      await cancel(stack.proxy, client.cancelKey)
     expect(await next).toBe('57014')
     await isGivenBack()
   })
@@ -104,7 +93,9 @@ describe('a look that cannot be had', () => {
     })
     await free()
     expect(stack.poolStats().leased).toBe(1)
-    expect(await outcome(`SELECT 1 / (current_setting('my.colour') = 'blue')::int`)).toBe('00000')
+    expect(
+      await sqlstateOf(client, `SELECT 1 / (current_setting('my.colour') = 'blue')::int`),
+    ).toBe('00000')
     await isGivenBack()
   })
 })

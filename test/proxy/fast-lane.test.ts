@@ -1,6 +1,7 @@
 // Short reads of many clients share few servers: nobody notices but by the speed.
 import type { Client } from 'pg'
 import { afterEach, describe, expect, inject, it } from 'vitest'
+import { cancel, cancelKeyOf } from '../support/cancel.ts'
 import {
   askServer,
   connected,
@@ -196,7 +197,7 @@ describe('a statement', () => {
         })
       await Promise.all(others.map(work))
       expect(answered).toBe(450)
-      await cancel(running, present(patient))
+      await cancel(running.proxy, cancelKeyOf(present(patient)))
       expect(await stopped).toMatchObject({ code: '57014' })
       expect(await value(first, 'SELECT 8')).toBe('8')
     })
@@ -213,8 +214,8 @@ describe('a statement', () => {
       const { rescues } = counts(running)
       const ended = [first, second].map((client) => refusal(client.query(rows(200_000_000))))
       await until('one is taken away', () => counts(running).rescues > rescues)
-      await cancel(running, first)
-      await cancel(running, second)
+      await cancel(running.proxy, cancelKeyOf(first))
+      await cancel(running.proxy, cancelKeyOf(second))
       expect((await Promise.all(ended)).map(({ code }) => code)).toEqual(['57014', '57014'])
       const sql = `SELECT count(*) FROM pg_stat_activity
         WHERE query LIKE '%200000000%' AND state = 'active' AND pid <> pg_backend_pid()`
@@ -282,24 +283,3 @@ describe('a statement', () => {
     await until('all are free', () => running.poolStats().waiting === 0)
   })
 })
-
-/** Sends a cancel request as libpq does, for what `client` is doing. */
-async function cancel({ proxy }: Stack, client: Client): Promise<void> {
-  const canceller = await connected(proxy)
-  const key = {
-    processID: Reflect.get(client, 'processID'),
-    secretKey: Reflect.get(client, 'secretKey'),
-  }
-  const { connect } = await import('node:net')
-  const request = Buffer.alloc(16)
-  request.writeInt32BE(16, 0)
-  request.writeInt32BE(80877102, 4)
-  request.writeInt32BE(key.processID, 8)
-  request.writeInt32BE(key.secretKey, 12)
-  await new Promise<void>((resolve) => {
-    const socket = connect(proxy.port, proxy.host, () => socket.end(request))
-    socket.on('close', () => resolve())
-    socket.resume()
-  })
-  await canceller.end()
-}

@@ -2,15 +2,16 @@
 // One stack with two replicas and one server connection to each of them.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Client } from 'pg'
+import { cancel } from '../support/cancel.ts'
 import {
   askServer,
   connected,
   errorFields,
   pause,
   present,
-  type RawClient,
   rawClient,
   refusal,
+  sqlstateOf,
   until,
   untilReady,
   value,
@@ -18,13 +19,11 @@ import {
 } from '../support/clients.ts'
 import {
   bindBytes,
-  cancelBytes,
   executeBytes,
   frontendMessage,
   parseBytes,
   textBytes,
 } from '../support/frontend-bytes.ts'
-import { RawConnection } from '../support/raw-connection.ts'
 import { type ReplicatedStack, startReplicatedStack } from '../support/replicated-stack.ts'
 import {
   databaseOptions,
@@ -102,31 +101,20 @@ async function endAll(clients: Iterable<Client>): Promise<void> {
   await Promise.all([...clients].map((client) => client.end()))
 }
 
-async function cancel(key: Buffer): Promise<void> {
-  const connection = await RawConnection.open(narrow.place)
-  connection.send(cancelBytes(key))
-  expect(await connection.next(10_000)).toBe('closed')
-}
-
-async function outcome({ connection }: RawClient, sql: string): Promise<string> {
-  connection.send(textBytes('Q', sql))
-  return errorFields(await untilReady(connection))['C'] ?? '00000'
-}
-
 describe('a read that waits', () => {
   it('for a connection to a replica is stopped by its cancel request, on whichever server', async () => {
     const holders = await holdReplicas()
     const client = await rawClient(narrow.place)
     try {
-      const ended = outcome(client, served)
+      const ended = sqlstateOf(client, served)
       await until('it waits', () => databaseOf(narrow).stats().waiting > 0)
-      await cancel(client.cancelKey)
+      await cancel(narrow.place, client.cancelKey)
       expect(await Promise.race([ended, pause(2_000).then(() => 'still waiting')])).toBe('57014')
       expect(databaseOf(narrow).stats().waiting).toBe(0)
     } finally {
       await endAll(holders.values())
     }
-    expect(await outcome(client, served)).toBe('00000')
+    expect(await sqlstateOf(client, served)).toBe('00000')
     client.connection.destroy()
   })
 
@@ -136,14 +124,12 @@ describe('a read that waits', () => {
       await askServer(server.url(), 'SELECT pg_wal_replay_pause()')
     }
     const client = await rawClient(patient.place)
-    expect(await outcome(client, 'UPDATE counter SET n = n + 1')).toBe('00000')
-    const ended = outcome(client, served)
+    expect(await sqlstateOf(client, 'UPDATE counter SET n = n + 1')).toBe('00000')
+    const ended = sqlstateOf(client, served)
     await pause(200)
-    const connection = await RawConnection.open(patient.place)
-    connection.send(cancelBytes(client.cancelKey))
+    await cancel(patient.place, client.cancelKey)
     expect(await Promise.race([ended, pause(2_000).then(() => 'still waiting')])).toBe('57014')
     client.connection.destroy()
-    connection.destroy()
   })
 
   it('leaves nothing behind when its client goes', async () => {
@@ -219,12 +205,12 @@ describe('what would keep a client on a replica', () => {
     const lock = Buffer.from('SELECT pg_advisory_lock(1)')
     connection.send(Buffer.concat([parseBytes(name, lock, []), sync]))
     await untilReady(connection)
-    expect(await outcome(client, 'BEGIN READ ONLY')).toBe('00000')
-    expect(await outcome(client, served)).toBe('00000')
+    expect(await sqlstateOf(client, 'BEGIN READ ONLY')).toBe('00000')
+    expect(await sqlstateOf(client, served)).toBe('00000')
     connection.send(Buffer.concat([bindBytes(empty, name, [], []), executeBytes(empty, 0), sync]))
     expect(errorFields(await untilReady(connection))['C']).toBe('0A000')
-    expect(await outcome(client, 'ROLLBACK')).toBe('00000')
-    expect(await outcome(client, 'UPDATE counter SET n = n + 1')).toBe('00000')
+    expect(await sqlstateOf(client, 'ROLLBACK')).toBe('00000')
+    expect(await sqlstateOf(client, 'UPDATE counter SET n = n + 1')).toBe('00000')
     connection.destroy()
   })
 

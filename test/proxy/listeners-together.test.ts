@@ -1,6 +1,7 @@
 // Clients that listen over one connection: what one of them does, or what an operator does meanwhile, costs the others nothing.
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { cancel } from '../support/cancel.ts'
 import {
   askServer,
   codesOf,
@@ -13,8 +14,7 @@ import {
   untilReady,
   withClient,
 } from '../support/clients.ts'
-import { cancelBytes, textBytes } from '../support/frontend-bytes.ts'
-import { RawConnection } from '../support/raw-connection.ts'
+import { textBytes } from '../support/frontend-bytes.ts'
 import { type Place, type Stack, startStack } from '../support/stack.ts'
 
 const servers = present(inject('servers')[0])
@@ -51,8 +51,7 @@ describe('LISTEN', () => {
     try {
       connection.send(textBytes('Q', 'LISTEN twice'))
       await pause(50)
-      const canceller = await RawConnection.open(stack.proxy)
-      canceller.send(cancelBytes(cancelKey))
+      await cancel(stack.proxy, cancelKey)
       expect(codesOf(await untilReady(connection))).toBe('EZ')
       connection.send(textBytes('Q', 'LISTEN twice'))
       expect(await connection.next(200)).toBe('timeout')

@@ -1,6 +1,7 @@
 // The connection that listens for all clients: it follows what an operator does to the database, and what is sent is told.
 import type { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { cancel } from '../support/cancel.ts'
 import {
   askServer,
   connected,
@@ -12,8 +13,7 @@ import {
   untilReady,
   withClient,
 } from '../support/clients.ts'
-import { cancelBytes, textBytes } from '../support/frontend-bytes.ts'
-import { RawConnection } from '../support/raw-connection.ts'
+import { textBytes } from '../support/frontend-bytes.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
 const servers = present(inject('servers')[0])
@@ -105,8 +105,7 @@ describe('the connection that listens for all', () => {
       })
       connection.send(textBytes('Q', 'LISTEN late'))
       await pause(50)
-      const canceller = await RawConnection.open(stack.proxy)
-      canceller.send(cancelBytes(cancelKey))
+      await cancel(stack.proxy, cancelKey)
       const [error] = await untilReady(connection)
       expect(error?.bytes.toString()).toContain('57014')
       connection.destroy()

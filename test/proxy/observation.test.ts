@@ -1,4 +1,6 @@
 // What is told of clients and statements: slow statements and logins in the log, spans to a collector.
+import { cancel, cancelKeyOf } from '../support/cancel.ts'
+import { textBytes } from '../support/frontend-bytes.ts'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
@@ -7,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { silentObservation } from '../../proxy/observation.ts'
 import { SlowLog } from '../../proxy/slow-log.ts'
 import type { SeenStatement } from '../../proxy/statement-watch.ts'
-import { connected, present, refusal, until, withClient } from '../support/clients.ts'
+import { connected, present, rawClient, refusal, until, withClient } from '../support/clients.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
 type Line = Readonly<Record<string, unknown>>
@@ -93,6 +95,40 @@ describe('the log', () => {
     })
     await Promise.all(holders.map((client) => client.end()))
     const line = slow().find(({ statement }) => statement === 'SELECT $1')
+    expect(Number(line?.['wait_ms'])).toBeGreaterThanOrEqual(150)
+  })
+
+  it('names a slow statement whose client has not waited for its end', async () => {
+    lines.length = 0
+    const client = await rawClient(stack.proxy)
+    client.connection.send(textBytes('Q', 'SELECT pg_sleep(8)'))
+    await until('it runs', () => stack.poolStats().leased === 1)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    client.connection.destroy()
+    await until('it is logged', () => slow().length > 0)
+    expect(slow()).toMatchObject([{ statement: 'SELECT pg_sleep($1)', failed: true, rows: 0 }])
+    const ms = Number(slow()[0]?.['duration_ms'])
+    expect(ms).toBeGreaterThanOrEqual(200)
+    expect(ms).toBeLessThan(8_000)
+  })
+
+  it('names a statement that was granted no server, and how long it waited', async () => {
+    lines.length = 0
+    const { pool } = present([...stack.instance.databases.values()][0]).options
+    const holders = await Promise.all(
+      Array.from({ length: pool.size }, () => connected(stack.proxy)),
+    )
+    await Promise.all(holders.map((client) => client.query('BEGIN; SELECT 1')))
+    await withClient(stack.proxy, async (client) => {
+      const waiting = refusal(client.query('SELECT 6'))
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      await cancel(stack.proxy, cancelKeyOf(client))
+      expect(await waiting).toMatchObject({ code: '57014' })
+    })
+    await Promise.all(holders.map((client) => client.query('ROLLBACK')))
+    await Promise.all(holders.map((client) => client.end()))
+    const [line] = slow().filter(({ statement }) => statement === 'SELECT $1')
+    expect(line).toMatchObject({ failed: true, rows: 0 })
     expect(Number(line?.['wait_ms'])).toBeGreaterThanOrEqual(150)
   })
 

@@ -4,6 +4,7 @@
 import type { Client } from 'pg'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { liftFence, placeFence } from '../../catalog/fence.ts'
+import { cancel } from '../support/cancel.ts'
 import {
   codesOf,
   column,
@@ -17,14 +18,12 @@ import {
 } from '../support/clients.ts'
 import {
   bindBytes,
-  cancelBytes,
   executeBytes,
   frontendMessage,
   parseBytes,
   targetBytes,
   textBytes,
 } from '../support/frontend-bytes.ts'
-import { RawConnection } from '../support/raw-connection.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 import { StagedMove } from './staged-move.ts'
 
@@ -137,10 +136,8 @@ describe('a statement that meets the fence', () => {
     const { connection, cancelKey } = await rawClient(stack.proxy)
     connection.send(textBytes('Q', 'INSERT INTO notes VALUES (1, 2)'))
     await until('it waits', () => gate()?.heldNow === 1)
-    const canceller = await RawConnection.open(stack.proxy)
-    canceller.send(cancelBytes(cancelKey))
+    await cancel(stack.proxy, cancelKey)
     expect(errorFields(await untilReady(connection))['C']).toBe('57014')
     connection.destroy()
-    canceller.destroy()
   })
 })

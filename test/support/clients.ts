@@ -1,5 +1,6 @@
 // Clients of the behaviour tests: `pg` where an application's view counts, raw connections where the
 // bytes do, and the questions that tests ask PostgreSQL itself behind the proxy's back.
+import { textBytes } from './frontend-bytes.ts'
 import { Client, type ClientConfig, DatabaseError } from 'pg'
 import { type ServerMessage, type Endpoint, RawConnection } from './raw-connection.ts'
 import { loginTo, type StartupWish } from './raw-login.ts'
@@ -147,6 +148,12 @@ export async function rawClient(
   const greeting = arrivals.filter((arrival) => typeof arrival !== 'string')
   const key = greeting.find(({ code }) => code === 'K')?.bytes.subarray(5)
   return { connection, greeting, cancelKey: key ?? Buffer.alloc(0) }
+}
+
+/** SQLSTATE that `sql` ends with, as a simple query; '00000' when it succeeds. */
+export async function sqlstateOf({ connection }: RawClient, sql: string): Promise<string> {
+  connection.send(textBytes('Q', sql))
+  return errorFields(await untilReady(connection))['C'] ?? '00000'
 }
 
 /** Messages up to and with ReadyForQuery, or up to the end of the connection. */
