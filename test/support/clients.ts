@@ -1,7 +1,7 @@
 // Clients of the behaviour tests: `pg` where an application's view counts, raw connections where the
 // bytes do, and the questions that tests ask PostgreSQL itself behind the proxy's back.
-import { textBytes } from './frontend-bytes.ts'
 import { Client, type ClientConfig, DatabaseError } from 'pg'
+import { textBytes } from './frontend-bytes.ts'
 import { type ServerMessage, type Endpoint, RawConnection } from './raw-connection.ts'
 import { loginTo, type StartupWish } from './raw-login.ts'
 
