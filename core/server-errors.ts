@@ -39,6 +39,15 @@ export const serverErrors = {
     meaning: 'The client was silent outside a transaction for longer than that.',
     retry: 'safe',
   },
+  idleSessionTimeout: {
+    sqlstate: '57P05',
+    severity: 'FATAL',
+    message: 'terminating connection due to idle-session timeout',
+    hint: 'Connect again; the client itself has set idle_session_timeout.',
+    meaning:
+      'The client was silent outside a transaction for longer than that, to within a second.',
+    retry: 'safe',
+  },
   queryTimeout: {
     sqlstate: '57014',
     severity: 'FATAL',

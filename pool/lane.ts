@@ -148,7 +148,7 @@ export class Lane implements ServerOwner {
    * answered. Null: it does not ride. `statement`: name of the prepared statement that it runs, '' for none.
    */
   board(rider: Rider, profile: SettingsProfile, statement: string): LaneServer | null {
-    if (this.serversMax === 0) return null
+    if (this.serversMax === 0 || profile.isHasty) return null
     const { clock, turn } = this.#options
     const nowMs = clock.nowMs()
     const { pace } = rider

@@ -1,7 +1,7 @@
 // Server connections to one shard, in one role, as one user. A connection is in exactly one place:
 //   idle      in `#idle`, clean: status I, no exchange owed
 //   leased    with a client, from `acquire` or `granted` until `release` or `discard`
-//   parked    given back while a cancel request is on its way to it
+//   parked    given back while something of its last client would reach the next (unburden.ts)
 //   opening   being dialled (opener.ts); when ready it goes to a waiter, else to `#idle`
 // Who waits stands in one bounded queue, fair among users (waiters.ts).
 import { type PgError, pgError } from '../core/errors.ts'
@@ -18,6 +18,7 @@ import { Renewals } from './renewals.ts'
 import type { ServerConnection, ServerOwner, ServerTarget } from './server-connection.ts'
 import type { SettingsProfile } from './settings-profile.ts'
 import { isSamePlace } from './stranded.ts'
+import { isBurdened, unburden } from './unburden.ts'
 import { type Waiter, Waiters } from './waiters.ts'
 
 // How often a pool with a reserve looks whether somebody has waited long, per reserve timeout.
@@ -206,9 +207,11 @@ export class Pool implements ServerOwner, OpenerHost {
     if (server.transactionStatus !== 'I' || server.exchangesOwed > 0) {
       return this.discard(server, 'it was given back in the middle of a transaction')
     }
-    if (server.cancels.size > 0) {
+    if (isBurdened(server)) {
       this.#parked.add(server)
-      return
+      return void unburden(server, this.#options.clock, this.#limits.cancelTimeoutMs).then(() => {
+        if (this.#parked.delete(server)) this.release(server)
+      })
     }
     const reason = this.#closeReason(server)
     if (reason !== null) return this.discard(server, reason)
@@ -239,9 +242,8 @@ export class Pool implements ServerOwner, OpenerHost {
   }
 
   /** Cancels what `server`, leased now, is doing. Resolves when the server is free of the cancel again. */
-  async cancel(server: ServerConnection): Promise<void> {
-    await cancelStatement(server, this.#limits.cancelTimeoutMs)
-    if (server.cancels.size === 0 && this.#parked.delete(server)) this.release(server)
+  cancel(server: ServerConnection): Promise<void> {
+    return cancelStatement(server, this.#limits.cancelTimeoutMs)
   }
 
   /** Closes what has been idle or alive for too long, opens what should be there; called on a timer. */

@@ -82,6 +82,9 @@ export type ServerIdentity = {
   readonly connectedAtMs: number
 }
 
+/** SQLSTATEs of a server whose session has been idle for too long, or in a transaction: by settings of its own. */
+const ownTimeouts: ReadonlySet<string> = new Set(['25P03', '25P04', '57P05'])
+
 export class ServerConnection {
   readonly target: ServerTarget
   readonly shard: ShardId
@@ -160,7 +163,7 @@ export class ServerConnection {
     return this.#closedBy !== null
   }
 
-  /** True when the other side or the network has ended it, not we. */
+  /** True when the other side or the network has ended it, which may have happened to others: not we, nor its own session. */
   get diedByItself(): boolean {
     return this.#diedByItself
   }
@@ -259,7 +262,8 @@ export class ServerConnection {
 
   /** The socket has ended without our doing. */
   died(reason: string): void {
-    if (this.#closedBy === null) this.#diedByItself = true
+    const why = this.#lastFatal?.get('C') ?? ''
+    if (this.#closedBy === null) this.#diedByItself = !ownTimeouts.has(why)
     this.close(reason)
   }
 

@@ -29,6 +29,24 @@ const literalSettings = new Set([
   'xmloption',
 ])
 
+/** Timeouts that go on in a server that is given back, and end it, or what its next client asks for before it has begun. */
+const lingeringTimeouts = [
+  'idle_session_timeout',
+  'statement_timeout',
+  'transaction_timeout',
+] as const
+/** Statements of ours, which put the next client's settings in force, are done within that time. */
+const enoughMs = 1_000
+
+const unitsMs: Readonly<Record<string, number>> = {
+  us: 0.001,
+  ms: 1,
+  s: 1_000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+}
+
 /** Settings by lower-case name, each as the SQL statement that puts it in force. */
 export class SettingsProfile {
   static readonly empty = new SettingsProfile(new Map(), new Map())
@@ -40,6 +58,8 @@ export class SettingsProfile {
   readonly names: string
   /** The part of `key` that constants in statements are read by; '' for the server's defaults. */
   readonly literals: string
+  /** False for a server that may be given back as it is; see `calmed`. */
+  readonly isHasty: boolean
 
   private constructor(statements: ReadonlyMap<string, string>, own: ReadonlyMap<string, string>) {
     this.#statements = statements
@@ -49,6 +69,29 @@ export class SettingsProfile {
     this.names = keyOf(sorted.filter(([name]) => nameSettings.has(name)))
     const literal = sorted.filter(([name]) => literalSettings.has(name))
     this.literals = keyOf(literal.map(([name, sql]) => [name, valueIn(name, sql)]))
+    this.isHasty = lingeringTimeouts.some((name) => this.#lingers(name))
+  }
+
+  /** The same settings without timeouts that whoever comes next would feel. */
+  get calmed(): SettingsProfile {
+    return lingeringTimeouts.reduce<SettingsProfile>((calm, name) => {
+      return this.#lingers(name) ? calm.without(name) : calm
+    }, this)
+  }
+
+  #lingers(name: (typeof lingeringTimeouts)[number]): boolean {
+    const ms = this.timeoutMs(name)
+    if (ms === 0) return false
+    return ms === null || name === 'idle_session_timeout' || ms < enoughMs
+  }
+
+  /** Milliseconds of a timeout; 0 without one, null when its value cannot be read out of the statement that set it. */
+  timeoutMs(name: string): number | null {
+    const sql = this.#statements.get(name)
+    if (sql === undefined) return 0
+    const [, number, unit = 'ms'] = timeoutPattern.exec(valueIn(name, sql)) ?? []
+    const unitMs = unitsMs[unit]
+    return number === undefined || unitMs === undefined ? null : Number(number) * unitMs
   }
 
   /** Statement that sets `name`; undefined when the server's default is in force. */
@@ -161,6 +204,8 @@ export class SettingsProfile {
     return sql.join('\n;')
   }
 }
+
+const timeoutPattern = /^= *(\d{1,12}(?:\.\d{1,12})?) *([a-z]{1,3})? *$/
 
 /** Set again means set last: SESSION CHARACTERISTICS and its parts must keep their order. */
 function put(statements: Map<string, string>, name: string, sql: string): void {

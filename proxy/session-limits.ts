@@ -61,11 +61,20 @@ export type Watched = {
   /** An operator has it rest. */
   readonly suspended: boolean
   readonly times: SessionTimes
-  readonly state: { readonly transaction: object | null }
+  readonly state: {
+    readonly transaction: object | null
+    readonly settings: { timeoutMs(name: string): number | null }
+  }
   readonly relay: { readonly server: object | null }
 }
 
-export type Overdue = 'queued' | 'query' | 'transaction' | 'idleTransaction' | 'clientIdle'
+export type Overdue =
+  | 'queued'
+  | 'query'
+  | 'transaction'
+  | 'idleTransaction'
+  | 'clientIdle'
+  | 'idleSession'
 
 /** Which limit has passed; null: none. Times are read for limits that there are. */
 export function overdue(session: Watched, nowMs: number): Overdue | null {
@@ -77,14 +86,20 @@ export function overdue(session: Watched, nowMs: number): Overdue | null {
     // What it has asked for meanwhile is not read: it is not the client who is silent.
     if (session.suspended) return null
     const limitMs = inTransaction ? limits.idleTransactionTimeoutMs : limits.clientIdleTimeoutMs
-    if (!isPast(limitMs, idleSinceMs, times, nowMs)) return null
-    return inTransaction ? 'idleTransaction' : 'clientIdle'
+    if (isPast(limitMs, idleSinceMs, times, nowMs)) {
+      return inTransaction ? 'idleTransaction' : 'clientIdle'
+    }
+    // What the client has asked for itself: no server has that in force while it is nobody's.
+    const ownMs = inTransaction ? 0 : (session.state.settings.timeoutMs(idleSession) ?? 0)
+    return isPast(ownMs, idleSinceMs, times, nowMs) ? 'idleSession' : null
   }
   if (times.waitingSinceMs !== null) {
     return isPast(limits.queryWaitNotifyMs, waitingSinceMs, times, nowMs) ? 'queued' : null
   }
   return isPast(limits.queryTimeoutMs, workingSinceMs, times, nowMs) ? 'query' : null
 }
+
+const idleSession = 'idle_session_timeout'
 
 type Since = (times: SessionTimes) => number
 

@@ -73,6 +73,8 @@ export class SessionWatch {
         return session.fatal(pgError('idleTransactionTimeout'))
       case 'clientIdle':
         return session.fatal(pgError('clientIdleTimeout', [limits.clientIdleTimeoutMs]))
+      case 'idleSession':
+        return session.fatal(pgError('idleSessionTimeout'))
       default:
         return unreachable(late)
     }
