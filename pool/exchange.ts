@@ -59,6 +59,33 @@ export class AnswerSink implements ReplySink {
   }
 }
 
+/** The answer to what puts a server in the state that its client's statement expects. */
+export class PreparingSink extends AnswerSink {
+  #waiting: (() => void)[] | null = null
+
+  /** Resolves when the server has answered, or is lost. */
+  get over(): Promise<void> {
+    this.#waiting ??= []
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waiting.push(resolve)
+    return promise
+  }
+
+  override frame(code: number, bytes: Uint8Array): void {
+    super.frame(code, bytes)
+    if (code === backend.readyForQuery) this.#end()
+  }
+
+  override lost(error: PgError): void {
+    super.lost(error)
+    this.#end()
+  }
+
+  #end(): void {
+    for (const resolve of this.#waiting ?? []) resolve()
+  }
+}
+
 /** Sends `sql` as a simple query behind what the server already has to do. */
 export function sendQuery(
   server: ServerConnection,

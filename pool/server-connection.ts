@@ -168,6 +168,11 @@ export class ServerConnection {
     return this.#diedByItself
   }
 
+  /** Who hears of the exchange that the server works on; undefined when there is none. */
+  get head(): ReplySink | undefined {
+    return this.#exchanges[0]
+  }
+
   /** Exchanges that the server has not finished. */
   get exchangesOwed(): number {
     return this.#exchanges.length

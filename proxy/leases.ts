@@ -2,7 +2,7 @@
 // clean, or is closed; while it is pinned it stays with the session between transactions.
 import { type PgError, toPgError } from '../core/errors.ts'
 import type { ShardId } from '../core/ids.ts'
-import { AnswerSink, sendQuery } from '../pool/exchange.ts'
+import { AnswerSink, PreparingSink, sendQuery } from '../pool/exchange.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { ServerConnection, ServerOwner } from '../pool/server-connection.ts'
 import type { SettingsProfile } from '../pool/settings-profile.ts'
@@ -90,6 +90,23 @@ export class Leases {
 
   get pinReasons(): readonly PinReason[] {
     return this.#held.flatMap(({ pinned }) => (pinned === null ? [] : [pinned]))
+  }
+
+  /** Those whose server is working for the client now: what a CancelRequest is for. */
+  get working(): readonly Lease[] {
+    return this.#held.filter(({ server }) => server.exchangesOwed > 0)
+  }
+
+  /** Stops what servers are doing for the client, but nothing that is asked of them for its sake; resolves once they know. */
+  async cancel(): Promise<void> {
+    await Promise.all(this.working.map((lease) => this.#cancel(lease)))
+  }
+
+  async #cancel(lease: Lease): Promise<void> {
+    const { server, pool } = lease
+    for (let { head } = server; head instanceof PreparingSink; head = server.head) await head.over
+    // Its statement may be over by now, and the server somebody else's.
+    if (!lease.looking && this.working.includes(lease)) await pool.cancel(server)
   }
 
   /** A server of `pool` at once, or null: then one of the two is called later. */

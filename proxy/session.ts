@@ -18,7 +18,7 @@ import { Ride } from './execute/ride.ts'
 import { runBatch, runOn, runSimple } from './execute/run.ts'
 import { runSteps } from './execute/run-steps.ts'
 import { type ClientCommand, Intake, type PipelineEnd } from './intake.ts'
-import { type Lease, Leases } from './leases.ts'
+import { Leases } from './leases.ts'
 import { loseServer } from './lost-server.ts'
 import { ownNames } from './own-settings.ts'
 import type { Relay } from './relay.ts'
@@ -108,20 +108,13 @@ export class Session implements ExchangeEvents, ServerOwner {
     return this.#phase
   }
 
-  /** Servers that are working for this client now: what a CancelRequest is for. */
-  get workingServers(): readonly Lease[] {
-    return [...this.state.leases].filter(({ server }) => server.exchangesOwed > 0)
-  }
-
   /** CancelRequest: stops what its servers are doing for it now, or its wait for one, and nobody else; resolves once they know. */
   async cancel(): Promise<void> {
     // What was sent during a look begins behind it.
     if (this.#intake.bufferedBytes > 0) await this.state.leases.looked?.catch(() => undefined)
     const riding = this.ride.cancel()
     this.state.leases.stopWaiting(pgError('statementCancelled'))
-    const working = this.workingServers.filter(({ looking }) => !looking)
-    const cancels = working.map(({ pool, server }) => pool.cancel(server))
-    await Promise.all([riding, ...cancels])
+    await Promise.all([riding, this.state.leases.cancel()])
   }
 
   /** Bytes from the client; `chunk` may be reused when the call returns. */
@@ -145,7 +138,7 @@ export class Session implements ExchangeEvents, ServerOwner {
     this.context.observation.watch?.cutOff(this)
     this.state.listening?.clear()
     // Steps under way notice the closed session themselves and roll back what they have begun.
-    if (working) for (const { pool, server } of this.workingServers) void pool.cancel(server)
+    if (working) void this.state.leases.cancel()
     else this.state.leases.abandon()
     this.#copy.abandon()
     this.#onClosed(this)

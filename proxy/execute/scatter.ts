@@ -46,7 +46,7 @@ export async function runScatter(session: Session, unit: Unit, plan: Scatter): P
     if (first !== null) return
     first = inOriginal(outcome.error, visible)
     gate.close()
-    for (const { pool, server } of session.workingServers) void pool.cancel(server)
+    void state.leases.cancel()
   })
   await Promise.all(running)
   if (first !== null) throw first

@@ -16,7 +16,7 @@ import {
 import { Writer } from '../../wire/writer.ts'
 import { type Batch, type BatchItem, writesOf } from '../batch.ts'
 import { effectOf, effectOfForeign, effectOfPortal } from '../effects.ts'
-import { AnswerSink, sendQuery, ServerError } from '../../pool/exchange.ts'
+import { PreparingSink, sendQuery, ServerError } from '../../pool/exchange.ts'
 import type { Lease } from '../leases.ts'
 import { noteLook } from '../session-look.ts'
 import type { Session } from '../session.ts'
@@ -74,7 +74,7 @@ function allowQueries(session: Session, server: ServerConnection): void {
 /** A statement of ours ahead of the client's. It was accepted before, so it does not fail; if it does, the
  * session ends: what follows it may have run in a state that the client did not ask for. */
 function prepend(session: Session, server: ServerConnection, sql: string): void {
-  const sink = new AnswerSink((error) => {
+  const sink = new PreparingSink((error) => {
     // A server that died is told of by the statement behind; a client that is gone hears nothing.
     if (!(error instanceof ServerError) || session.closed) return
     session.context.log.error({ shard: server.shard, error }, 'session state could not be replayed')

@@ -102,6 +102,29 @@ INSERT INTO rows VALUES (1)`,
     client.connection.destroy()
   })
 
+  it('is not for what puts the settings of its client in force', async () => {
+    stack = await startStack(servers, { shards: 1, pool: { size: 1 } })
+    const client = await rawClient(stack.proxy)
+    // To put them in force takes the server far longer than the request is on its way.
+    const long = 'x'.repeat(20_000)
+    for (let name = 0; name < 60; name += 1) {
+      expect(await sqlstateOf(client, `SET my.setting${name} = '${long}'`)).toBe('00000')
+    }
+    await withClient(stack.proxy, async (other) => {
+      for (let turn = 0; turn < 10; turn += 1) {
+        await other.query('SELECT 1')
+        const ended = sqlstateOf(client, turn % 2 === 0 ? 'SELECT pg_sleep(60)' : 'BEGIN; TABLE no')
+        await cancel(stack.proxy, client.cancelKey)
+        expect(await ended).toMatch(turn % 2 === 0 ? /57014/ : /57014|42P01/)
+        expect(await sqlstateOf(client, 'ROLLBACK')).toBe('00000')
+      }
+    })
+    expect(await sqlstateOf(client, `SELECT 1 / length(current_setting('my.setting59'))`)).toBe(
+      '00000',
+    )
+    client.connection.destroy()
+  })
+
   it('leaves a transaction failed, as in PostgreSQL', async () => {
     stack = await startStack(servers, { shards: 1 })
     const client = await rawClient(stack.proxy)

@@ -51,7 +51,7 @@ export async function startLeakStack({ servers, mode, poolSize }: Options): Prom
     connections: () => (database?.pools ?? []).flatMap((pool) => [...pool.connections]),
     processesOf: (client) => {
       const session = stack.instance.sessions.find(client)
-      return (session?.workingServers ?? []).map(({ server }) => server.processId)
+      return (session?.state.leases.working ?? []).map(({ server }) => server.processId)
     },
     holders: () =>
       [...stack.instance.sessions]
