@@ -63,6 +63,8 @@ describe('spans', () => {
     spans.add(span('span 3'))
     await until('all were taken', () => taken.length === 3)
     expect(taken).toEqual(['span 1', 'span 2', 'span 3'])
+    // The collector's word is on its way for a moment.
+    await until('that is known', () => spans.counts.sent === 3)
     expect(spans.counts).toEqual({ sent: 3, dropped: 0 })
   })
 
@@ -72,7 +74,7 @@ describe('spans', () => {
     spans.add(span('span 1'))
     await until('it was dropped', () => spans.counts.dropped === 1)
     spans.add(span('span 2'))
-    await until('the next was taken', () => taken.length === 1)
+    await until('the next was taken', () => taken.length === 1 && spans.counts.sent === 1)
     expect(spans.counts).toEqual({ sent: 1, dropped: 1 })
   })
 
