@@ -57,14 +57,17 @@ describe('idle_session_timeout of a client', () => {
 })
 
 describe('a session that PostgreSQL ends by a timeout of its own', () => {
-  it('takes no other connection with it', async () => {
+  it.each([
+    ['idle_in_transaction_session_timeout', 'idle-in-transaction timeout'],
+    ['transaction_timeout', 'transaction timeout'],
+  ])('takes no other connection with it: %s', async (name, reason) => {
     const running = await start({ size: 3, laneServersMax: 0 })
     const home = present(running.shardUrls[0])
     const clients = await Promise.all([1, 2, 3].map(() => connected(running.proxy)))
     await Promise.all(clients.map((client) => client.query('SELECT pg_sleep(0.1)')))
     const [idle, ...rest] = clients
     const client = present(idle)
-    await client.query(`BEGIN; SET LOCAL idle_in_transaction_session_timeout = '200ms'`)
+    await client.query(`BEGIN; SET LOCAL ${name} = '400ms'`)
     const busy = present(
       (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0],
     )
@@ -75,7 +78,7 @@ describe('a session that PostgreSQL ends by a timeout of its own', () => {
     expect(await askServer(home, others)).toEqual(left)
     expect(await refusal(client.query('SELECT 1'))).toMatchObject({
       code: '40001',
-      message: expect.stringContaining('idle-in-transaction timeout'),
+      message: expect.stringContaining(reason),
     })
     await client.end()
     await Promise.all(rest.map((other) => other.end()))

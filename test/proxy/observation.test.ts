@@ -80,20 +80,26 @@ describe('the log', () => {
       expect(text).not.toContain(value)
   })
 
-  it('counts the wait for a server to a statement’s time', async () => {
-    lines.length = 0
+  /** Takes all servers; the result gives them back. */
+  async function holdServers(): Promise<() => Promise<unknown>> {
     const { pool } = present([...stack.instance.databases.values()][0]).options
     const holders = await Promise.all(
       Array.from({ length: pool.size }, () => connected(stack.proxy)),
     )
-    await Promise.all(holders.map((client) => client.query('BEGIN; SELECT 1')))
+    await Promise.all(holders.map((holder) => holder.query('BEGIN; SELECT 1')))
+    return () =>
+      Promise.all(holders.map((holder) => holder.query('ROLLBACK').then(() => holder.end())))
+  }
+
+  it('counts the wait for a server to a statement’s time', async () => {
+    lines.length = 0
+    const free = await holdServers()
     await withClient(stack.proxy, async (client) => {
       const waiting = client.query('SELECT 5')
       await new Promise((resolve) => setTimeout(resolve, 200))
-      await Promise.all(holders.map((holder) => holder.query('ROLLBACK')))
+      await free()
       await waiting
     })
-    await Promise.all(holders.map((client) => client.end()))
     const line = slow().find(({ statement }) => statement === 'SELECT $1')
     expect(Number(line?.['wait_ms'])).toBeGreaterThanOrEqual(150)
   })
@@ -114,19 +120,14 @@ describe('the log', () => {
 
   it('names a statement that was granted no server, and how long it waited', async () => {
     lines.length = 0
-    const { pool } = present([...stack.instance.databases.values()][0]).options
-    const holders = await Promise.all(
-      Array.from({ length: pool.size }, () => connected(stack.proxy)),
-    )
-    await Promise.all(holders.map((client) => client.query('BEGIN; SELECT 1')))
+    const free = await holdServers()
     await withClient(stack.proxy, async (client) => {
       const waiting = refusal(client.query('SELECT 6'))
       await new Promise((resolve) => setTimeout(resolve, 200))
       await cancel(stack.proxy, cancelKeyOf(client))
       expect(await waiting).toMatchObject({ code: '57014' })
     })
-    await Promise.all(holders.map((client) => client.query('ROLLBACK')))
-    await Promise.all(holders.map((client) => client.end()))
+    await free()
     const [line] = slow().filter(({ statement }) => statement === 'SELECT $1')
     expect(line).toMatchObject({ failed: true, rows: 0 })
     expect(Number(line?.['wait_ms'])).toBeGreaterThanOrEqual(150)
